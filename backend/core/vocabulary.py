@@ -1,0 +1,177 @@
+"""Every enumeration of the project on one page, in the words of ``docs/domain.md``.
+
+Stored and sent as text, so a row reads by itself and a new word needs no migration of old rows. Words that the pure
+geo modules need (``Flag``, ``Reason``, ``Datum``) stand in ``geo.fixes``, because those modules know nobody.
+"""
+
+from enum import StrEnum
+
+
+class AreaKind(StrEnum):
+    """Kinds of polygon in the tree of areas, from the whole to the part."""
+
+    TOWN = "town"
+    COMMUNITY = "community"
+    COMPOUND = "compound"
+    GRID = "grid"
+    BUILDING = "building"
+
+
+class RoadKind(StrEnum):
+    """Kinds of way an officer moves along."""
+
+    ARTERIAL = "arterial"
+    STREET = "street"
+    LANE = "lane"
+    PATH = "path"
+    WATER = "water"
+
+
+class DepartmentKind(StrEnum):
+    """Who handles things."""
+
+    POLICE = "police"
+    URBAN_MANAGEMENT = "urban_management"
+    GRID_CENTRE = "grid_centre"
+    PROPERTY = "property"
+    FIRE = "fire"
+    WATER = "water"
+    SANITATION = "sanitation"
+    HOUSING = "housing"
+
+
+class Role(StrEnum):
+    """What a membership makes of a user; ``SYSTEM`` is clocks and rules and is never granted."""
+
+    RESIDENT = "resident"
+    BUILDING_HEAD = "building_head"
+    OFFICER = "officer"
+    HANDLER = "handler"
+    DISPATCHER = "dispatcher"
+    SUPERVISOR = "supervisor"
+    ADMIN = "admin"
+    AUDITOR = "auditor"
+    SYSTEM = "system"
+
+
+class OfficerKind(StrEnum):
+    """民警, 辅警, 巡防队员, 保安, 志愿者; only the first has police powers."""
+
+    POLICE = "police"
+    AUXILIARY = "auxiliary"
+    PATROL = "patrol"
+    GUARD = "guard"
+    VOLUNTEER = "volunteer"
+
+
+class UserState(StrEnum):
+    """Whether a user may sign in."""
+
+    ACTIVE = "active"
+    DISABLED = "disabled"
+
+
+class Travel(StrEnum):
+    """How a crew goes."""
+
+    FOOT = "foot"
+    E_BIKE = "e_bike"
+    CAR = "car"
+
+
+class ShiftState(StrEnum):
+    """An officer is tracked in ``ON_DUTY`` and in nothing else."""
+
+    ON_DUTY = "on_duty"
+    ENDED = "ended"
+
+
+class EndedBy(StrEnum):
+    """Who ended a shift: the officer, the crew's leader, the desk, or the clock."""
+
+    SELF = "self"
+    CREW = "crew"
+    DESK = "desk"
+    SYSTEM = "system"
+
+
+class DeviceKind(StrEnum):
+    """What kind of thing measures."""
+
+    PHONE = "phone"
+    TRACKER = "tracker"
+    BODY_CAMERA = "body_camera"
+
+
+class Protocol(StrEnum):
+    """What a device speaks; ``OFFICER`` is our own batch endpoint."""
+
+    OFFICER = "officer"
+    OSMAND = "osmand"
+    OWNTRACKS = "owntracks"
+    OVERLAND = "overland"
+    GPSLOGGER = "gpslogger"
+
+
+class DeviceState(StrEnum):
+    """Whether a device's credential opens the gate."""
+
+    ACTIVE = "active"
+    REVOKED = "revoked"
+
+
+class Client(StrEnum):
+    """Which program holds a session."""
+
+    OFFICER = "officer"
+    RESIDENT = "resident"
+    DESK = "desk"
+    OTHER = "other"
+
+
+class RevokeReason(StrEnum):
+    """Why a session ended before its time."""
+
+    SIGNED_OUT = "signed_out"
+    BY_OWNER = "by_owner"
+    BY_ADMIN = "by_admin"
+    REUSED = "refresh_reused"
+    DISABLED = "user_disabled"
+    PASSWORD = "password_changed"
+    MEMBERSHIP = "membership_changed"
+
+
+class Outcome(StrEnum):
+    """What became of a fix at the gate; counted per day, and the proof that nothing off shift is kept."""
+
+    STORED = "stored"
+    DUPLICATE = "duplicate"
+    OFF_SHIFT = "off_shift"
+    QUARANTINED = "quarantined"
+
+
+class BasemapKind(StrEnum):
+    """How a base map is delivered."""
+
+    NONE = "none"
+    PMTILES = "pmtiles"
+    STYLE = "style"
+    RASTER = "raster"
+
+
+class Audience(StrEnum):
+    """Whom an endpoint serves; the first word of its path."""
+
+    PUBLIC = "public"
+    AUTH = "auth"
+    OFFICER = "officer"
+    RESIDENT = "resident"
+    DESK = "desk"
+
+
+class Disclosure(StrEnum):
+    """Kinds of look at a person's data that are written down."""
+
+    TRAIL = "trail"
+    REPLAY = "replay"
+    EXPORT = "export"
