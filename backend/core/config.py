@@ -1,0 +1,325 @@
+"""What the installation is told from outside, read once and checked before anything starts.
+
+Every setting is an environment variable, because shells, systemd, compose and Kubernetes all speak them.
+A wrong one is a :class:`ConfigError` whose text is one sentence for the person who set it; nobody sees a
+stack trace for a typing error.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+
+EMBEDDED_DATABASE = "xungeng"
+EMBEDDED_SOCKET_PORT = 54329
+"""Only the socket's file name carries it: the private cluster listens on no TCP port at all, and this number
+keeps its socket apart from one of a system-wide PostgreSQL."""
+
+OWNER_ROLE = "xungeng_owner"
+APP_ROLE = "xungeng_app"
+AUDITOR_ROLE = "xungeng_auditor"
+
+MINIMUM_SECRET_BYTES = 32
+_DAY_S = 86_400
+
+
+class ConfigError(Exception):
+    """A setting that cannot be served with, or a missing prerequisite. The text is one clear sentence."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """The checked settings of one process. Durations carry their unit in the name."""
+
+    data_dir: Path
+    database_url: str
+    """SQLAlchemy URL that the application connects with: a role that is no superuser and owns nothing."""
+    owner_url: str
+    """SQLAlchemy URL of the role that owns the tables; migrations alone use it."""
+    secret_key: bytes
+    embedded: bool = False
+    """True when no ``DATABASE_URL`` is given and the private cluster in the data folder is served from."""
+
+    host: str = "0.0.0.0"
+    port: int = 8000
+    production: bool = False
+    demo: bool = True
+    public_url: str | None = None
+    """The address people type, for links and QR codes; None means that each request's own address is used."""
+    hostnames: tuple[str, ...] = ()
+    trusted_hops: int = 0
+    """How many reverse proxies in front are ours; X-Forwarded-* of further hops is never believed."""
+    tls: bool = False
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    ca_port: int | None = None
+
+    redis_url: str | None = None
+    web_processes: int = 1
+    ingest_processes: int = 0
+    ingest_port: int = 8100
+    worker_connections: int = 4000
+
+    access_ttl_s: int = 900
+    refresh_ttl_s: int = 30 * _DAY_S
+    otp_ttl_s: int = 300
+    idempotency_retention_days: int = 30
+    fix_retention_days: int = 30
+    partitions_ahead_days: int = 7
+    shift_max_h: int = 14
+    shift_grace_min: int = 30
+    silent_after_s: int = 180
+    simulate_officers: int = 24
+
+    log_level: str = "INFO"
+    version: str = "0.1.0"
+
+    @property
+    def secrets_dir(self) -> Path:
+        """The folder of what must never be read by others, mode 0700."""
+        return self.data_dir / "secrets"
+
+    @property
+    def secure(self) -> bool:
+        """Whether people reach the installation by HTTPS, by our own certificate or by a declared proxy's."""
+        return self.tls or (self.public_url or "").startswith("https://")
+
+    @staticmethod
+    def from_env(env: Mapping[str, str] | None = None) -> Config:
+        """Read and check the settings of ``env`` (default: the process environment).
+
+        Makes the data folder and, at the first start, the secret key in it (0600).
+
+        Raises:
+            ConfigError: a setting is missing, malformed or contradicts another; the text is one sentence.
+        """
+        return _read(os.environ if env is None else env)
+
+
+def _read(env: Mapping[str, str]) -> Config:
+    mode = _text(env, "XUNGENG_MODE") or "development"
+    if mode not in ("development", "production"):
+        raise ConfigError(f"XUNGENG_MODE is {mode!r}, but it has to be development or production.")
+    production = mode == "production"
+
+    data_dir = _data_dir(env)
+    database_url, owner_url, embedded = _databases(env, data_dir)
+    cert, key = _file(env, "XUNGENG_TLS_CERT"), _file(env, "XUNGENG_TLS_KEY")
+    if (cert is None) != (key is None):
+        raise ConfigError(
+            "XUNGENG_TLS_CERT and XUNGENG_TLS_KEY belong together, but only one of them is set."
+        )
+
+    redis_url = _text(env, "XUNGENG_REDIS_URL")
+    if redis_url and not redis_url.startswith(("redis://", "rediss://")):
+        raise ConfigError("XUNGENG_REDIS_URL has to start with redis:// or rediss://.")
+    web_processes = _number(env, "XUNGENG_WEB_PROCESSES", 1, low=1, high=64)
+    ingest_processes = _number(env, "XUNGENG_INGEST_PROCESSES", 0, low=0, high=64)
+    if (web_processes > 1 or ingest_processes) and not redis_url:
+        raise ConfigError(
+            "More than one web process or any ingest process needs XUNGENG_REDIS_URL, because they tell each"
+            " other through Redis what the live map shows."
+        )
+
+    public_url = _text(env, "XUNGENG_PUBLIC_URL")
+    if public_url:
+        parts = urlsplit(public_url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ConfigError(
+                "XUNGENG_PUBLIC_URL has to be a whole address such as https://xungeng.example.cn."
+            )
+        public_url = public_url.rstrip("/")
+
+    port = _number(env, "PORT", 8000, low=1, high=65535)
+    return Config(
+        data_dir=data_dir,
+        database_url=database_url,
+        owner_url=owner_url,
+        secret_key=_secret_key(env, data_dir),
+        embedded=embedded,
+        host=_text(env, "XUNGENG_HOST") or "0.0.0.0",
+        port=port,
+        production=production,
+        demo=_switch(env, "XUNGENG_DEMO", default=not production),
+        public_url=public_url,
+        hostnames=tuple(name for name in (_text(env, "XUNGENG_HOSTNAMES") or "").replace(",", " ").split()),
+        trusted_hops=_number(env, "XUNGENG_TRUSTED_HOPS", 0, low=0, high=8),
+        tls=cert is not None or _switch(env, "XUNGENG_TLS", default=False),
+        tls_cert=cert,
+        tls_key=key,
+        ca_port=_number(env, "XUNGENG_CA_PORT", 0, low=0, high=65535) or None,
+        redis_url=redis_url,
+        web_processes=web_processes,
+        ingest_processes=ingest_processes,
+        ingest_port=_number(env, "XUNGENG_INGEST_PORT", 8100, low=1, high=65535),
+        worker_connections=_number(env, "XUNGENG_WORKER_CONNECTIONS", 4000, low=10, high=100_000),
+        access_ttl_s=_number(env, "XUNGENG_ACCESS_TTL_S", 900, low=30, high=_DAY_S),
+        refresh_ttl_s=_number(env, "XUNGENG_REFRESH_TTL_S", 30 * _DAY_S, low=60, high=400 * _DAY_S),
+        otp_ttl_s=_number(env, "XUNGENG_OTP_TTL_S", 300, low=30, high=3600),
+        fix_retention_days=_number(env, "XUNGENG_FIX_RETENTION_DAYS", 30, low=1, high=3660),
+        partitions_ahead_days=_number(env, "XUNGENG_PARTITIONS_AHEAD_DAYS", 7, low=2, high=60),
+        shift_max_h=_number(env, "XUNGENG_SHIFT_MAX_H", 14, low=1, high=48),
+        shift_grace_min=_number(env, "XUNGENG_SHIFT_GRACE_MIN", 30, low=0, high=600),
+        silent_after_s=_number(env, "XUNGENG_SILENT_AFTER_S", 180, low=10, high=86_400),
+        simulate_officers=_number(env, "XUNGENG_SIMULATE_OFFICERS", 24, low=0, high=1000),
+        log_level=_level(env),
+    )
+
+
+def _text(env: Mapping[str, str], name: str) -> str | None:
+    value = env.get(name, "").strip()
+    return value or None
+
+
+def _number(env: Mapping[str, str], name: str, default: int, *, low: int, high: int) -> int:
+    text = _text(env, name)
+    if text is None:
+        return default
+    try:
+        value = int(text)
+    except ValueError:
+        raise ConfigError(f"{name} is {text!r}, but it has to be a whole number.") from None
+    if not low <= value <= high:
+        raise ConfigError(f"{name} is {value}, but it has to be between {low} and {high}.")
+    return value
+
+
+def _switch(env: Mapping[str, str], name: str, *, default: bool) -> bool:
+    text = _text(env, name)
+    if text is None:
+        return default
+    if text not in ("0", "1"):
+        raise ConfigError(f"{name} is {text!r}, but it has to be 1 or 0.")
+    return text == "1"
+
+
+def _file(env: Mapping[str, str], name: str) -> Path | None:
+    text = _text(env, name)
+    if text is None:
+        return None
+    path = Path(text)
+    if not path.is_file() or not os.access(path, os.R_OK):
+        raise ConfigError(f"{name} names {text}, which is not a file that can be read.")
+    return path
+
+
+def _level(env: Mapping[str, str]) -> str:
+    level = (_text(env, "XUNGENG_LOG_LEVEL") or "INFO").upper()
+    if level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
+        raise ConfigError("XUNGENG_LOG_LEVEL has to be debug, info, warning or error.")
+    return level
+
+
+def _data_dir(env: Mapping[str, str]) -> Path:
+    # Relative to the checkout, not to wherever the command was typed: two starts have to find the same data.
+    checkout = Path(__file__).resolve().parents[2]
+    path = checkout / (_text(env, "XUNGENG_DATA") or "var")
+    path = Path(os.path.abspath(path))
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"The data folder {path} (XUNGENG_DATA) cannot be made: {error.strerror or error}."
+        ) from None
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise ConfigError(f"The data folder {path} (XUNGENG_DATA) cannot be written to by this user.")
+    return path
+
+
+def _secret_key(env: Mapping[str, str], data_dir: Path) -> bytes:
+    given = _text(env, "XUNGENG_SECRET_KEY")
+    if given is not None:
+        if len(given.encode()) < MINIMUM_SECRET_BYTES:
+            raise ConfigError(f"XUNGENG_SECRET_KEY has to be at least {MINIMUM_SECRET_BYTES} bytes long.")
+        return given.encode()
+    folder = data_dir / "secrets"
+    path = folder / "secret_key"
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if not path.exists():
+            _write_once(path, secrets.token_urlsafe(48))
+        key = path.read_text().strip().encode()
+    except OSError as error:
+        raise ConfigError(f"The secret key {path} cannot be read: {error.strerror or error}.") from None
+    if len(key) < MINIMUM_SECRET_BYTES:
+        raise ConfigError(f"The secret key in {path} is shorter than {MINIMUM_SECRET_BYTES} bytes.")
+    return key
+
+
+def _write_once(path: Path, text: str) -> None:
+    """Make ``path`` with mode 0600 in one step; of several processes at once, the first one's text stays."""
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            pass
+    finally:
+        Path(temporary).unlink()
+
+
+def _databases(env: Mapping[str, str], data_dir: Path) -> tuple[str, str, bool]:
+    given = _text(env, "DATABASE_URL")
+    app_given = _text(env, "DATABASE_APP_URL")
+    owner_given = _text(env, "DATABASE_OWNER_URL")
+    if given is None:
+        if app_given or owner_given:
+            raise ConfigError("DATABASE_APP_URL and DATABASE_OWNER_URL need DATABASE_URL beside them.")
+        run_dir = embedded_run_dir(data_dir)
+        return embedded_url(run_dir, APP_ROLE), embedded_url(run_dir, OWNER_ROLE), True
+    owner_url = _database_url("DATABASE_OWNER_URL" if owner_given else "DATABASE_URL", owner_given or given)
+    if app_given:
+        return _database_url("DATABASE_APP_URL", app_given), owner_url, False
+    return _as_app_role(_database_url("DATABASE_URL", given)), owner_url, False
+
+
+def _database_url(name: str, text: str) -> str:
+    scheme, separator, rest = text.partition("://")
+    if not separator or scheme not in ("postgres", "postgresql", "postgresql+psycopg"):
+        raise ConfigError(
+            f"{name} has to be a PostgreSQL address such as postgresql://user:password@host:5432/database."
+        )
+    try:
+        parts = urlsplit("postgresql://" + rest)
+        parts.port  # noqa: B018  (reading it is what checks it)
+    except ValueError:
+        raise ConfigError(f"{name} is not a readable address.") from None
+    if parts.path in ("", "/"):
+        raise ConfigError(f"{name} names no database.")
+    return "postgresql+psycopg://" + rest
+
+
+def _as_app_role(url: str) -> str:
+    """The same connection, with the rights of the application's role from its first statement on."""
+    parts = urlsplit(url)
+    query = dict(parse_qsl(parts.query, keep_blank_values=True))
+    query["options"] = (query.get("options", "") + f" -c role={APP_ROLE}").strip()
+    return urlunsplit(parts._replace(query=urlencode(query, quote_via=quote)))
+
+
+def embedded_run_dir(data_dir: Path) -> Path:
+    """The folder of the private cluster's socket: ``run`` in the data folder, or where that link leads.
+
+    It is a link when the data folder's path is too long for a Unix socket or closed to the postgres user.
+    """
+    return Path(os.path.realpath(data_dir / "run"))
+
+
+def embedded_url(run_dir: Path, role: str, database: str = EMBEDDED_DATABASE) -> str:
+    """SQLAlchemy URL of a role of the private cluster whose socket is in ``run_dir``."""
+    query = urlencode({"host": str(run_dir), "port": EMBEDDED_SOCKET_PORT}, quote_via=quote)
+    return f"postgresql+psycopg://{role}@/{database}?{query}"
+
+
+def libpq_url(url: str) -> str:
+    """The same address without SQLAlchemy's driver name, as libpq and psycopg read it."""
+    return url.replace("postgresql+psycopg://", "postgresql://", 1)

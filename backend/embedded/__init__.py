@@ -1,0 +1,1 @@
+"""The private PostGIS that runs when no ``DATABASE_URL`` is given."""

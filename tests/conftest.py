@@ -1,0 +1,209 @@
+"""What every test stands on: a real private PostGIS with the schema of the real migrations."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import pytest
+from sqlalchemy import Engine
+
+from backend.core.config import APP_ROLE, AUDITOR_ROLE, OWNER_ROLE, Config, libpq_url
+from backend.embedded.cluster import Cluster
+
+TEMPLATE = "xungeng_template"
+
+hypothesis.settings.register_profile("thin", max_examples=30, deadline=None, print_blob=True)
+hypothesis.settings.register_profile("full", max_examples=500, deadline=None, print_blob=True)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--full",
+        action="store_true",
+        default=False,
+        help="run every count that docs and claims quote, not the thinned ones",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "full: runs under --full alone")
+    hypothesis.settings.load_profile("full" if config.getoption("--full") else "thin")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--full"):
+        return
+    skip = pytest.mark.skip(reason="counts in full are run by script/test --full")
+    for item in items:
+        if "full" in item.keywords:
+            item.add_marker(skip)
+
+
+@pytest.fixture(scope="session")
+def thin(request: pytest.FixtureRequest) -> Callable[[int, int], int]:
+    """``thin(full_count, thin_count)``: how often to repeat, in full under ``--full``, thinned otherwise."""
+    full = bool(request.config.getoption("--full"))
+
+    def count(full_count: int, thin_count: int) -> int:
+        return full_count if full else thin_count
+
+    return count
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nobody_leaves_the_machine() -> Iterator[None]:
+    """A connection to anywhere but this machine is a failure: no test pushes, texts or downloads."""
+    real_connect = socket.socket.connect
+
+    def connect(self: socket.socket, address: Any) -> None:
+        if self.family in (socket.AF_INET, socket.AF_INET6) and not _is_here(address[0]):
+            raise AssertionError(f"A test tried to reach {address[0]}, which is not this machine.")
+        real_connect(self, address)
+
+    patch = pytest.MonkeyPatch()
+    patch.setattr(socket.socket, "connect", connect)
+    yield
+    patch.undo()
+
+
+def _is_here(host: str) -> bool:
+    if host in ("localhost", ""):
+        return True
+    try:
+        address = ipaddress.ip_address(host.split("%")[0])
+    except ValueError:
+        return False
+    return address.is_loopback or address.is_unspecified
+
+
+@dataclass(frozen=True)
+class Database:
+    """One database of the test run's cluster, with the schema of the migrations."""
+
+    cluster: Cluster
+    name: str
+
+    @property
+    def owner_url(self) -> str:
+        """SQLAlchemy URL of the owner (a superuser of this cluster: it bypasses row-level security)."""
+        return self.cluster.url(OWNER_ROLE, self.name)
+
+    @property
+    def app_url(self) -> str:
+        """SQLAlchemy URL of the application's role."""
+        return self.cluster.url(APP_ROLE, self.name)
+
+    @property
+    def auditor_url(self) -> str:
+        return self.cluster.url(AUDITOR_ROLE, self.name)
+
+    @property
+    def owner_conninfo(self) -> str:
+        """The owner's address as psycopg and libpq read it."""
+        return libpq_url(self.owner_url)
+
+
+def temporary_folder(prefix: str) -> Path:
+    """A folder with a short path (sockets live in it) that the postgres user may pass through."""
+    folder = Path(tempfile.mkdtemp(prefix=prefix, dir="/tmp"))
+    folder.chmod(0o711)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """The PostgreSQL of this test process (each xdist worker has one), durability off for speed."""
+    folder = temporary_folder("xg-test-")
+    settings = {
+        "fsync": "off",
+        "full_page_writes": "off",
+        "synchronous_commit": "off",
+        "shared_buffers": "64MB",
+        "max_connections": "100",
+        "autovacuum": "off",
+    }
+    cluster = Cluster(folder, settings)
+    cluster.initialise()
+    cluster.start()
+    try:
+        yield cluster
+    finally:
+        cluster.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def _template(cluster: Cluster) -> str:
+    """The schema as the migrations make it, once per process; databases are copies of it."""
+    from backend.core.migrating import migrate
+
+    cluster.make_database(TEMPLATE)
+    migrate(cluster.url(OWNER_ROLE, TEMPLATE), "up")
+    return TEMPLATE
+
+
+@pytest.fixture(scope="session")
+def database(cluster: Cluster, _template: str) -> Database:
+    """The database that tests share; what they write in it is rolled back."""
+    cluster.make_database("xungeng_shared", template=_template)
+    return Database(cluster, "xungeng_shared")
+
+
+@pytest.fixture
+def fresh_database(cluster: Cluster, _template: str) -> Iterator[Database]:
+    """A migrated database of this test's own, for what has to commit: threads, locks, processes."""
+    name = "xungeng_" + os.urandom(6).hex()
+    cluster.make_database(name, template=_template)
+    try:
+        yield Database(cluster, name)
+    finally:
+        cluster.drop_database(name)
+
+
+@pytest.fixture
+def empty_database(cluster: Cluster) -> Iterator[Database]:
+    """A database of this test's own in which no migration has run."""
+    name = "xungeng_" + os.urandom(6).hex()
+    cluster.make_database(name)
+    try:
+        yield Database(cluster, name)
+    finally:
+        cluster.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Iterator[Path]:
+    """A data folder for this test process."""
+    folder = temporary_folder("xg-data-")
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def config(database: Database, data_dir: Path) -> Config:
+    """The settings that the shared database is used with."""
+    return replace(
+        Config.from_env({"XUNGENG_DATA": str(data_dir), "XUNGENG_DEMO": "0"}),
+        database_url=database.app_url,
+        owner_url=database.owner_url,
+        embedded=False,
+    )
+
+
+@pytest.fixture(scope="session")
+def engine(config: Config) -> Iterator[Engine]:
+    """The application's engine on the shared database."""
+    from backend.core.db import engine_for
+
+    engine = engine_for(config)
+    yield engine
+    engine.dispose()
