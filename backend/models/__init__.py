@@ -1,0 +1,43 @@
+"""Tables as classes: columns, constraints, relationships, and no behaviour. One file per aggregate."""
+
+from backend.models.base import Base
+from backend.models.command import Command, FeatureSwitch
+from backend.models.device import Device, DeviceCredential
+from backend.models.fix import Fix, GateCounter, LateDay, LatestPosition, QuarantinedFix, TrackDay
+from backend.models.imported_track import ImportedTrack
+from backend.models.journal import Disclosure, Journal
+from backend.models.shift import Crew, CrewMember, Shift
+from backend.models.town import Area, Basemap, Checkpoint, Department, Road, Town
+from backend.models.user import LoginCode, Membership, RefreshToken, Session, Throttle, User
+
+__all__ = [
+    "Area",
+    "Base",
+    "Basemap",
+    "Checkpoint",
+    "Command",
+    "Crew",
+    "CrewMember",
+    "Department",
+    "Device",
+    "DeviceCredential",
+    "Disclosure",
+    "FeatureSwitch",
+    "Fix",
+    "GateCounter",
+    "ImportedTrack",
+    "Journal",
+    "LateDay",
+    "LatestPosition",
+    "LoginCode",
+    "Membership",
+    "QuarantinedFix",
+    "RefreshToken",
+    "Road",
+    "Session",
+    "Shift",
+    "Throttle",
+    "Town",
+    "TrackDay",
+    "User",
+]

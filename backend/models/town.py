@@ -1,0 +1,115 @@
+"""The town and its places: areas, roads, checkpoints, departments, base maps."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from geoalchemy2 import Geometry
+from sqlalchemy import CheckConstraint, ForeignKey, Index, Text, UniqueConstraint
+from sqlalchemy.dialects.postgresql import ARRAY, UUID as PgUUID
+from sqlalchemy.orm import Mapped, mapped_column
+
+from backend.models.base import Base, Id, Small, TownId
+
+
+class Town(Base):
+    """One town of the installation; everything else hangs below one."""
+
+    __tablename__ = "towns"
+    __table_args__ = (CheckConstraint("name ? 'zh-CN' and name ? 'en'", name="ck_towns_name"),)
+
+    id: Mapped[Id]
+    code: Mapped[str] = mapped_column(unique=True)
+    name: Mapped[dict[str, str]]
+    time_zone: Mapped[str]
+    locale: Mapped[str]
+    calendar: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]
+
+
+class Area(Base):
+    """A polygon in the tree of areas. ``ancestors`` holds its own id and those above it."""
+
+    __tablename__ = "areas"
+    __table_args__ = (
+        UniqueConstraint("town_id", "code", name="uq_areas_town_code"),
+        Index("ix_areas_geom", "geom", postgresql_using="gist"),
+        Index("ix_areas_ancestors", "ancestors", postgresql_using="gin"),
+        Index("ix_areas_parent_id", "parent_id"),
+        CheckConstraint("kind in ('town', 'community', 'compound', 'grid', 'building')", name="ck_areas_kind"),
+        CheckConstraint("(kind = 'town') = (parent_id is null)", name="ck_areas_root"),
+        CheckConstraint("id = any (ancestors)", name="ck_areas_ancestors"),
+    )
+
+    id: Mapped[Id]
+    town_id: Mapped[TownId]
+    parent_id: Mapped[UUID | None] = mapped_column(ForeignKey("areas.id"))
+    ancestors: Mapped[list[UUID]] = mapped_column(ARRAY(PgUUID(as_uuid=True)))
+    kind: Mapped[str]
+    code: Mapped[str]
+    name: Mapped[dict[str, str]]
+    geom: Mapped[Any] = mapped_column(Geometry("MULTIPOLYGON", srid=4326, spatial_index=False))
+
+
+class Road(Base):
+    """A way that officers move along."""
+
+    __tablename__ = "roads"
+    __table_args__ = (Index("ix_roads_geom", "geom", postgresql_using="gist"),)
+
+    id: Mapped[Id]
+    town_id: Mapped[TownId]
+    kind: Mapped[str]
+    name: Mapped[dict[str, str]]
+    geom: Mapped[Any] = mapped_column(Geometry("LINESTRING", srid=4326, spatial_index=False))
+
+
+class Checkpoint(Base):
+    """A point that a round passes."""
+
+    __tablename__ = "checkpoints"
+    __table_args__ = (
+        UniqueConstraint("town_id", "code", name="uq_checkpoints_town_code"),
+        Index("ix_checkpoints_geom", "geom", postgresql_using="gist"),
+    )
+
+    id: Mapped[Id]
+    town_id: Mapped[TownId]
+    area_id: Mapped[UUID] = mapped_column(ForeignKey("areas.id"))
+    code: Mapped[str]
+    name: Mapped[dict[str, str]]
+    geom: Mapped[Any] = mapped_column(Geometry("POINT", srid=4326, spatial_index=False))
+
+
+class Department(Base):
+    """Who handles things."""
+
+    __tablename__ = "departments"
+    __table_args__ = (Index("ix_departments_town_id", "town_id"),)
+
+    id: Mapped[Id]
+    town_id: Mapped[TownId]
+    kind: Mapped[str]
+    name: Mapped[dict[str, str]]
+
+
+class Basemap(Base):
+    """A base map of the operator's choice, with the datum it is drawn in and its approval number (审图号)."""
+
+    __tablename__ = "basemaps"
+    __table_args__ = (
+        UniqueConstraint("town_id", "position", name="uq_basemaps_position"),
+        CheckConstraint("(kind = 'none') = (url is null)", name="ck_basemaps_url"),
+        CheckConstraint("datum in ('wgs84', 'gcj02', 'bd09')", name="ck_basemaps_datum"),
+    )
+
+    id: Mapped[Id]
+    town_id: Mapped[TownId]
+    position: Mapped[Small]
+    kind: Mapped[str]
+    name: Mapped[dict[str, str]]
+    url: Mapped[str | None] = mapped_column(Text)
+    datum: Mapped[str]
+    approval_number: Mapped[str | None]
+    attribution: Mapped[str | None]
+    created_at: Mapped[datetime]

@@ -1,0 +1,191 @@
+"""Who may: one table of permissions, and one door per kind of row.
+
+A permission is a verb and a kind, granted by a role within the area of a membership and everything below that area.
+What is absent and what is not yours are the same refusal, so that nobody learns of a row by asking for it.
+"""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Select, exists, literal, select, true
+from sqlalchemy.dialects.postgresql import ARRAY, UUID as PgUUID
+from sqlalchemy.orm import joinedload, selectinload
+
+from backend.core.errors import Forbidden, NotVisible
+from backend.core.identity import Actor
+from backend.core.uow import UnitOfWork
+from backend.core.vocabulary import Role
+from backend.models import Area, Crew, CrewMember, Device, ImportedTrack, Membership, Shift, User
+
+DISPATCHER, SUPERVISOR, ADMIN, AUDITOR = Role.DISPATCHER, Role.SUPERVISOR, Role.ADMIN, Role.AUDITOR
+OFFICER, RESIDENT, HANDLER, BUILDING_HEAD = Role.OFFICER, Role.RESIDENT, Role.HANDLER, Role.BUILDING_HEAD
+EVERYBODY = frozenset(Role) - {Role.SYSTEM}
+STAFF = frozenset({DISPATCHER, SUPERVISOR, ADMIN, AUDITOR, HANDLER})
+
+GRANTS: dict[tuple[str, str], frozenset[Role]] = {
+    # verb      kind                 roles
+    ("use", "account"): EVERYBODY,
+    ("use", "officer_client"): frozenset({OFFICER}),
+    ("use", "resident_client"): frozenset({RESIDENT, BUILDING_HEAD}),
+    ("use", "desk"): STAFF,
+    ("see", "area"): STAFF,
+    ("see", "officer"): frozenset({DISPATCHER, SUPERVISOR}),
+    ("see", "track"): frozenset({DISPATCHER, SUPERVISOR}),
+    ("export", "track"): frozenset({SUPERVISOR}),
+    ("import", "track"): frozenset({SUPERVISOR}),
+    ("start", "shift"): frozenset({OFFICER}),
+    ("end", "shift"): frozenset({DISPATCHER, SUPERVISOR}),
+    ("see", "shift"): frozenset({DISPATCHER, SUPERVISOR}),
+    ("see", "device"): frozenset({SUPERVISOR, ADMIN}),
+    ("manage", "device"): frozenset({SUPERVISOR, ADMIN}),
+    ("see", "quarantine"): frozenset({SUPERVISOR, ADMIN}),
+    ("see", "counter"): frozenset({SUPERVISOR, ADMIN, AUDITOR}),
+    ("see", "user"): frozenset({ADMIN}),
+    ("manage", "user"): frozenset({ADMIN}),
+    ("manage", "basemap"): frozenset({ADMIN}),
+    ("see", "journal"): frozenset({AUDITOR}),
+    ("see", "disclosure"): frozenset({AUDITOR}),
+}
+
+
+def may(actor: Actor, verb: str, kind: str) -> bool:
+    """Say whether any membership of the actor grants the permission somewhere."""
+    return bool(GRANTS[(verb, kind)] & actor.roles)
+
+
+def require(actor: Actor, verb: str, kind: str) -> None:
+    """Raise Forbidden unless some membership grants the permission."""
+    if not may(actor, verb, kind):
+        raise Forbidden()
+
+
+def permissions(actor: Actor) -> list[str]:
+    """Return what the actor may do, as ``verb:kind``, for clients to draw their navigation from."""
+    return [f"{verb}:{kind}" for (verb, kind), roles in GRANTS.items() if roles & actor.roles]
+
+
+def roots(actor: Actor, verb: str, kind: str) -> list[UUID]:
+    """Return the areas in which the actor holds the permission; everything below them is in scope too."""
+    return list(dict.fromkeys(actor.areas(*GRANTS[(verb, kind)])))
+
+
+def within(area_id: ColumnElement[UUID], scope: Sequence[UUID]) -> ColumnElement[bool]:
+    """Return the condition that the area ``area_id`` is one of ``scope`` or below one of them."""
+    return exists(
+        select(literal(1)).where(Area.id == area_id, Area.ancestors.overlap(literal(list(scope), ARRAY(PgUUID(as_uuid=True)))))
+    )
+
+
+def areas_in_scope(uow: UnitOfWork, actor: Actor, verb: str, kind: str) -> list[UUID]:
+    """Return every area in which the actor holds the permission, children included."""
+    scope = roots(actor, verb, kind)
+    if not scope:
+        return []
+    return list(
+        uow.session.scalars(
+            select(Area.id).where(Area.ancestors.overlap(literal(scope, ARRAY(PgUUID(as_uuid=True))))).order_by(Area.id)
+        )
+    )
+
+
+def live_rooms(uow: UnitOfWork, actor: Actor) -> list[UUID]:
+    """Return the areas whose officers the actor may watch live; each is one room of the live channel."""
+    return areas_in_scope(uow, actor, "see", "officer")
+
+
+def covers(uow: UnitOfWork, actor: Actor, verb: str, kind: str, area_id: UUID) -> bool:
+    """Say whether the actor holds the permission in ``area_id``."""
+    scope = roots(actor, verb, kind)
+    return bool(scope) and bool(
+        uow.session.scalar(
+            select(Area.id).where(
+                Area.id == area_id, Area.ancestors.overlap(literal(scope, ARRAY(PgUUID(as_uuid=True))))
+            )
+        )
+    )
+
+
+def officers_within(scope: Sequence[UUID]) -> Select[tuple[UUID]]:
+    """Return the ids of officers who hold a membership in ``scope``."""
+    return select(Membership.user_id).where(
+        Membership.role == Role.OFFICER, Membership.ended_at.is_(None), within(Membership.area_id, scope)
+    )
+
+
+def officer(uow: UnitOfWork, actor: Actor, officer_id: UUID, *, verb: str = "see", kind: str = "officer") -> User:
+    """The door to an officer: he belongs to the actor's areas, by membership or by a shift he did there."""
+    require(actor, verb, kind)
+    scope = roots(actor, verb, kind)
+    found = uow.session.scalar(
+        select(User).where(User.id == officer_id, User.id.in_(officers_within(scope)))
+    ) if scope else None
+    if found is None:
+        raise NotVisible()
+    return found
+
+
+def shift(uow: UnitOfWork, actor: Actor, shift_id: UUID, *, verb: str = "see", lock: bool = False) -> Shift:
+    """The door to a shift: the officer's own, his crew leader's, or one in the actor's areas."""
+    query = select(Shift).where(Shift.id == shift_id).options(*shift_parts())
+    if lock:
+        query = query.with_for_update(of=Shift)
+    found = uow.session.scalar(query)
+    if found is None:
+        raise NotVisible()
+    if found.officer_id == actor.user_id and Role.OFFICER in actor.roles:
+        return found
+    if found.crew is not None and found.crew.leader_id == actor.user_id and Role.OFFICER in actor.roles:
+        return found
+    if may(actor, verb, "shift") and covers(uow, actor, verb, "shift", found.area_id):
+        return found
+    raise NotVisible()
+
+
+def shift_parts() -> tuple[object, ...]:
+    """Loader options for everything that an answer about a shift shows."""
+    return (
+        joinedload(Shift.officer),
+        joinedload(Shift.area),
+        joinedload(Shift.crew).options(selectinload(Crew.members).joinedload(CrewMember.user)),
+    )
+
+
+def device(uow: UnitOfWork, actor: Actor, device_id: UUID, *, verb: str = "see", lock: bool = False) -> Device:
+    """The door to a device: its officer belongs to the actor's areas."""
+    require(actor, verb, "device")
+    scope = roots(actor, verb, "device")
+    query = select(Device).where(Device.id == device_id, Device.officer_id.in_(officers_within(scope)))
+    query = query.options(joinedload(Device.officer))
+    if lock:
+        query = query.with_for_update(of=Device)
+    found = uow.session.scalar(query) if scope else None
+    if found is None:
+        raise NotVisible()
+    return found
+
+
+def user(uow: UnitOfWork, actor: Actor, user_id: UUID, *, verb: str = "see", lock: bool = False) -> User:
+    """The door to an account, for those who administer the town."""
+    require(actor, verb, "user")
+    query = select(User).where(User.id == user_id)
+    if lock:
+        query = query.with_for_update()
+    found = uow.session.scalar(query)
+    if found is None:
+        raise NotVisible()
+    return found
+
+
+def imported_track(uow: UnitOfWork, actor: Actor, track_id: UUID) -> ImportedTrack:
+    """The door to an imported track: its officer, if it has one, belongs to the actor's areas."""
+    require(actor, "see", "track")
+    scope = roots(actor, "see", "track")
+    condition: ColumnElement[bool] = ImportedTrack.officer_id.is_(None) | ImportedTrack.officer_id.in_(
+        officers_within(scope)
+    )
+    found = uow.session.scalar(
+        select(ImportedTrack).where(ImportedTrack.id == track_id, condition if scope else ~true())
+    )
+    if found is None:
+        raise NotVisible()
+    return found

@@ -1,0 +1,109 @@
+"""State machines as tables: who may do what, from which state to which, and which moment it stamps.
+
+A table is data and is used five times: as the guard, as the ``actions`` of an answer, as the body of a 409, as the
+diagram in ``docs/`` and as the source of generated tests.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Protocol
+from uuid import UUID
+
+from sqlalchemy import select
+
+from backend.core.errors import Forbidden, WrongState
+from backend.core.identity import Actor
+from backend.core.uow import UnitOfWork
+from backend.core.vocabulary import Role
+from backend.models import Journal
+from workflows import journal
+
+REPLAY_WINDOW = timedelta(days=31)
+
+
+class Row(Protocol):
+    """What a machine moves: a locked row with a state and a version."""
+
+    id: UUID
+    town_id: UUID
+    state: Any
+    version: Any
+
+
+@dataclass(frozen=True)
+class Step:
+    """One row of a table: ``action`` takes a row from one of ``sources`` to ``target``, pressed by one of ``by``."""
+
+    action: str
+    sources: frozenset[StrEnum]
+    target: StrEnum
+    by: frozenset[Role]
+    stamps: str | None = None
+
+
+def step(action: str, sources: Iterable[StrEnum], target: StrEnum, by: Iterable[Role], stamps: str | None = None) -> Step:
+    """Write one row of a table."""
+    return Step(action, frozenset(sources), target, frozenset(by), stamps)
+
+
+class Machine:
+    """The table of one kind of row. An action may stand in several rows when their sources do not overlap."""
+
+    def __init__(self, kind: str, initial: StrEnum, *steps: Step) -> None:
+        self.kind, self.initial, self.steps = kind, initial, steps
+        reached = {initial} | {s.target for s in steps}
+        for s in steps:
+            if not s.sources <= reached:
+                raise ValueError(f"{kind}.{s.action} starts from a state that nothing leads to.")
+        pairs = [(s.action, source) for s in steps for source in s.sources]
+        if len(pairs) != len(set(pairs)):
+            raise ValueError(f"{kind} has two rows for one action in one state.")
+
+    def actions(self, actor: Actor, row: Row) -> list[str]:
+        """Return what the actor's roles allow in the row's present state, in the table's order."""
+        return list(dict.fromkeys(s.action for s in self.steps if row.state in s.sources and s.by & actor.roles))
+
+    def fire(
+        self,
+        uow: UnitOfWork,
+        actor: Actor,
+        row: Row,
+        action: str,
+        *,
+        command_id: UUID | None,
+        reason: str | None = None,
+        device_at: datetime | None = None,
+        data: Mapping[str, Any] | None = None,
+    ) -> bool:
+        """Move a locked row and journal it; return False, and change nothing, when ``command_id`` was done before.
+
+        Raises:
+            WrongState: no row of the table starts here; the refusal names the state and what is possible.
+            Forbidden: the table has the row, but none of the actor's roles may press it.
+        """
+        if command_id is not None and self._was_done(uow, actor, row, command_id):
+            return False
+        found = next((s for s in self.steps if s.action == action and row.state in s.sources), None)
+        if found is None:
+            raise WrongState(str(row.state), self.actions(actor, row))
+        if not found.by & actor.roles:
+            raise Forbidden()
+        before, row.state, row.version = row.state, found.target, row.version + 1
+        if found.stamps:
+            setattr(row, found.stamps, uow.now)
+        journal.write(
+            uow, actor, self.kind, row.id, action, before=str(before), after=str(found.target),
+            command_id=command_id, reason=reason, device_at=device_at, data=data,
+        )
+        return True
+
+    def _was_done(self, uow: UnitOfWork, actor: Actor, row: Row, command_id: UUID) -> bool:
+        found = uow.session.scalar(
+            select(Journal.id)
+            .where(Journal.command_id == command_id, Journal.subject_kind == self.kind, Journal.subject_id == row.id)
+            .where(Journal.actor_id == actor.user_id, Journal.at > uow.now - REPLAY_WINDOW)
+            .limit(1)
+        )
+        return found is not None
