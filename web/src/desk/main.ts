@@ -1,0 +1,3 @@
+import { createApp, h } from 'vue'
+
+createApp({ render: () => h('main', { lang: 'zh-CN' }, '指挥席') }).mount('#app')
