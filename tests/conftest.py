@@ -14,7 +14,9 @@ from typing import Any
 
 import hypothesis
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.orm import Session
+from sqlalchemy.pool import NullPool
 
 from backend.core.config import APP_ROLE, AUDITOR_ROLE, OWNER_ROLE, Config, libpq_url
 from backend.embedded.cluster import Cluster
@@ -147,7 +149,7 @@ def _template(cluster: Cluster) -> str:
     from backend.core.migrating import migrate
 
     cluster.make_database(TEMPLATE)
-    migrate(cluster.url(OWNER_ROLE, TEMPLATE), "up")
+    migrate(cluster.url(OWNER_ROLE, TEMPLATE))
     return TEMPLATE
 
 
@@ -207,3 +209,68 @@ def engine(config: Config) -> Iterator[Engine]:
     engine = engine_for(config)
     yield engine
     engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def owner_engine(database: Database) -> Iterator[Engine]:
+    """The owner's engine on the shared database: sees every town, for setting things up and looking after."""
+    engine = create_engine(database.owner_url, poolclass=NullPool)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def connection(engine: Engine) -> Iterator[Connection]:
+    """One connection of the application whose transaction ends in a rollback; units of work run on it.
+
+    Every unit of work is a savepoint of it, and enters without a town like a transaction of its own would. What
+    has to really commit (threads, other processes, NOTIFY) takes ``live_engine`` instead.
+    """
+    from backend.core import db
+
+    with engine.connect() as connection, connection.begin() as outer:
+        connection.begin_nested()
+
+        def leave_town(session: Session, _transaction: Any, begun: Connection) -> None:
+            if begun is connection:
+                begun.execute(text("select set_config('xungeng.town', '', true)"))
+
+        event.listen(Session, "after_begin", leave_town)
+        before = db._engine
+        db.set_engine(connection)  # type: ignore[arg-type]
+        try:
+            yield connection
+        finally:
+            db.set_engine(before)
+            event.remove(Session, "after_begin", leave_town)
+            outer.rollback()
+
+
+@pytest.fixture
+def uow(connection: Connection) -> Iterator[Any]:
+    """A unit of work that never commits."""
+    from backend.core.uow import unit_of_work
+
+    with unit_of_work() as uow:
+        yield uow
+
+
+@pytest.fixture
+def live_config(fresh_database: Database, config: Config) -> Config:
+    """The settings of a database of this test's own."""
+    return replace(config, database_url=fresh_database.app_url, owner_url=fresh_database.owner_url)
+
+
+@pytest.fixture
+def live_engine(live_config: Config) -> Iterator[Engine]:
+    """The application's engine on a database of this test's own, in which everything really commits."""
+    from backend.core import db
+
+    engine = db.engine_for(live_config)
+    before = db._engine
+    db.set_engine(engine)
+    try:
+        yield engine
+    finally:
+        db.set_engine(before)
+        engine.dispose()

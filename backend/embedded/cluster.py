@@ -21,11 +21,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psycopg
 from psycopg import sql
 
 from backend.core.config import (
+    APP_ROLE,
+    AUDITOR_ROLE,
     EMBEDDED_DATABASE,
     EMBEDDED_SOCKET_PORT,
     OWNER_ROLE,
@@ -121,8 +124,21 @@ class Cluster:
         Raises:
             ConfigError: it does not come up; the text quotes the last line of its log.
         """
-        self._outlive_predecessor()
-        user = _user()
+        deadline = time.monotonic() + timeout_s
+        self._outlive_predecessor(deadline)
+        _rotate(self.log_path)
+        while True:
+            self._spawn()
+            refusal = self._await(deadline)
+            if refusal is None:
+                break
+            # Sessions of a postmaster that was killed hard hold its shared memory for a moment longer.
+            if "shared memory" not in refusal or time.monotonic() > deadline:
+                raise ConfigError(f"The private PostgreSQL stopped at once: {_last_line(refusal)}")
+            time.sleep(0.1)
+        self._make_roles()
+
+    def _spawn(self) -> None:
         options: dict[str, str] = {
             "listen_addresses": "",
             "port": str(EMBEDDED_SOCKET_PORT),
@@ -136,36 +152,46 @@ class Cluster:
             "logging_collector": "off",
             # A statement in the log would carry what people wrote; the error alone does not.
             "log_min_error_statement": "panic",
+            "log_error_verbosity": "terse",
             "log_checkpoints": "off",
             **self.settings,
         }
         arguments = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
-        _rotate(self.log_path)
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
                 [str(binaries() / "postgres"), "-D", str(self.cluster_dir), *arguments],
                 cwd="/", env=_environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                start_new_session=True, preexec_fn=dies_with_parent(signal.SIGINT), **_as(user),
+                start_new_session=True, preexec_fn=dies_with_parent(signal.SIGINT), **_as(_user()),
             )  # fmt: skip
-        self._await(timeout_s)
 
-    def _await(self, timeout_s: float) -> None:
+    def _await(self, deadline: float) -> str | None:
+        """Wait until the server answers; if it stops instead, answer what it wrote about that."""
         assert self.process is not None
-        deadline = time.monotonic() + timeout_s
+        already_written = self.log_path.stat().st_size
         while True:
             if self.process.poll() is not None:
-                raise ConfigError(f"The private PostgreSQL stopped at once: {_last_line(self._log_text())}")
+                return self._log_since(already_written)
             # Readiness is a connection, not pg_ctl's opinion: that one believes in zombies.
             try:
                 with psycopg.connect(libpq_url(self.url(database="postgres")), connect_timeout=5):
-                    return
+                    return None
             except psycopg.OperationalError:
                 if time.monotonic() > deadline:
                     raise ConfigError(
-                        f"The private PostgreSQL does not answer after {timeout_s:.0f} s:"
-                        f" {_last_line(self._log_text())}"
+                        f"The private PostgreSQL does not answer: {_last_line(self._log_since(0))}"
                     ) from None
             time.sleep(0.02)
+
+    def _make_roles(self) -> None:
+        """Roles that connect over the socket: to the migrations they are group roles that cannot log in."""
+        with psycopg.connect(libpq_url(self.url(database="postgres")), autocommit=True) as connection:
+            there = {name for (name,) in connection.execute("SELECT rolname FROM pg_roles WHERE rolcanlogin")}
+            for role in (APP_ROLE, AUDITOR_ROLE):
+                if role not in there:
+                    statement = sql.SQL(
+                        "CREATE ROLE {} LOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE"
+                    )
+                    connection.execute(statement.format(sql.Identifier(role)))
 
     def make_database(self, name: str = EMBEDDED_DATABASE, template: str | None = None) -> None:
         """Make the database if it is not there; ``template`` names one to copy."""
@@ -196,18 +222,13 @@ class Cluster:
             process.send_signal(signal.SIGQUIT)
             process.wait(10)
 
-    def _outlive_predecessor(self) -> None:
-        """Wait for the postmaster of a supervisor that was killed: it is shutting down, or is told to.
-
-        A pid that was given to another process meanwhile, even to somebody else's PostgreSQL, is left alone;
-        the stale file goes, because ours would refuse to start beside it.
-        """
+    def _outlive_predecessor(self, deadline: float) -> None:
+        """Wait for the postmaster of a supervisor that was killed: it is shutting down, or is told to."""
         pid_file = self.cluster_dir / "postmaster.pid"
-        deadline = time.monotonic() + 30
         told = False
-        while (pid := _postmaster_pid(pid_file)) is not None:
-            if not (_is_alive_postgres(pid) and _serves(pid, self.cluster_dir)):
-                pid_file.unlink(missing_ok=True)
+        while (pid := _postmaster_pid(pid_file)) is not None and _is_alive(pid):
+            if not _serves(pid, self.cluster_dir):
+                _disown(pid_file)
                 return
             if not told:
                 os.kill(pid, signal.SIGINT)
@@ -218,9 +239,9 @@ class Cluster:
                 )
             time.sleep(0.05)
 
-    def _log_text(self) -> str:
+    def _log_since(self, offset: int) -> str:
         try:
-            return self.log_path.read_text(errors="replace")
+            return self.log_path.read_bytes()[offset:].decode(errors="replace")
         except OSError:
             return ""
 
@@ -260,7 +281,7 @@ def _user() -> pwd.struct_passwd | None:
         raise ConfigError("PostgreSQL never runs as root, and this machine has no user postgres.") from None
 
 
-def _as(user: pwd.struct_passwd | None) -> dict[str, object]:
+def _as(user: pwd.struct_passwd | None) -> dict[str, Any]:
     return {} if user is None else {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
 
 
@@ -353,14 +374,26 @@ def _postmaster_pid(pid_file: Path) -> int | None:
         return None
 
 
-def _is_alive_postgres(pid: int) -> bool:
-    """Whether the process runs and is a PostgreSQL; a zombie that nobody has reaped yet is dead."""
+def _is_alive(pid: int) -> bool:
+    """Whether the process runs; a zombie that nobody has reaped yet is dead."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return False
-    name, state = text[text.index("(") + 1 : text.rindex(")")], text[text.rindex(")") + 2]
-    return name == "postgres" and state != "Z"
+    return text[text.rindex(")") + 2] != "Z"
+
+
+def _disown(pid_file: Path) -> None:
+    """Take the claim off a process that was given the dead postmaster's number (after a reboot, say).
+
+    The file itself has to stay: its other lines are how PostgreSQL finds out whether sessions of the dead
+    postmaster still hold its shared memory. PostgreSQL knows that the number of its own parent is no claim.
+    """
+    lines = pid_file.read_text().splitlines(keepends=True)
+    lines[0] = f"{os.getpid()}\n"
+    with open(pid_file, "r+") as file:
+        file.writelines(lines)
+        file.truncate()
 
 
 def _serves(pid: int, cluster_dir: Path) -> bool:

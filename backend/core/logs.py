@@ -1,0 +1,186 @@
+"""Logs: structured, with a request id, and without personal data.
+
+Two nets, because people write log lines in a hurry. Values are kept only under keys that are known to carry no
+personal data (an unknown key is withheld, so the mistake shows at once); and every text, also a library's message or
+an exception's, is searched for what looks like a number, a token, a place or a password.
+
+JSON on standard output in production. In development the console shows warnings in a readable form, and the rest is
+in ``log/<process>.log`` of the data folder.
+"""
+
+from __future__ import annotations
+
+import logging
+import logging.config
+import re
+import sys
+from collections.abc import Mapping, MutableMapping
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from backend.core.config import Config
+
+WITHHELD = "[withheld]"
+
+SAFE_KEYS = frozenset(
+    {
+        "event", "level", "logger", "timestamp", "request_id", "exception", "process", "version",
+        "method", "route", "endpoint", "status", "code", "outcome", "reason", "kind", "protocol", "action", "channel",
+        "task", "queue", "state", "name_of", "table", "partition", "port", "pid", "signal", "error", "sqlstate",
+        "attempt", "attempts", "officers", "sockets", "rooms", "limit", "limiter", "rule", "retry_after", "room_kind",
+        "stored", "duplicates", "off_shift", "quarantined", "closed", "dropped", "made", "deleted",
+    }
+)  # fmt: skip
+"""Keys whose values may be logged. Add one only if its value can never be about a person."""
+
+SAFE_SUFFIXES = ("_id", "_ids", "_ms", "_s", "_bytes", "_count", "_days", "_kind", "_state", "_size")
+
+_PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
+    # What SQLAlchemy and PostgreSQL add to an error: the values.
+    (re.compile(r"\[parameters:.*?\](?=\n|$)", re.S), "[parameters: withheld]"),
+    (re.compile(r"^(DETAIL|CONTEXT|HINT):.*$", re.M), r"\1: withheld"),
+    (re.compile(r"\bKey \([^)]*\)=\(.*?\)"), "Key withheld"),
+    # user:password@ in addresses; query strings; tracker credentials in paths.
+    (re.compile(r"(?<=://)[^/\s@]+@"), "***@"),
+    (re.compile(r"\?[^\s\"'<>]*=[^\s\"'<>]*"), "?***"),
+    (re.compile(r"(/gateway/[a-z]+/)[^\s/?\"']+"), r"\1***"),
+    (re.compile(r"\bey[\w-]{8,}\.[\w-]+\.[\w-]+"), "[token]"),
+    (re.compile(r"(?i)\b(bearer|basic|token)\s+[\w.~+/=-]{8,}"), r"\1 ***"),
+    (
+        re.compile(
+            r"(?i)([\"']?\b(?:password|passwd|secret|token|otp|code|authorization|cookie|key)[\"']?\s*[:=]\s*)"
+            r"(\"[^\"]*\"|'[^']*'|[^\s,;&}\]]+)"
+        ),
+        r"\1***",
+    ),
+    (re.compile(r"[\w.+-]+@[\w-]+\.[\w.-]+"), "[mail]"),
+    (re.compile(r"(?<![\w.-])\d{17}[\dXx](?![\w-])"), "[number]"),
+    (re.compile(r"(?<![\w.-])(?:\+?86[- ]?)?1[3-9]\d[- ]?\d{4}[- ]?\d{4}(?![\w-])"), "[number]"),
+    (re.compile(r"(?<![\w.])-?\d{1,3}\.\d{4,}(?![\w.])"), "[place]"),
+    # Long random texts: refresh tokens, tracker keys, hashes. UUIDs are ids and stay.
+    (
+        re.compile(
+            r"(?<![\w-])(?![0-9a-f]{8}-[0-9a-f]{4}-)(?=[\w-]*\d)(?=[\w-]*[A-Za-z])[\w-]{32,}(?![\w-])"
+        ),
+        "[token]",
+    ),
+)
+
+
+def scrubbed(text: str) -> str:
+    """The text without what looks like a phone or identity number, a place, a credential or an error's values."""
+    for pattern, replacement in _PATTERNS:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+def _scrub(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
+    for key, value in event.items():
+        if key.startswith("_"):  # structlog's own, removed before anything is written.
+            continue
+        if key not in SAFE_KEYS and not key.endswith(SAFE_SUFFIXES):
+            event[key] = WITHHELD
+        elif isinstance(value, str):
+            event[key] = value if key in ("timestamp", "level") else scrubbed(value)
+        elif value is not None and not isinstance(value, bool | int | float):
+            event[key] = scrubbed(str(value))
+    return event
+
+
+_SHARED: tuple[Any, ...] = (
+    structlog.contextvars.merge_contextvars,
+    structlog.stdlib.add_logger_name,
+    structlog.stdlib.add_log_level,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+    structlog.processors.StackInfoRenderer(),
+)
+
+_FINAL: tuple[Any, ...] = (
+    structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+    # Plain tracebacks: the rich ones print local variables, which are people's data.
+    structlog.processors.format_exc_info,
+    _scrub,
+)
+
+
+def _plain_line(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> str:
+    head = f"{event.pop('level', 'info')}: {event.pop('event', '')}"
+    exception = event.pop("exception", None)
+    for key in ("timestamp", "logger"):
+        event.pop(key, None)
+    details = "  ".join(f"{key}={value}" for key, value in event.items())
+    return "\n".join(part for part in (f"{head}  {details}".rstrip(), exception) if part)
+
+
+def configure(config: Config, process: str) -> None:
+    """Set up the logging of this process, ours and the libraries'. ``process`` names it: web, worker, …"""
+    formatters: dict[str, Any] = {
+        name: {
+            "()": structlog.stdlib.ProcessorFormatter,
+            "foreign_pre_chain": [*_SHARED, structlog.stdlib.ExtraAdder(allow=[])],
+            "processors": [*_FINAL, renderer],
+        }
+        for name, renderer in (
+            ("json", structlog.processors.JSONRenderer(ensure_ascii=False)),
+            ("plain", _plain_line),
+        )
+    }
+    handlers: dict[str, Any]
+    if config.production:
+        handlers = {"console": {"class": "logging.StreamHandler", "stream": sys.stdout, "formatter": "json"}}
+    else:
+        folder = config.data_dir / "log"
+        folder.mkdir(parents=True, exist_ok=True)
+        handlers = {
+            "console": {
+                "class": "logging.StreamHandler", "stream": sys.stderr, "formatter": "plain", "level": "WARNING",
+            },
+            "file": {
+                "class": "logging.handlers.WatchedFileHandler", "filename": str(folder / f"{process}.log"),
+                "formatter": "json", "encoding": "utf-8",
+            },
+        }  # fmt: skip
+    logging.config.dictConfig(
+        {
+            "version": 1,
+            "disable_existing_loggers": False,
+            "formatters": formatters,
+            "handlers": handlers,
+            "root": {"level": config.log_level, "handlers": list(handlers)},
+            "loggers": {
+                # One line per request is ours; these would add another with the query string in it.
+                name: {"level": "WARNING"}
+                for name in (
+                    "werkzeug",
+                    "httpx",
+                    "httpcore",
+                    "urllib3",
+                    "engineio",
+                    "socketio",
+                    "alembic",
+                    "geventwebsocket",
+                )
+            }
+            | {"procrastinate": {"level": "WARNING"}},
+        }
+    )
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *_SHARED,
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    structlog.contextvars.clear_contextvars()
+    logging.captureWarnings(True)
+
+
+def log_path(config: Config, process: str) -> Path | None:
+    """Where ``process`` writes its log in development; None in production, where it is standard output."""
+    return None if config.production else config.data_dir / "log" / f"{process}.log"
