@@ -297,6 +297,27 @@ create table fixes (
 create index ix_fixes_fixed_at on fixes using brin (fixed_at);
 create table fixes_default partition of fixes default;
 
+-- How a group of fixes travels to the database: one array of these in PostgreSQL's binary format is a single parameter.
+create type fix_row as (
+  device_id uuid,
+  fixed_at timestamptz,
+  seq smallint,
+  shift_id uuid,
+  area_id uuid,
+  lon double precision,
+  lat double precision,
+  accuracy_m real,
+  altitude_m real,
+  speed_mps real,
+  heading_deg real,
+  battery_pct real,
+  charging boolean,
+  flags smallint,
+  sent_at timestamptz,
+  received_at timestamptz,
+  attributes jsonb
+);
+
 create table latest_positions (
   officer_id uuid primary key references users,
   town_id uuid not null references towns,
@@ -618,6 +639,7 @@ def downgrade() -> None:
         op.execute(f"drop function {signature}")
     for table in reversed((*SCOPED, "throttles")):
         op.execute(f"drop table {table} cascade")
+    op.execute("drop type fix_row")
     op.execute("drop table towns")
     op.execute("drop function xungeng_town()")
     op.execute("revoke usage on schema public from xungeng_app, xungeng_auditor")
