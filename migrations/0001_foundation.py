@@ -255,6 +255,7 @@ create table devices (
   created_at timestamptz not null,
   created_by uuid references users,
   revoked_at timestamptz,
+  version integer not null default 1,
   constraint ck_devices_state check (state in ('active', 'revoked')),
   constraint ck_devices_revoked check ((state = 'revoked') = (revoked_at is not null)),
   constraint ck_devices_datum check (datum in ('wgs84', 'gcj02', 'bd09'))

@@ -33,6 +33,7 @@ class Device(Base):
     created_at: Mapped[datetime]
     created_by: Mapped[UUID | None] = mapped_column(ForeignKey("users.id"))
     revoked_at: Mapped[datetime | None]
+    version: Mapped[int] = mapped_column(default=1)
 
     officer: Mapped[User] = relationship(lazy="raise", foreign_keys=[officer_id])
 
