@@ -1,8 +1,8 @@
 """The gate between an officer's shift and the fixes that belong to it.
 
-Whoever writes fixes holds the town's gate shared while he checks the shift and writes; whoever ends a shift holds it
-alone. So at the moment when an end is committed, every fix that was let through before is visible to it, and none is
-let through after it by an older look at the shift.
+Whoever writes fixes holds the town's gate shared while he checks the shift and writes; whoever ends a shift
+holds it alone. So at the moment when an end is committed, every fix that was let through before is visible
+to it, and none is let through after it by an older look at the shift.
 """
 
 from uuid import UUID
@@ -24,7 +24,7 @@ def key(town_id: UUID) -> int:
 def close(session: Session, town_id: UUID) -> None:
     """Hold the town's gate alone until the transaction ends.
 
-    Call it before reading or changing the row of a shift that is to be ended. It waits for the group of fixes that
-    is being written, which takes milliseconds; fixes that come meanwhile wait in turn.
+    Call it before reading or changing the row of a shift that is to be ended. It waits for the group of
+    fixes that is being written, which takes milliseconds; fixes that come meanwhile wait in turn.
     """
     session.execute(text("select pg_advisory_xact_lock(:key)"), {"key": key(town_id)})

@@ -1,24 +1,27 @@
 """Natural group commit: many requests share one transaction, and nobody waits for a clock.
 
-A request hands in an item and sleeps. While one commit is in flight the next group collects by itself; when the
-commit is done, everything that has gathered goes into the next one. An idle server therefore commits a lone item
-at once, and a busy one spreads the price of a commit over as many requests as came meanwhile.
+A request hands in an item and sleeps. While one commit is in flight the next group collects by itself; when
+the commit is done, everything that has gathered goes into the next one. An idle server therefore commits a
+lone item at once, and a busy one spreads the price of a commit over as many requests as came meanwhile.
 
-Live items go first. A backlog, which a phone sends after hours without a network, gets a bounded share of each
-group, so that draining it costs the others a few milliseconds and never their turn.
+Live items go first. A backlog, which a phone sends after hours without a network, gets a bounded share of
+each group, so that draining it costs the others a few milliseconds and never their turn.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Generic, TypeVar
 
 from backend.core.errors import Refusal, Unavailable
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
+
+log = logging.getLogger(__name__)
 
 
 class _Entry(Generic[Item, Answer]):
@@ -35,13 +38,24 @@ class _Entry(Generic[Item, Answer]):
         self.wake.acquire()
 
 
-class Grouping(Generic[Item, Answer]):
-    """Collects items while a commit is in flight and commits them together.
+class _Queues(Generic[Item, Answer]):
+    """What waits for one key: live items and backlog."""
 
-    ``commit`` takes the items of one group and returns one answer for each, in their order, after the commit is
-    done; an item whose answer is an exception alone gets that exception. When ``commit`` itself raises, nothing of
-    the group counts as done and its items are tried again one by one, so that a bad one fails alone: ``commit`` must
-    therefore be safe to repeat.
+    __slots__ = ("backlog", "live")
+
+    def __init__(self) -> None:
+        self.live: deque[_Entry[Item, Answer]] = deque()
+        self.backlog: deque[_Entry[Item, Answer]] = deque()
+
+
+class Grouping(Generic[Item, Answer]):
+    """Collects items while a commit is in flight and commits them together, items of one key at a time.
+
+    ``commit`` takes the items of one group and returns one answer for each, in their order, after the
+    commit is done; an item whose answer is an exception gets that exception. When ``commit`` itself raises,
+    nothing of the group counts as done and its items are tried again one by one, so that a bad one fails
+    alone: ``commit`` must therefore be safe to repeat. ``after`` runs when the requests have been woken; it
+    must not take long.
 
     Works the same on threads and on gevent, because it uses nothing but ``threading``'s primitives.
     """
@@ -51,6 +65,7 @@ class Grouping(Generic[Item, Answer]):
         name: str,
         commit: Callable[[Sequence[Item]], Sequence[Answer | Exception]],
         *,
+        after: Callable[[], None] | None = None,
         flushers: int = 1,
         group_weight: int = 4000,
         backlog_share: int = 1000,
@@ -64,9 +79,9 @@ class Grouping(Generic[Item, Answer]):
             flushers: how many commits may be in flight at once.
             group_weight: the greatest weight of one group (a single item may exceed it).
             backlog_share: how much of that weight the backlog may take while live items wait.
-            live_limit: the weight of live items that may wait; beyond it the caller is told to come again.
-            backlog_limit: the number of backlog items that may wait. Each one holds a request open, so it has to
-                stay well below the number of requests that the server works on at once.
+            live_limit: the weight of live items that may wait; beyond it callers are told to come again.
+            backlog_limit: the number of backlog items that may wait. Each one holds a request open, so it
+                has to stay well below the number of requests that the server works on at once.
             patience_s: how long a request waits before it is told that the outcome is unknown.
         """
         self.name = name
@@ -77,42 +92,47 @@ class Grouping(Generic[Item, Answer]):
         self.backlog_limit = backlog_limit
         self.patience_s = patience_s
         self._commit = commit
+        self._after = after
         self._mutex = threading.Lock()
         self._arrival = threading.Condition(self._mutex)
-        self._live: deque[_Entry[Item, Answer]] = deque()
+        self._waiting: dict[Hashable, _Queues[Item, Answer]] = {}
         self._live_weight = 0
-        self._backlog: deque[_Entry[Item, Answer]] = deque()
+        self._backlog_count = 0
         self._idle = 0
-        self._started = 0
+        self._running = 0
 
-    def submit(self, item: Item, weight: int = 1, *, live: bool = True) -> Answer:
+    def submit(self, item: Item, weight: int = 1, *, key: Hashable = None, live: bool = True) -> Answer:
         """Hand in an item and return its answer once the commit that holds it is done.
 
         Raises:
-            Unavailable: too much is waiting already, or the commit did not come back in time. The item may or may
-                not be stored in the second case, so the caller has to be able to send it again.
+            Unavailable: too much is waiting already, or the commit did not come back in time. In the second
+                case the item may or may not be stored, so the caller has to be able to send it again.
             Refusal: what ``commit`` answered for this item.
         """
         entry: _Entry[Item, Answer] = _Entry(item, weight)
         with self._mutex:
+            if live and self._live_weight and self._live_weight + weight > self.live_limit:
+                raise Unavailable("More is coming in than can be written.", retry_after_s=2, code="busy")
+            if not live and self._backlog_count >= self.backlog_limit:
+                raise Unavailable(
+                    "A backlog is being written; please send the rest a little later.",
+                    retry_after_s=1,
+                    code="backlog_busy",
+                )
+            queues = self._waiting.get(key)
+            if queues is None:
+                queues = self._waiting[key] = _Queues()
             if live:
-                if self._live and self._live_weight + weight > self.live_limit:
-                    raise Unavailable("More is coming in than can be written.", retry_after_s=2, code="busy")
-                self._live.append(entry)
+                queues.live.append(entry)
                 self._live_weight += weight
             else:
-                if len(self._backlog) >= self.backlog_limit:
-                    raise Unavailable(
-                        "A backlog is being written; please send the rest a little later.",
-                        retry_after_s=1,
-                        code="backlog_busy",
-                    )
-                self._backlog.append(entry)
+                queues.backlog.append(entry)
+                self._backlog_count += 1
             if self._idle:
                 self._arrival.notify()
-            elif self._started < self.flushers:
-                self._started += 1
-                threading.Thread(target=self._flush, name=f"{self.name}-{self._started}", daemon=True).start()
+            elif self._running < self.flushers:
+                self._running += 1
+                threading.Thread(target=self._flush, name=self.name, daemon=True).start()
         if not entry.wake.acquire(timeout=self.patience_s):
             raise Unavailable("The database does not answer.", retry_after_s=5)
         if entry.error is not None:
@@ -121,53 +141,75 @@ class Grouping(Generic[Item, Answer]):
 
     @property
     def waiting(self) -> tuple[int, int]:
-        """How many live and how many backlog items wait for a group at this moment."""
-        return len(self._live), len(self._backlog)
+        """The weight of the live items and the number of backlog items that wait for a group just now."""
+        return self._live_weight, self._backlog_count
 
     def _flush(self) -> None:
         """Commit group after group, for as long as the process lives."""
-        while True:
+        try:
+            while True:
+                with self._mutex:
+                    while not self._waiting:
+                        self._idle += 1
+                        try:
+                            self._arrival.wait()
+                        finally:
+                            self._idle -= 1
+                    group = self._collect()
+                try:
+                    self._settle(group)
+                finally:
+                    for entry in group:
+                        entry.wake.release()
+                if self._after is not None:
+                    try:
+                        self._after()
+                    except Exception:
+                        log.exception("grouping.after_failed")
+        finally:
             with self._mutex:
-                while not self._live and not self._backlog:
-                    self._idle += 1
-                    self._arrival.wait()
-                    self._idle -= 1
-                group = self._collect()
-            self._settle(group)
-            for entry in group:
-                entry.wake.release()
+                self._running -= 1  # Whatever ends this thread, the next item starts another one.
 
     def _collect(self) -> list[_Entry[Item, Answer]]:
-        """Take the next group off the queues: live items first, then the backlog's share, at least one of it."""
+        """Take the next group: live items first, then the backlog's share, which is at least one item.
+
+        Keys take turns, so that a busy one does not keep the others waiting.
+        """
+        key = next(iter(self._waiting))
+        queues = self._waiting.pop(key)
+        live, backlog = queues.live, queues.backlog
         group: list[_Entry[Item, Answer]] = []
         weight = 0
-        live = self._live
         while live and (not group or weight + live[0].weight <= self.group_weight):
             entry = live.popleft()
             weight += entry.weight
             group.append(entry)
         self._live_weight -= weight
-        backlog = self._backlog
-        if backlog:
-            room = self.backlog_share if group else self.group_weight
-            while True:
-                entry = backlog.popleft()
-                room -= entry.weight
-                group.append(entry)
-                if not backlog or backlog[0].weight > room:
-                    break
+        room = self.backlog_share if group else self.group_weight
+        taken = 0
+        while backlog and (not taken or backlog[0].weight <= room):
+            entry = backlog.popleft()
+            room -= entry.weight
+            taken += 1
+            group.append(entry)
+        self._backlog_count -= taken
+        if live or backlog:
+            self._waiting[key] = queues
         return group
 
     def _settle(self, group: list[_Entry[Item, Answer]]) -> None:
-        """Give each entry of the group its answer or its error; never raises."""
+        """Give each entry of the group its answer or its error."""
+        for entry in group:
+            entry.error = Unavailable("The write was interrupted.")  # Unless something better is known below.
         try:
             self._answer(group)
         except Exception as error:
             if len(group) == 1 or isinstance(error, Refusal):
-                # A refusal of the whole group (the database is away) would only be repeated for each of them.
+                # A refusal of the whole group (the database is away) would only be repeated for each.
                 for entry in group:
                     entry.error = error
                 return
+            log.warning("grouping.split", extra={"error": type(error).__name__, "items": len(group)})
             for entry in group:
                 try:
                     self._answer([entry])
@@ -180,4 +222,4 @@ class Grouping(Generic[Item, Answer]):
             if isinstance(answer, Exception):
                 entry.error = answer
             else:
-                entry.answer = answer
+                entry.answer, entry.error = answer, None

@@ -1,8 +1,8 @@
 """What other processes say: LISTEN on PostgreSQL, with a catch-up whenever something may have been missed.
 
-A notification is a hint, never the truth: it makes a process forget what it remembers of a row. PostgreSQL keeps
-none for who is not connected, so after each connection, and as soon as one is lost, every ``missed`` handler is
-called and forgets everything that it would otherwise have been told about.
+A notification is a hint, never the truth: it makes a process forget what it remembers of a row. PostgreSQL
+keeps none for who is not connected, so after each connection, and as soon as one is lost, every ``missed``
+handler is called and forgets everything that it would otherwise have been told about.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ DEVICES = "xungeng_devices"
 AREAS = "xungeng_areas"
 
 LOOK_EVERY_S = 0.5
-"""How long the thread waits for a notification before it looks whether it was told to stop or to hear more."""
+"""How long the thread waits for a notification before it looks whether it is to stop or to hear more."""
 PING_AFTER_S = 15.0
 """After this much silence the connection is asked whether it lives; TCP alone would not tell for hours."""
 RETRY_S = (0.1, 0.25, 0.5, 1.0)
@@ -36,8 +36,8 @@ log = logging.getLogger(__name__)
 class Listener:
     """One connection of a process that listens, and the handlers of its channels.
 
-    Handlers run one after the other on the listener's thread (a greenlet under gevent), so they must not block; one
-    that raises is logged and does not stop the others.
+    Handlers run one after the other on the listener's thread (a greenlet under gevent), so they must not
+    block; one that raises is logged and does not stop the others.
     """
 
     def __init__(self, conninfo: str) -> None:
@@ -54,7 +54,7 @@ class Listener:
         self._handlers.setdefault(channel, []).append(handler)
 
     def on_missed(self, handler: Callable[[], None]) -> None:
-        """Call ``handler`` when notifications may have been lost: at each connection and at each loss of it."""
+        """Call ``handler`` when notifications may have been lost: at each connect and each disconnect."""
         self._missed.append(handler)
 
     @property
@@ -63,7 +63,7 @@ class Listener:
         return self._connected.is_set()
 
     def start(self, timeout_s: float = 0.0) -> None:
-        """Begin to listen, once per process and after any fork; wait up to ``timeout_s`` for the connection."""
+        """Begin to listen, once per process and after any fork, and wait ``timeout_s`` at most for it."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="listen", daemon=True)
             self._thread.start()
@@ -97,7 +97,7 @@ class Listener:
             failures += 1
 
     def _listen(self, connection: psycopg.Connection, heard: set[str]) -> None:
-        """Listen to the channels that are not ``heard`` yet; what was said before is caught up with afterwards."""
+        """Listen to the channels that are not ``heard`` yet, then forget what was said before."""
         for channel in [channel for channel in self._handlers if channel not in heard]:
             connection.execute(sql.SQL("listen {}").format(sql.Identifier(channel)))
             heard.add(channel)
@@ -145,5 +145,5 @@ def set_listener(listener: Listener | None) -> None:
 
 
 def get_listener() -> Listener | None:
-    """Return this process's listener, or None where nobody listens and memory must be trusted for seconds only."""
+    """Return this process's listener, or None where nobody listens and memory may live for seconds only."""
     return _listener
