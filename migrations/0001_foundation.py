@@ -12,10 +12,32 @@ revision = "0001"
 down_revision = None
 
 SCOPED = (
-    "areas", "roads", "checkpoints", "departments", "basemaps", "users", "memberships", "sessions", "refresh_tokens",
-    "login_codes", "crews", "crew_members", "shifts", "devices", "device_credentials", "fixes", "latest_positions",
-    "quarantined_fixes", "gate_counters", "late_days", "track_days", "imported_tracks", "commands", "feature_switches",
-    "journal", "disclosures",
+    "areas",
+    "roads",
+    "checkpoints",
+    "departments",
+    "basemaps",
+    "users",
+    "memberships",
+    "sessions",
+    "refresh_tokens",
+    "login_codes",
+    "crews",
+    "crew_members",
+    "shifts",
+    "devices",
+    "device_credentials",
+    "fixes",
+    "latest_positions",
+    "quarantined_fixes",
+    "gate_counters",
+    "late_days",
+    "track_days",
+    "imported_tracks",
+    "commands",
+    "feature_switches",
+    "journal",
+    "disclosures",
 )
 APPEND_ONLY = ("fixes", "quarantined_fixes", "journal", "disclosures")
 PARTITIONED = ("fixes", "quarantined_fixes", "journal", "disclosures")
@@ -612,8 +634,13 @@ def _grant() -> None:
         op.execute(f"grant {verbs} on {table} to xungeng_app")
     op.execute("grant select on journal, disclosures, gate_counters to xungeng_auditor")
     for signature in (
-        "town_of_login(text)", "town_of_refresh_token(bytea)", "device_of_credential(bytea)", "forget_after_end(uuid)",
-        "make_partitions(text, date, date, interval)", "drop_partitions(text, date)", "order_partition(date)",
+        "town_of_login(text)",
+        "town_of_refresh_token(bytea)",
+        "device_of_credential(bytea)",
+        "forget_after_end(uuid)",
+        "make_partitions(text, date, date, interval)",
+        "drop_partitions(text, date)",
+        "order_partition(date)",
     ):
         op.execute(f"revoke all on function {signature} from public")
         op.execute(f"grant execute on function {signature} to xungeng_app")
@@ -634,8 +661,13 @@ def _install_job_queue() -> None:
 def downgrade() -> None:
     op.execute("drop schema jobs cascade")
     for signature in (
-        "town_of_login(text)", "town_of_refresh_token(bytea)", "device_of_credential(bytea)", "forget_after_end(uuid)",
-        "make_partitions(text, date, date, interval)", "drop_partitions(text, date)", "order_partition(date)",
+        "town_of_login(text)",
+        "town_of_refresh_token(bytea)",
+        "device_of_credential(bytea)",
+        "forget_after_end(uuid)",
+        "make_partitions(text, date, date, interval)",
+        "drop_partitions(text, date)",
+        "order_partition(date)",
     ):
         op.execute(f"drop function {signature}")
     for table in reversed((*SCOPED, "throttles")):

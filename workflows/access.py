@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, exists, literal, select, true
-from sqlalchemy.dialects.postgresql import ARRAY, UUID as PgUUID
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import UUID as PgUUID
 from sqlalchemy.orm import joinedload, selectinload
 
 from backend.core.errors import Forbidden, NotVisible
@@ -72,7 +73,9 @@ def roots(actor: Actor, verb: str, kind: str) -> list[UUID]:
 def within(area_id: ColumnElement[UUID], scope: Sequence[UUID]) -> ColumnElement[bool]:
     """Return the condition that the area ``area_id`` is one of ``scope`` or below one of them."""
     return exists(
-        select(literal(1)).where(Area.id == area_id, Area.ancestors.overlap(literal(list(scope), ARRAY(PgUUID(as_uuid=True)))))
+        select(literal(1)).where(
+            Area.id == area_id, Area.ancestors.overlap(literal(list(scope), ARRAY(PgUUID(as_uuid=True))))
+        )
     )
 
 
@@ -83,7 +86,9 @@ def areas_in_scope(uow: UnitOfWork, actor: Actor, verb: str, kind: str) -> list[
         return []
     return list(
         uow.session.scalars(
-            select(Area.id).where(Area.ancestors.overlap(literal(scope, ARRAY(PgUUID(as_uuid=True))))).order_by(Area.id)
+            select(Area.id)
+            .where(Area.ancestors.overlap(literal(scope, ARRAY(PgUUID(as_uuid=True)))))
+            .order_by(Area.id)
         )
     )
 
@@ -112,13 +117,17 @@ def officers_within(scope: Sequence[UUID]) -> Select[tuple[UUID]]:
     )
 
 
-def officer(uow: UnitOfWork, actor: Actor, officer_id: UUID, *, verb: str = "see", kind: str = "officer") -> User:
+def officer(
+    uow: UnitOfWork, actor: Actor, officer_id: UUID, *, verb: str = "see", kind: str = "officer"
+) -> User:
     """The door to an officer: he belongs to the actor's areas, by membership or by a shift he did there."""
     require(actor, verb, kind)
     scope = roots(actor, verb, kind)
-    found = uow.session.scalar(
-        select(User).where(User.id == officer_id, User.id.in_(officers_within(scope)))
-    ) if scope else None
+    found = (
+        uow.session.scalar(select(User).where(User.id == officer_id, User.id.in_(officers_within(scope))))
+        if scope
+        else None
+    )
     if found is None:
         raise NotVisible()
     return found
@@ -150,7 +159,9 @@ def shift_parts() -> tuple[object, ...]:
     )
 
 
-def device(uow: UnitOfWork, actor: Actor, device_id: UUID, *, verb: str = "see", lock: bool = False) -> Device:
+def device(
+    uow: UnitOfWork, actor: Actor, device_id: UUID, *, verb: str = "see", lock: bool = False
+) -> Device:
     """The door to a device: its officer belongs to the actor's areas."""
     require(actor, verb, "device")
     scope = roots(actor, verb, "device")

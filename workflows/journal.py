@@ -5,8 +5,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from backend.core.ids import new_id
 from backend.core.identity import Actor
+from backend.core.ids import new_id
 from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import Disclosure as DisclosureKind
 from backend.models import Disclosure, Journal

@@ -43,7 +43,9 @@ class Step:
     stamps: str | None = None
 
 
-def step(action: str, sources: Iterable[StrEnum], target: StrEnum, by: Iterable[Role], stamps: str | None = None) -> Step:
+def step(
+    action: str, sources: Iterable[StrEnum], target: StrEnum, by: Iterable[Role], stamps: str | None = None
+) -> Step:
     """Write one row of a table."""
     return Step(action, frozenset(sources), target, frozenset(by), stamps)
 
@@ -63,7 +65,9 @@ class Machine:
 
     def actions(self, actor: Actor, row: Row) -> list[str]:
         """Return what the actor's roles allow in the row's present state, in the table's order."""
-        return list(dict.fromkeys(s.action for s in self.steps if row.state in s.sources and s.by & actor.roles))
+        return list(
+            dict.fromkeys(s.action for s in self.steps if row.state in s.sources and s.by & actor.roles)
+        )
 
     def fire(
         self,
@@ -94,15 +98,28 @@ class Machine:
         if found.stamps:
             setattr(row, found.stamps, uow.now)
         journal.write(
-            uow, actor, self.kind, row.id, action, before=str(before), after=str(found.target),
-            command_id=command_id, reason=reason, device_at=device_at, data=data,
+            uow,
+            actor,
+            self.kind,
+            row.id,
+            action,
+            before=str(before),
+            after=str(found.target),
+            command_id=command_id,
+            reason=reason,
+            device_at=device_at,
+            data=data,
         )
         return True
 
     def _was_done(self, uow: UnitOfWork, actor: Actor, row: Row, command_id: UUID) -> bool:
         found = uow.session.scalar(
             select(Journal.id)
-            .where(Journal.command_id == command_id, Journal.subject_kind == self.kind, Journal.subject_id == row.id)
+            .where(
+                Journal.command_id == command_id,
+                Journal.subject_kind == self.kind,
+                Journal.subject_id == row.id,
+            )
             .where(Journal.actor_id == actor.user_id, Journal.at > uow.now - REPLAY_WINDOW)
             .limit(1)
         )

@@ -6,7 +6,8 @@ from uuid import UUID
 
 from geoalchemy2 import Geometry
 from sqlalchemy import CheckConstraint, ForeignKey, Index, Text, UniqueConstraint
-from sqlalchemy.dialects.postgresql import ARRAY, UUID as PgUUID
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import UUID as PgUUID
 from sqlalchemy.orm import Mapped, mapped_column
 
 from backend.models.base import Base, Id, Small, TownId
@@ -36,7 +37,9 @@ class Area(Base):
         Index("ix_areas_geom", "geom", postgresql_using="gist"),
         Index("ix_areas_ancestors", "ancestors", postgresql_using="gin"),
         Index("ix_areas_parent_id", "parent_id"),
-        CheckConstraint("kind in ('town', 'community', 'compound', 'grid', 'building')", name="ck_areas_kind"),
+        CheckConstraint(
+            "kind in ('town', 'community', 'compound', 'grid', 'building')", name="ck_areas_kind"
+        ),
         CheckConstraint("(kind = 'town') = (parent_id is null)", name="ck_areas_root"),
         CheckConstraint("id = any (ancestors)", name="ck_areas_ancestors"),
     )

@@ -4,7 +4,16 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, Integer, LargeBinary, PrimaryKeyConstraint, text
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    PrimaryKeyConstraint,
+    text,
+)
 from sqlalchemy.dialects.postgresql import INET
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
@@ -52,7 +61,9 @@ class Membership(Base):
             name="ck_memberships_role",
         ),
         CheckConstraint("area_id is not null or department_id is not null", name="ck_memberships_scope"),
-        CheckConstraint("(role = 'officer') = (officer_kind is not null)", name="ck_memberships_officer_kind"),
+        CheckConstraint(
+            "(role = 'officer') = (officer_kind is not null)", name="ck_memberships_officer_kind"
+        ),
         CheckConstraint("granted_by is distinct from user_id", name="ck_memberships_no_self_grant"),
     )
 

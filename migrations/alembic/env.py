@@ -12,7 +12,9 @@ LOCK_TIMEOUT_MS = 4000
 def belongs_to_us(obj: object, name: str | None, type_: str, reflected: bool, compare_to: object) -> bool:
     """Leave out PostGIS's own tables and partitions, which are made by age and not by hand."""
     table = getattr(obj, "table", obj)
-    if reflected and str(getattr(table, "name", name)).rsplit("_", 1)[-1] in _partition_marks(str(getattr(table, "name", name))):
+    if reflected and str(getattr(table, "name", name)).rsplit("_", 1)[-1] in _partition_marks(
+        str(getattr(table, "name", name))
+    ):
         return False
     return bool(alembic_helpers.include_object(obj, name, type_, reflected, compare_to))
 

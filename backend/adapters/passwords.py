@@ -1,0 +1,95 @@
+"""Passwords: argon2id with the library's defaults, a strength check, and a bound on how many are hashed at once.
+
+One hash takes 64 MiB and a core for some 60 ms. Hashing therefore runs on two native threads at most: in a gevent
+process the sockets go on meanwhile, and a flood of sign-ins queues up to a bound and is then refused.
+"""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+from zxcvbn import zxcvbn
+
+from backend.core.errors import Invalid, Unavailable
+
+PARALLEL = 2
+MAXIMUM_WAITING = 64
+MINIMUM_LENGTH = 10
+MAXIMUM_LENGTH = 128
+
+T = TypeVar("T")
+_hasher = PasswordHasher()
+_waiting = threading.BoundedSemaphore(MAXIMUM_WAITING)
+_executor: Any = None
+_decoy = _hasher.hash("nobody has this password")
+
+
+def _pool() -> Any:
+    """Return native threads, under gevent too, where ``threading`` itself is green."""
+    global _executor
+    if _executor is None:
+        try:
+            from gevent import get_hub
+            from gevent.monkey import is_module_patched
+        except ImportError:
+            patched = False
+        else:
+            patched = is_module_patched("threading")
+        if patched:
+            from gevent.threadpool import ThreadPool
+
+            _executor = ThreadPool(PARALLEL, hub=get_hub())
+        else:
+            _executor = ThreadPoolExecutor(PARALLEL, thread_name_prefix="passwords")
+    return _executor
+
+
+def _bounded(work: Any, *arguments: Any) -> Any:
+    if not _waiting.acquire(blocking=False):
+        raise Unavailable("Too many sign-ins at once; please try again.", retry_after_s=5, code="busy")
+    try:
+        pool = _pool()
+        job = (
+            pool.submit(work, *arguments)
+            if isinstance(pool, ThreadPoolExecutor)
+            else pool.spawn(work, *arguments)
+        )
+        return job.result() if isinstance(pool, ThreadPoolExecutor) else job.get()
+    finally:
+        _waiting.release()
+
+
+def hash_password(password: str) -> str:
+    """Return the argon2id hash of a password."""
+    return str(_bounded(_hasher.hash, password))
+
+
+def matches(stored: str | None, password: str) -> bool:
+    """Say whether the password is the stored one, in the same time when nothing is stored."""
+    return bool(_bounded(_verify, stored, password[:MAXIMUM_LENGTH]))
+
+
+def _verify(stored: str | None, password: str) -> bool:
+    try:
+        _hasher.verify(stored or _decoy, password)
+    except (VerificationError, InvalidHashError):
+        return False
+    return stored is not None
+
+
+def check_strength(password: str, *known: str) -> None:
+    """Refuse a password that is short, common, or made of what is known about the person.
+
+    Raises:
+        Invalid: with the code ``weak_password``.
+    """
+    if not MINIMUM_LENGTH <= len(password) <= MAXIMUM_LENGTH:
+        raise Invalid(
+            f"A password has {MINIMUM_LENGTH} to {MAXIMUM_LENGTH} characters.",
+            "weak_password",
+            new=["length"],
+        )
+    if zxcvbn(password[:72], user_inputs=[text for text in known if text])["score"] < 3:
+        raise Invalid("This password is too easy to guess.", "weak_password", new=["guessable"])

@@ -1,0 +1,229 @@
+"""The web application, put together: the one place that knows every blueprint."""
+
+import base64
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+import structlog
+from cryptography.fernet import Fernet
+from flask import Flask, Response, g, redirect, request, send_from_directory
+from flask_smorest import Api
+from mobile_api.desk.blueprints import BLUEPRINTS as DESK
+from mobile_api.gateway.blueprints import BLUEPRINTS as GATEWAY
+from mobile_api.officer.blueprints import BLUEPRINTS as OFFICER
+from prometheus_client import generate_latest
+from sqlalchemy import text
+from werkzeug.exceptions import Forbidden as HttpForbidden
+from werkzeug.exceptions import NotFound
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from backend.adapters.sms import ConsoleSms, HttpSms, NullSms, Sms
+from backend.core import migrating
+from backend.core.config import Config, ConfigError
+from backend.core.db import check_role, engine_for, get_engine, set_engine
+from backend.core.metrics import REGISTRY, REQUEST_SECONDS, REQUESTS
+from backend.core.tokens import derive_key
+from mobile_api import endpoint, hot, problems
+from mobile_api.auth.blueprints import BLUEPRINTS as AUTH
+from mobile_api.identity import Identity
+from mobile_api.limits import Limits
+from mobile_api.public.blueprints import BLUEPRINTS as PUBLIC
+from mobile_api.resident.blueprints import BLUEPRINTS as RESIDENT
+from workflows.sessions import Sessions
+from workflows.throttling import Throttling
+
+WEB_ROOT = Path(__file__).resolve().parents[1] / "web" / "dist"
+CLIENTS = ("desk", "officer", "resident")
+MAXIMUM_BODY_BYTES = 2 * 1024 * 1024
+EXEMPT = {
+    "static_web": "the clients' own files, the same for everybody",
+    "client_page": "the clients' own files, the same for everybody",
+    "root": "the clients' own files, the same for everybody",
+    "healthz": "says only that the process lives",
+    "readyz": "says only whether it can serve",
+    "metrics": "answers the machine itself, or the holder of its token",
+    "docs": "the API reference page",
+    "api-docs.openapi_json": "the API's own document",
+}
+CONTENT_SECURITY_POLICY = (
+    "default-src 'self'; img-src 'self' data: blob: https:; connect-src 'self' ws: wss: https:; worker-src 'self' blob:; "
+    "style-src 'self' 'unsafe-inline'; font-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; "
+    "frame-ancestors 'none'"
+)
+log = structlog.get_logger(__name__)
+
+
+def create_app(config: Config, *, propagate_failures: bool = False) -> Flask:
+    """Return the application for a configuration; refuses to start when a route has no policy."""
+    app = Flask(__name__, static_folder=None)
+    app.config.update(
+        API_TITLE="Xungeng",
+        API_VERSION="v1",
+        OPENAPI_VERSION="3.1.0",
+        OPENAPI_URL_PREFIX="/api/v1",
+        OPENAPI_JSON_PATH="openapi.json",
+        API_SPEC_OPTIONS={
+            "info": {
+                "description": "Patrol and resident service of a town. Problems are RFC 9457 documents with a literal"
+                " `code`; commands take an `Idempotency-Key`; lists page by an opaque cursor.",
+                "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+            },
+            "security": [],
+        },
+        MAX_CONTENT_LENGTH=MAXIMUM_BODY_BYTES,
+        MAX_FORM_MEMORY_SIZE=MAXIMUM_BODY_BYTES,
+        PROPAGATE_FAILURES=propagate_failures,
+    )
+    app.json.ensure_ascii = False  # type: ignore[attr-defined]
+    if config.trusted_hops:
+        hops = config.trusted_hops
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
+
+    sessions = Sessions(config)
+    app.extensions["xungeng.config"] = config
+    app.extensions["xungeng.sessions"] = sessions
+    app.extensions["xungeng.identity"] = Identity(sessions.tokens)
+    app.extensions["xungeng.throttling"] = Throttling(derive_key(config.secret_key, "throttling"))
+    app.extensions["xungeng.limits"] = Limits(config.redis_url)
+    app.extensions["xungeng.answer_box"] = Fernet(
+        base64.urlsafe_b64encode(derive_key(config.secret_key, "answers"))
+    )
+    app.extensions["xungeng.sms"] = sms_for(config)
+
+    problems.install(app)
+    app.before_request(_begin)
+    app.before_request(endpoint.check_limits)
+    app.before_request(endpoint.strict_body)
+    app.after_request(_finish)
+
+    api = Api(app)
+    api.spec.components.security_scheme("bearer", {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"})
+    for blueprint in (*PUBLIC, *AUTH, *OFFICER, *RESIDENT, *DESK):
+        api.register_blueprint(blueprint)
+    for plain in GATEWAY:
+        app.register_blueprint(plain)
+    hot.describe(api.spec)
+    _add_own_pages(app, config)
+
+    exempt = EXEMPT | {
+        f"{plain.name}.{name}": "a foreign protocol" for plain in GATEWAY for name in plain.endpoints
+    }
+    if missing := endpoint.unpolicied(app, exempt):
+        raise ConfigError(f"These routes have no audience, permission and limit: {', '.join(missing)}.")
+    return app
+
+
+def sms_for(config: Config) -> Sms:
+    """Return the way to a phone: the operator's gateway, its twin in development, or none."""
+    if config.sms_url:
+        return HttpSms(config.sms_url, config.sms_token)
+    return NullSms() if config.production and not config.demo else ConsoleSms(config.data_dir)
+
+
+def open_database(config: Config) -> None:
+    """Give the process its engine, having checked that its role is held by row-level security."""
+    engine = engine_for(config)
+    check_role(engine)
+    set_engine(engine)
+
+
+def _begin() -> None:
+    given = request.headers.get("X-Request-ID", "")
+    g.request_id = given if given.isalnum() and len(given) <= 64 else uuid.uuid4().hex
+    g.started = time.perf_counter()
+    structlog.contextvars.bind_contextvars(request_id=g.request_id)
+
+
+def _finish(response: Response) -> Response:
+    rule = request.url_rule.rule if request.url_rule else "unmatched"
+    if started := getattr(g, "started", None):
+        seconds = time.perf_counter() - started
+        REQUESTS.labels(rule, request.method, response.status_code).inc()
+        REQUEST_SECONDS.labels(rule).observe(seconds)
+        log.info(
+            "request",
+            method=request.method,
+            route=rule,
+            status=response.status_code,
+            duration_ms=round(seconds * 1000),
+        )
+    response.headers.setdefault("X-Request-ID", getattr(g, "request_id", ""))
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    response.headers.setdefault("Referrer-Policy", "no-referrer")
+    response.headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
+    response.headers.setdefault("Permissions-Policy", "geolocation=(self), camera=(self), microphone=(self)")
+    response.headers.setdefault("Cross-Origin-Opener-Policy", "same-origin")
+    if request.path.startswith("/api/"):
+        response.headers.setdefault("Cache-Control", "no-store")
+    if request.is_secure:
+        response.headers.setdefault("Strict-Transport-Security", "max-age=31536000")
+    structlog.contextvars.unbind_contextvars("request_id")
+    return response
+
+
+def _add_own_pages(app: Flask, config: Config) -> None:
+    """Health, figures, the API reference and the web clients' files."""
+
+    @app.get("/healthz")
+    def healthz() -> Any:
+        return {"status": "alive", "version": config.version}
+
+    @app.get("/readyz")
+    def readyz() -> Any:
+        checks = {"database": "ok", "migrations": "ok"}
+        try:
+            with get_engine().connect() as connection:
+                revision = connection.execute(text("select version_num from alembic_version")).scalar()
+                if revision != migrating.head():
+                    checks["migrations"] = "pending"
+        except Exception as error:
+            log.warning("readyz.failed", error=type(error).__name__)
+            checks["database"] = "down"
+        ready = all(value == "ok" for value in checks.values())
+        return {"status": "ready" if ready else "not_ready", "checks": checks}, 200 if ready else 503
+
+    @app.get("/metrics")
+    def metrics() -> Response:
+        local = request.remote_addr in ("127.0.0.1", "::1") and not config.trusted_hops
+        token = config.metrics_token
+        if not local and (not token or request.headers.get("Authorization") != f"Bearer {token}"):
+            raise HttpForbidden()
+        return Response(generate_latest(REGISTRY), mimetype="text/plain; version=0.0.4")
+
+    @app.get("/")
+    def root() -> Response:
+        return _file("index.html")
+
+    @app.get("/api/docs")
+    def docs() -> Response:
+        return _file("api-docs/index.html")
+
+    @app.get("/<any(desk,officer,resident):client>/", defaults={"path": ""})
+    @app.get("/<any(desk,officer,resident):client>/<path:path>")
+    def client_page(client: str, path: str) -> Response:
+        wanted = f"{client}/{path}"
+        if path and (WEB_ROOT / wanted).is_file():
+            return _file(wanted)
+        return _file(f"{client}/index.html")
+
+    @app.get("/<any(desk,officer,resident):client>")
+    def root_of_client(client: str) -> Any:
+        return redirect(f"/{client}/", 308)
+
+    EXEMPT["root_of_client"] = EXEMPT["root"]
+
+    @app.get("/<path:path>")
+    def static_web(path: str) -> Response:
+        return _file(path)
+
+
+def _file(path: str) -> Response:
+    """Serve a file of the built clients; names with a hash in them never change."""
+    if path.startswith("api/") and not path.startswith("api-docs/"):
+        raise NotFound()
+    response = send_from_directory(WEB_ROOT, path)
+    hashed = path.startswith("assets/") or "/assets/" in path
+    response.headers["Cache-Control"] = "public, max-age=31536000, immutable" if hashed else "no-cache"
+    return response

@@ -1,0 +1,39 @@
+"""A page of a list: its items, and the key after which the next page begins."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+from uuid import UUID
+
+from backend.core.errors import Invalid
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Page(Generic[T]):
+    """``after`` is None on the last page."""
+
+    items: Sequence[T]
+    after: tuple[Any, ...] | None
+
+
+def page(found: Sequence[T], limit: int, key: Callable[[T], tuple[Any, ...]]) -> Page[T]:
+    """Cut ``limit + 1`` found rows to a page; the row too many shows that there is a next one."""
+    items = found[:limit]
+    return Page(items, key(items[-1]) if len(found) > limit else None)
+
+
+def moment_and_id(after: Sequence[str] | None) -> tuple[datetime, UUID] | None:
+    """Read a key of a moment and an id, as lists in order of time use it."""
+    if after is None:
+        return None
+    try:
+        moment, row_id = after
+        parsed = datetime.fromisoformat(moment)
+        if parsed.tzinfo is None:
+            raise ValueError
+        return parsed, UUID(row_id)
+    except ValueError as error:
+        raise Invalid("This cursor is not one of ours.", "bad_cursor", cursor=["unreadable"]) from error

@@ -1,0 +1,100 @@
+"""Access tokens: short-lived JWTs (RFC 7519, HS256) that name a session, and opaque secrets kept by hash.
+
+A token says who and until when, and nothing else: rights are read from the memberships at each request. The kinds of
+token are told apart by audience and type, so that one made for a socket or a link is never taken for another.
+"""
+
+import hashlib
+import hmac
+import secrets
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import OctKey
+
+ISSUER = "xungeng"
+ACCESS_AUDIENCE = "xungeng/api"
+ACCESS_TYPE = "at+jwt"
+ALGORITHMS = ["HS256"]
+MAXIMUM_LENGTH = 2048
+
+
+class BadToken(Exception):
+    """The token is not one of ours, is for something else, or has run out."""
+
+
+@dataclass(frozen=True, slots=True)
+class AccessClaims:
+    """What an access token says."""
+
+    user_id: UUID
+    town_id: UUID
+    session_id: UUID
+    expires_at_s: int
+
+
+def derive_key(secret_key: bytes, purpose: str) -> bytes:
+    """Return a 32-byte key for one purpose, so that no two uses share a key."""
+    return hmac.digest(secret_key, b"xungeng:" + purpose.encode(), "sha256")
+
+
+class AccessTokens:
+    """Makes and reads access tokens with the installation's key."""
+
+    def __init__(self, secret_key: bytes, ttl_s: int) -> None:
+        self._key = OctKey.import_key(derive_key(secret_key, "access-token"))
+        self.ttl_s = ttl_s
+
+    def make(self, user_id: UUID, town_id: UUID, session_id: UUID, now: datetime) -> str:
+        """Return a token that runs out ``ttl_s`` seconds after ``now``."""
+        issued = int(now.timestamp())
+        claims = {
+            "iss": ISSUER,
+            "aud": ACCESS_AUDIENCE,
+            "sub": str(user_id),
+            "town": str(town_id),
+            "sid": str(session_id),
+            "iat": issued,
+            "exp": issued + self.ttl_s,
+        }
+        return jwt.encode({"alg": "HS256", "typ": ACCESS_TYPE}, claims, self._key, algorithms=ALGORITHMS)
+
+    def read(self, token: str, now: datetime) -> AccessClaims:
+        """Return what the token says.
+
+        Raises:
+            BadToken: signature, algorithm, type, issuer, audience or time is not right, or a claim is missing.
+        """
+        if len(token) > MAXIMUM_LENGTH:
+            raise BadToken("too long")
+        try:
+            decoded = jwt.decode(token, self._key, algorithms=ALGORITHMS)
+        except (JoseError, ValueError, TypeError, KeyError) as error:
+            raise BadToken("unreadable") from error
+        header, claims = decoded.header, decoded.claims
+        if set(header) != {"alg", "typ"} or header["typ"] != ACCESS_TYPE:
+            raise BadToken("not an access token")
+        if claims.get("iss") != ISSUER or claims.get("aud") != ACCESS_AUDIENCE:
+            raise BadToken("made for something else")
+        issued, expires = claims.get("iat"), claims.get("exp")
+        if type(issued) is not int or type(expires) is not int:
+            raise BadToken("no times")
+        if not issued - 60 <= now.timestamp() < expires or expires - issued > self.ttl_s:
+            raise BadToken("run out")
+        try:
+            return AccessClaims(UUID(claims["sub"]), UUID(claims["town"]), UUID(claims["sid"]), expires)
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            raise BadToken("claims missing") from error
+
+
+def new_secret() -> str:
+    """Return a random secret of 256 bits, safe in URLs."""
+    return secrets.token_urlsafe(32)
+
+
+def secret_hash(secret: str) -> bytes:
+    """Return what is stored of a long random secret; no salt or stretching is needed for 256 random bits."""
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()

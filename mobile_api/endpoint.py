@@ -1,0 +1,355 @@
+"""How an endpoint is declared: its audience, who may, how often, what goes in and what comes out, in one decorator.
+
+``Door`` is a flask-smorest blueprint that has no other way to add a route, so none can exist without a policy
+(``unpolicied`` lists those that were smuggled in, and the app refuses to start with any). The decorator opens the unit
+of work, reads the actor in it, checks the permission, calls the view and answers with the schema:
+
+* ``query``: a look. Nothing is stored but disclosures.
+* ``command``: an act of one of our own clients. It takes an ``Idempotency-Key``; the answer is kept with the act in
+  one transaction, and the same key answers the same again without doing anything.
+* ``open_act``: an act before anybody is known (signing in), which opens its own units of work.
+"""
+
+import functools
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+from uuid import UUID
+
+from cryptography.fernet import Fernet
+from flask import Flask, Response, current_app, g, request
+from flask_smorest import Blueprint
+from marshmallow import Schema, fields
+
+from backend.core.errors import Unreadable
+from backend.core.uow import unit_of_work
+from backend.core.vocabulary import Audience
+from mobile_api import limits, strict_json
+from mobile_api.identity import bearer, identity
+from workflows import access, commands
+
+PROBLEM_TEXT = {
+    400: "Unreadable.",
+    401: "Not signed in.",
+    403: "Not in your role.",
+    404: "Not there, or not yours.",
+    409: "Contradicts the present state.",
+    413: "Too large.",
+    415: "A content type that is not read.",
+    422: "Fields that are not acceptable.",
+    429: "Too often.",
+    503: "Busy, or a part is down.",
+}
+
+
+class ProblemSchema(Schema):
+    """RFC 9457 problem document."""
+
+    type = fields.String(required=True)
+    title = fields.String(required=True)
+    status = fields.Integer(required=True)
+    code = fields.String(required=True, metadata={"description": "Literal and stable; act on this."})
+    detail = fields.String(required=True)
+    request_id = fields.String()
+    errors = fields.Dict(metadata={"description": "Messages by field."})
+    current = fields.String(metadata={"description": "With 409: the state the thing is in."})
+    actions = fields.List(fields.String(), metadata={"description": "With 409: what is possible instead."})
+    retry_after_s = fields.Integer()
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What holds for one route: the contract tests and the start-up check read it."""
+
+    audience: Audience
+    may: tuple[str, str] | None
+    limit: limits.Limit
+    command: bool
+
+
+class CommandHeadersSchema(Schema):
+    """What every command brings with it."""
+
+    key = fields.UUID(
+        required=True,
+        data_key="Idempotency-Key",
+        metadata={"description": "Made by the client, one for each act; a retry repeats it."},
+    )
+
+
+class Door(Blueprint):
+    """A blueprint of one audience. Use ``query``, ``command`` and ``open_act``; ``route`` alone leaves no policy."""
+
+    def __init__(self, name: str, audience: Audience, prefix: str, description: str) -> None:
+        super().__init__(
+            f"{audience}-{name}", __name__, url_prefix=f"/api/v1/{audience}{prefix}", description=description
+        )
+        self.audience = audience
+
+    def query(
+        self,
+        rule: str,
+        *,
+        may: tuple[str, str] | None,
+        answers: type[Schema] | Schema | None = None,
+        arguments: type[Schema] | None = None,
+        limit: limits.Limit = limits.SEE,
+        refuses: tuple[int, ...] = (),
+        media: str | None = None,
+    ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """Declare a look. The view gets ``(uow, actor, **path[, query])`` and returns what the schema dumps.
+
+        ``may=None`` is an open look: the view gets no actor, and its unit of work has entered no town. With ``media``
+        the view returns bytes or a Response of that type.
+        """
+        policy = Policy(self.audience, may, limit, command=False)
+        schema = answers() if isinstance(answers, type) else answers
+
+        def declare(view: Callable[..., Any]) -> Callable[..., Any]:
+            @functools.wraps(view)
+            def run(*parsed: Any, **path: Any) -> Any:
+                given = {"query": parsed[0]} if arguments else {}
+                if may is None:
+                    with unit_of_work(request_id=g.request_id) as uow:
+                        found = view(uow, **path, **given)
+                else:
+                    claims = identity().claims(bearer(request))
+                    with unit_of_work(claims.town_id, request_id=g.request_id) as uow:
+                        actor = _admit(uow, claims, may)
+                        found = view(uow, actor, **path, **given)
+                if found is None:
+                    return Response(status=204)
+                if isinstance(found, Response):
+                    return found
+                return _media(found, media) if media else _json(schema.dump(found) if schema else found, 200)
+
+            decorated = run
+            if arguments:
+                decorated = self.arguments(arguments, location="query")(decorated)
+            return self._add(rule, "GET", view, decorated, policy, schema, 200, refuses, media)
+
+        return declare
+
+    def command(
+        self,
+        rule: str,
+        *,
+        may: tuple[str, str],
+        answers: type[Schema] | Schema | None = None,
+        body: type[Schema] | None = None,
+        status: int = 200,
+        method: str = "POST",
+        limit: limits.Limit = limits.ACT,
+        refuses: tuple[int, ...] = (409,),
+        raw: str | None = None,
+        arguments: type[Schema] | None = None,
+        forgets: tuple[str, ...] = (),
+    ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """Declare an act. The view gets ``(uow, actor, **path, command_id=…[, body=…][, query=…])``.
+
+        With ``raw`` (a media type) the body is bytes of that type. ``forgets`` names fields of the answer that are
+        secrets: they go out once and are not kept, so a replay answers them as null.
+        """
+        policy = Policy(self.audience, may, limit, command=True)
+        schema = answers() if isinstance(answers, type) else answers
+
+        def declare(view: Callable[..., Any]) -> Callable[..., Any]:
+            @functools.wraps(view)
+            def run(*parsed: Any, **path: Any) -> Any:
+                remaining = list(parsed)
+                key: UUID = remaining.pop(0)["key"]
+                given: dict[str, Any] = {"query": remaining.pop(0)} if arguments else {}
+                if body is not None:
+                    given["body"] = remaining.pop(0)
+                elif raw is not None:
+                    given["body"] = request.get_data()
+                claims = identity().claims(bearer(request))
+                with unit_of_work(claims.town_id, request_id=g.request_id) as uow:
+                    actor = _admit(uow, claims, may)
+                    route = f"{request.method} {request.path}"
+                    kept = commands.begin(uow, actor, route, key, _fingerprint())
+                    if kept is not None:
+                        return _json(
+                            _unseal(kept.answer) if secret else kept.answer, kept.status, replayed=True
+                        )
+                    found = view(uow, actor, **path, command_id=key, **given)
+                    answered = 204 if found is None else status
+                    document = None if found is None else (schema.dump(found) if schema else found)
+                    kept_document = (
+                        {**document, **dict.fromkeys(forgets)} if forgets and document else document
+                    )
+                    commands.finish(uow, actor, key, answered, kept_document)
+                return _json(document, answered)
+
+            decorated = run
+            if body is not None:
+                decorated = self.arguments(body, location="json")(decorated)
+            if arguments:
+                decorated = self.arguments(arguments, location="query")(decorated)
+            decorated = self.arguments(CommandHeadersSchema, location="headers")(decorated)
+            return self._add(rule, method, view, decorated, policy, schema, status, refuses, None, raw=raw)
+
+        return declare
+
+    def open_act(
+        self,
+        rule: str,
+        *,
+        body: type[Schema],
+        answers: type[Schema] | None = None,
+        status: int = 200,
+        limit: limits.Limit = limits.SIGN_IN,
+        refuses: tuple[int, ...] = (),
+    ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """Declare an act before anybody is known. The view gets the body and opens its own units of work."""
+        policy = Policy(self.audience, None, limit, command=False)
+        schema = answers() if answers else None
+
+        def declare(view: Callable[..., Any]) -> Callable[..., Any]:
+            @functools.wraps(view)
+            def run(given: Any, **path: Any) -> Any:
+                found = view(given, **path)
+                return (
+                    Response(status=204)
+                    if found is None
+                    else _json(schema.dump(found) if schema else found, status)
+                )
+
+            return self._add(
+                rule,
+                "POST",
+                view,
+                self.arguments(body, location="json")(run),
+                policy,
+                schema,
+                status,
+                refuses,
+                None,
+            )
+
+        return declare
+
+    def _add(
+        self,
+        rule: str,
+        method: str,
+        view: Callable[..., Any],
+        decorated: Callable[..., Any],
+        policy: Policy,
+        schema: Schema | None,
+        status: int,
+        refuses: tuple[int, ...],
+        media: str | None,
+        raw: str | None = None,
+    ) -> Callable[..., Any]:
+        codes = (
+            {429, 503, *refuses} | ({401, 403} if policy.may else set()) | ({404} if "<" in rule else set())
+        )
+        codes |= {400, 413, 415, 422} if method != "GET" else set()
+        for code in sorted(codes):
+            decorated = self.alt_response(
+                code,
+                schema=ProblemSchema,
+                description=PROBLEM_TEXT.get(code, HTTPStatus(code).phrase),
+                content_type="application/problem+json",
+            )(decorated)
+        if media:
+            decorated = self.response(status, {"type": "string", "format": "binary"}, content_type=media)(
+                decorated
+            )
+        elif schema is not None:
+            decorated = self.response(status, schema)(decorated)
+        if schema is None and not media:
+            decorated = self.response(204, description="Done.")(decorated)
+        extra: dict[str, Any] = {"security": [{"bearer": []}] if policy.may else []}
+        if policy.may:
+            extra["x-permission"] = ":".join(policy.may)
+        if raw:
+            extra["requestBody"] = {
+                "required": True,
+                "content": {raw: {"schema": {"type": "string", "format": "binary"}}},
+            }
+        decorated = self.doc(**extra)(decorated)
+        name = f"{view.__module__.rpartition('.')[2]}.{view.__name__}".replace(".", "_")
+        decorated = self.route(rule, methods=[method], endpoint=name)(decorated)
+        POLICIES[f"{self.name}.{name}"] = policy
+        return view
+
+
+POLICIES: dict[str, Policy] = {}
+"""Endpoint name to policy, of every route there is."""
+
+
+def _admit(uow: Any, claims: Any, may: tuple[str, str]) -> Any:
+    actor = identity().actor(uow, claims)
+    access.require(actor, *may)
+    return actor
+
+
+def _fingerprint() -> bytes:
+    return hashlib.sha256(request.query_string + b"\n" + request.get_data(cache=True)).digest()
+
+
+def _seal(document: Any) -> dict[str, str]:
+    box: Fernet = current_app.extensions["xungeng.answer_box"]
+    return {"sealed": box.encrypt(json.dumps(document).encode()).decode()}
+
+
+def _unseal(kept: dict[str, str]) -> Any:
+    box: Fernet = current_app.extensions["xungeng.answer_box"]
+    return json.loads(box.decrypt(kept["sealed"].encode()))
+
+
+def _json(document: Any, status: int, *, replayed: bool = False) -> Response:
+    headers = {"Idempotent-Replay": "true"} if replayed else {}
+    if status == 204:
+        return Response(status=204, headers=headers)
+    body = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+    return Response(body, status=status, mimetype="application/json", headers=headers)
+
+
+def _media(body: bytes, media: str) -> Response:
+    return Response(body, mimetype=media)
+
+
+def check_limits() -> None:
+    """Count the call against its route's limit; runs before every request that has a policy."""
+    policy = POLICIES.get(request.endpoint or "")
+    if policy is None:
+        return
+    counters: limits.Limits = current_app.extensions["xungeng.limits"]
+    caller = f"address:{request.remote_addr}"
+    if policy.may is not None:
+        try:
+            claims = identity().claims(bearer(request))
+            caller = f"session:{claims.session_id}"
+            request.xungeng_session = claims.session_id  # type: ignore[attr-defined]
+        except Exception:
+            caller = (
+                f"address:{request.remote_addr}"  # The view refuses it; the refusals are counted by address.
+            )
+    counters.check(policy.limit, request.endpoint or "", caller)
+    if request.view_args:
+        counters.check_misses(limits.caller_of(request))
+
+
+def unpolicied(app: Flask, exempt: Mapping[str, str]) -> list[str]:
+    """Return the rules that have neither a policy nor a named exemption; the app refuses to start with any (F46)."""
+    return sorted(
+        str(rule)
+        for rule in app.url_map.iter_rules()
+        if rule.endpoint not in POLICIES and rule.endpoint not in exempt
+    )
+
+
+def strict_body() -> None:
+    """Read JSON bodies strictly before anything else looks at them (F72, F73)."""
+    if request.mimetype == "application/json" and request.endpoint in POLICIES:
+        try:
+            value = strict_json.loads(request.get_data(cache=True) or b"null")
+        except strict_json.NotStrict as error:
+            raise Unreadable("unreadable", str(error)) from error
+        request._cached_json = (value, value)

@@ -1,0 +1,66 @@
+"""Fields of our own: moments, names in two languages, and phone numbers."""
+
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+from marshmallow import ValidationError, fields, validate
+
+PHONE = re.compile(r"\+?[0-9]{6,15}")
+
+
+class Moment(fields.Field[datetime]):
+    """An aware moment, RFC 3339; written in UTC with ``Z``."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.metadata.setdefault("format", "date-time")
+
+    def _serialize(self, value: datetime | None, attr: str | None, obj: Any, **kwargs: Any) -> str | None:
+        if value is None:
+            return None
+        return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> datetime:
+        if not isinstance(value, str) or len(value) > 40 or len(value) < 16:
+            raise ValidationError("Not a moment such as 2026-11-23T08:00:00Z.")
+        try:
+            parsed = datetime.fromisoformat(value)
+            if parsed.tzinfo is None:
+                raise ValueError
+            return parsed.astimezone(UTC)
+        except (ValueError, OverflowError) as error:
+            raise ValidationError("Not a moment with a zone such as 2026-11-23T08:00:00Z.") from error
+
+
+class Phone(fields.String):
+    """A phone number; blanks and dashes are dropped, and a bare Chinese mobile number gets +86."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        text = re.sub(r"[\s()-]", "", super()._deserialize(value, attr, data, **kwargs) or "")
+        if not PHONE.fullmatch(text) or not text.isascii():
+            raise ValidationError("Not a phone number.")
+        if len(text) == 11 and text.startswith("1"):
+            return "+86" + text
+        return text if text.startswith("+") else "+" + text
+
+
+def line(most: int = 200, *, least: int = 1, **kwargs: Any) -> fields.String:
+    """A text of one line without control or direction-changing characters."""
+    return fields.String(
+        validate=[
+            validate.Length(least, most),
+            validate.Regexp(r"^[^\x00-\x1f\x7f\u202a-\u202e\u2066-\u2069]*\Z"),
+        ],
+        **kwargs,
+    )
+
+
+def names(**kwargs: Any) -> fields.Dict:
+    """A name that people read, in both languages."""
+    return fields.Dict(
+        keys=fields.String(validate=validate.OneOf(["zh-CN", "en"])),
+        values=line(200),
+        metadata={"example": {"zh-CN": "青禾镇", "en": "Qinghe Town"}},
+        **kwargs,
+    )

@@ -1,0 +1,133 @@
+"""Every refusal in one shape: RFC 9457 ``application/problem+json`` with a literal, documented ``code``.
+
+Refusals of workflows, of the framework (404, 405, 413, 415, 500) and of schema validation all pass here; what a
+client never sees is a class name, a statement or a stack.
+"""
+
+import json
+import traceback
+from typing import Any
+
+import structlog
+from flask import Flask, Response, g, request
+from werkzeug.exceptions import HTTPException, UnprocessableEntity
+
+from backend.core.errors import NotVisible, Refusal
+from backend.core.failures import refusal_for
+
+MEDIA_TYPE = "application/problem+json"
+log = structlog.get_logger(__name__)
+
+FRAMEWORK = {
+    400: ("unreadable", "The request could not be read."),
+    401: ("unauthenticated", "Please sign in."),
+    403: ("forbidden", "Your role does not include this."),
+    404: ("not_found", "Nothing is here."),
+    405: ("method_not_allowed", "This address does not take that method."),
+    406: ("not_acceptable", "This address cannot answer in that format."),
+    408: ("timed_out", "The request took too long to arrive."),
+    411: ("length_required", "The request has to say how long it is."),
+    412: ("stale", "Somebody changed this meanwhile."),
+    413: ("too_large", "The request is too large."),
+    414: ("address_too_long", "The address is too long."),
+    415: ("unsupported_media_type", "This content type is not read here."),
+    416: ("range_not_satisfiable", "This part does not exist."),
+    422: ("invalid", "Some fields are not acceptable."),
+    429: ("too_many_requests", "Too many requests; please wait."),
+    431: ("headers_too_large", "The request's headers are too large."),
+    500: ("internal", "Something went wrong here; it was noted under the request's id."),
+    503: ("unavailable", "The service is busy or a part of it is down; please try again."),
+}
+
+
+def document(status: int, code: str, detail: str, **extra: Any) -> dict[str, Any]:
+    """Return the body of a problem."""
+    title = FRAMEWORK.get(status, (code, detail))[1]
+    body = {
+        "type": f"urn:xungeng:problem:{code}",
+        "title": title,
+        "status": status,
+        "code": code,
+        "detail": detail,
+    }
+    if request_id := getattr(g, "request_id", None):
+        body["request_id"] = request_id
+    return body | {key: value for key, value in extra.items() if value is not None}
+
+
+def answer(status: int, code: str, detail: str, *, headers: Any = None, **extra: Any) -> Response:
+    """Return a problem as a response."""
+    body = json.dumps(document(status, code, detail, **extra), ensure_ascii=False, default=str)
+    response = Response(body, status=status, mimetype=MEDIA_TYPE)
+    response.headers.update(headers or {})
+    if request.method == "HEAD":
+        response.set_data(b"")
+    return response
+
+
+def from_refusal(refusal: Refusal) -> Response:
+    """Return the problem of a workflow's refusal."""
+    return answer(
+        refusal.status, refusal.code, refusal.detail, headers=dict(refusal.headers), **refusal.extra
+    )
+
+
+def from_http_exception(error: HTTPException) -> Response:
+    """Return the problem of a refusal by the framework; its own text never goes out."""
+    if error.response is not None and error.code is None:
+        return error.response  # type: ignore[return-value]
+    status = error.code or 500
+    if status < 400:
+        return error.get_response()  # type: ignore[return-value]
+    code, detail = FRAMEWORK.get(status, ("refused", "The request was refused."))
+    kept = {
+        k: v
+        for k, v in (error.get_headers() or [])
+        if k.lower() in ("allow", "retry-after", "www-authenticate")
+    }
+    return answer(status, code, detail, headers=kept, errors=_validation_errors(error))
+
+
+def _validation_errors(error: HTTPException) -> Any:
+    """Return webargs' messages, without the location level where there is only one."""
+    messages = getattr(getattr(error, "exc", None), "messages", None)
+    if not isinstance(error, UnprocessableEntity) or not isinstance(messages, dict):
+        return None
+    return next(iter(messages.values())) if len(messages) == 1 else messages
+
+
+def install(app: Flask) -> None:
+    """Register the handlers; nothing else in the project turns an exception into an answer."""
+
+    @app.errorhandler(Refusal)
+    def refused(refusal: Refusal) -> Response:
+        if isinstance(refusal, NotVisible) and request.view_args:
+            app.extensions["xungeng.limits"].count_miss(request)
+        return from_refusal(refusal)
+
+    @app.errorhandler(HTTPException)
+    def http_refused(error: HTTPException) -> Response:
+        return from_http_exception(error)
+
+    @app.errorhandler(Exception)
+    def failed(error: Exception) -> Response:
+        known = refusal_for(error)
+        if known is not None:
+            return from_refusal(known)
+        log.error(
+            "request.failed",
+            error=type(error).__name__,
+            where=_where(error),
+            path=request.url_rule and request.url_rule.rule,
+        )
+        if app.config.get("PROPAGATE_FAILURES"):
+            raise error
+        return answer(500, *FRAMEWORK[500])
+
+
+def _where(error: Exception) -> list[str]:
+    """Return the frames without their values: a value may be somebody's phone number."""
+    return [
+        f"{frame.filename}:{frame.lineno} {frame.name}"
+        for frame in traceback.extract_tb(error.__traceback__)[-12:]
+    ]

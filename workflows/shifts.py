@@ -1,0 +1,410 @@
+"""Shifts: the time in which an officer is on duty, and the only time in which he is tracked."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import delete, or_, select, text
+from sqlalchemy.exc import IntegrityError
+
+from backend.core.errors import Conflict, Forbidden, Invalid
+from backend.core.identity import Actor, system_actor
+from backend.core.ids import new_id
+from backend.core.paging import Page, moment_and_id, page
+from backend.core.uow import UnitOfWork
+from backend.core.vocabulary import (
+    DeviceKind,
+    DeviceState,
+    EndedBy,
+    Protocol,
+    Role,
+    ShiftState,
+    Travel,
+    UserState,
+)
+from backend.models import Area, Crew, CrewMember, Device, LatestPosition, Membership, Shift, User
+from workflows import access, gate, journal
+from workflows.machine import Machine, step
+
+DESK = (Role.DISPATCHER, Role.SUPERVISOR)
+SHIFT = Machine(
+    "shift", ShiftState.ON_DUTY,
+    #    action   from                    to                by                        stamps
+    step("end",   {ShiftState.ON_DUTY},   ShiftState.ENDED, (Role.OFFICER, *DESK),    "ended_at"),
+    step("close", {ShiftState.ON_DUTY},   ShiftState.ENDED, (Role.SYSTEM,),           None),
+)  # fmt: skip
+
+SHORTEST = timedelta(minutes=1)
+MOST_IN_CREW = 12
+CHANNEL = "xungeng_shifts"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long a shift may last, from the configuration."""
+
+    longest: timedelta
+    grace: timedelta
+
+
+@dataclass(frozen=True)
+class WantedCrew:
+    """Who goes together, as the leader names them."""
+
+    call_sign: str
+    travel: Travel
+    member_ids: Sequence[UUID]
+
+
+@dataclass(frozen=True)
+class WantedDevice:
+    """The phone that the shift is started on; it measures for the officer from now on."""
+
+    id: UUID
+    name: str
+
+
+def current(uow: UnitOfWork, actor: Actor) -> Shift | None:
+    """Return the actor's shift that is open now."""
+    return uow.session.scalar(
+        select(Shift)
+        .where(Shift.officer_id == actor.user_id, Shift.ended_at.is_(None))
+        .options(*access.shift_parts())
+    )
+
+
+def start(
+    uow: UnitOfWork,
+    actor: Actor,
+    *,
+    command_id: UUID,
+    limits: Limits,
+    shift_id: UUID | None = None,
+    area_id: UUID | None = None,
+    planned_end_at: datetime | None = None,
+    device: WantedDevice | None = None,
+    crew: WantedCrew | None = None,
+    device_at: datetime | None = None,
+) -> Shift:
+    """Start the actor's shift, and with a crew the shifts of all its members.
+
+    The shift begins now, by the server's clock. It closes itself half an hour after the planned end, or after the
+    longest time that the installation allows.
+
+    Raises:
+        Conflict: ``already_on_shift`` (the actor or a member of the crew), or ``id_taken``.
+        Invalid: the planned end or a member is not acceptable.
+        Forbidden: the area is not one in which the actor is an officer.
+    """
+    access.require(actor, "start", "shift")
+    if planned_end_at is not None and not SHORTEST <= planned_end_at - uow.now <= limits.longest:
+        raise Invalid(
+            "A shift ends after its start and within the longest time allowed.",
+            planned_end_at=["out of range"],
+        )
+    area = _area_of(uow, actor, area_id)
+    members = _members(uow, actor, crew, area) if crew else []
+    if device is not None:
+        _claim_device(uow, actor, device)
+    made_crew = _make_crew(uow, actor, crew, members, area) if crew else None
+    closes_at = (
+        min(planned_end_at + limits.grace, uow.now + limits.longest)
+        if planned_end_at
+        else uow.now + limits.longest
+    )
+    shifts = []
+    for officer_id in (actor.user_id, *(m.id for m in members)):
+        assert officer_id is not None
+        mine = officer_id == actor.user_id
+        shift = Shift(
+            id=shift_id if mine and shift_id else new_id(),
+            town_id=uow.town,
+            officer_id=officer_id,
+            area_id=area.id,
+            crew_id=made_crew.id if made_crew else None,
+            state=ShiftState.ON_DUTY,
+            started_at=uow.now,
+            started_device_at=device_at if mine else None,
+            planned_end_at=planned_end_at,
+            closes_at=closes_at,
+            version=1,
+        )
+        uow.session.add(shift)
+        shifts.append(shift)
+    _flush_or_conflict(uow)
+    for shift in shifts:
+        journal.write(
+            uow,
+            actor,
+            "shift",
+            shift.id,
+            "start",
+            after=ShiftState.ON_DUTY,
+            command_id=command_id,
+            device_at=device_at,
+            on_behalf_of=None if shift.officer_id == actor.user_id else shift.officer_id,
+        )
+        _announce(uow, shift, "start")
+    return access.shift(uow, actor, shifts[0].id)
+
+
+def _area_of(uow: UnitOfWork, actor: Actor, area_id: UUID | None) -> Area:
+    """Return the area to patrol: the named one, in or below an area of the actor, or the actor's own."""
+    held = access.roots(actor, "start", "shift")
+    if not held:
+        raise Forbidden()
+    wanted = area_id or held[0]
+    if not access.covers(uow, actor, "start", "shift", wanted):
+        raise Forbidden("area_not_yours", "You are not an officer in this area.")
+    return uow.session.get_one(Area, wanted)
+
+
+def _members(uow: UnitOfWork, actor: Actor, crew: WantedCrew, area: Area) -> list[User]:
+    """Return the crew's other members: active officers of the leader's areas."""
+    wanted = sorted({m for m in crew.member_ids if m != actor.user_id})
+    if len(wanted) + 1 > MOST_IN_CREW:
+        raise Invalid(f"A crew has at most {MOST_IN_CREW} members.", crew={"member_ids": ["too many"]})
+    found = list(
+        uow.session.scalars(
+            select(User)
+            .where(User.id.in_(wanted), User.state == UserState.ACTIVE)
+            .where(User.id.in_(access.officers_within(access.roots(actor, "start", "shift"))))
+        )
+    )
+    if len(found) != len(wanted):
+        raise Invalid(
+            "Somebody of the crew is not an officer of your areas.", crew={"member_ids": ["unknown"]}
+        )
+    return found
+
+
+def _make_crew(
+    uow: UnitOfWork, actor: Actor, wanted: WantedCrew, members: Sequence[User], area: Area
+) -> Crew:
+    assert actor.user_id is not None
+    crew = Crew(
+        id=new_id(),
+        town_id=uow.town,
+        area_id=area.id,
+        call_sign=wanted.call_sign,
+        travel=wanted.travel,
+        leader_id=actor.user_id,
+        created_at=uow.now,
+    )
+    uow.session.add(crew)
+    uow.session.flush()
+    uow.session.add_all(
+        CrewMember(crew_id=crew.id, user_id=user_id, town_id=uow.town)
+        for user_id in (actor.user_id, *(m.id for m in members))
+    )
+    return crew
+
+
+def _claim_device(uow: UnitOfWork, actor: Actor, wanted: WantedDevice) -> None:
+    """Register the phone of a shift; a phone that another officer used before is a device of its own."""
+    assert actor.user_id is not None
+    found = uow.session.get(Device, wanted.id)
+    if found is None:
+        uow.session.add(
+            Device(
+                id=wanted.id,
+                town_id=uow.town,
+                officer_id=actor.user_id,
+                kind=DeviceKind.PHONE,
+                protocol=Protocol.OFFICER,
+                name=wanted.name,
+                datum="wgs84",
+                state=DeviceState.ACTIVE,
+                created_at=uow.now,
+                created_by=actor.user_id,
+            )
+        )
+        _flush_or_conflict(uow)
+    elif found.officer_id != actor.user_id or found.protocol != Protocol.OFFICER:
+        raise Conflict("id_taken", "This id is in use.")
+    elif found.state != DeviceState.ACTIVE:
+        raise Conflict("device_revoked", "The desk has revoked this device.")
+
+
+def _flush_or_conflict(uow: UnitOfWork) -> None:
+    try:
+        uow.session.flush()
+    except IntegrityError as error:
+        if "uq_shifts_one_open" in str(error.orig):
+            raise Conflict(
+                "already_on_shift", "Somebody of the crew, or you yourself, is on shift already."
+            ) from error
+        raise Conflict("id_taken", "This id is in use.") from error
+
+
+def end(
+    uow: UnitOfWork,
+    actor: Actor,
+    shift_id: UUID,
+    *,
+    command_id: UUID,
+    whole_crew: bool = False,
+    reason: str | None = None,
+    device_at: datetime | None = None,
+) -> Shift:
+    """End a shift: the officer his own, a leader those of the crew, the desk one in its areas.
+
+    From the commit on nothing of the officer is stored. Fixes measured before the end still count when they come late.
+
+    Raises:
+        WrongState: the shift has ended already.
+        Invalid: the desk gives no reason.
+    """
+    gate.close(uow.session, uow.town)
+    shift = access.shift(uow, actor, shift_id, verb="end", lock=True)
+    ended_by = _ended_by(actor, shift)
+    if ended_by is EndedBy.DESK and not reason:
+        raise Invalid("The desk says why it ends a shift.", reason=["needed"])
+    _end(uow, actor, shift, "end", ended_by, command_id=command_id, reason=reason, device_at=device_at)
+    if whole_crew and shift.crew is not None and shift.crew.leader_id == actor.user_id:
+        others = uow.session.scalars(
+            select(Shift).where(Shift.crew_id == shift.crew_id, Shift.ended_at.is_(None)).with_for_update()
+        )
+        for other in others:
+            _end(
+                uow,
+                actor,
+                other,
+                "end",
+                EndedBy.CREW,
+                command_id=command_id,
+                reason=reason,
+                device_at=device_at,
+            )
+    uow.session.flush()
+    return shift
+
+
+def _ended_by(actor: Actor, shift: Shift) -> EndedBy:
+    if shift.officer_id == actor.user_id:
+        return EndedBy.SELF
+    if shift.crew is not None and shift.crew.leader_id == actor.user_id:
+        return EndedBy.CREW
+    return EndedBy.DESK
+
+
+def _end(
+    uow: UnitOfWork,
+    actor: Actor,
+    shift: Shift,
+    action: str,
+    ended_by: EndedBy,
+    *,
+    command_id: UUID | None,
+    reason: str | None = None,
+    device_at: datetime | None = None,
+    ended_at: datetime | None = None,
+) -> None:
+    if not SHIFT.fire(uow, actor, shift, action, command_id=command_id, reason=reason, device_at=device_at):
+        return
+    shift.ended_at, shift.ended_by = ended_at or uow.now, ended_by
+    uow.session.execute(delete(LatestPosition).where(LatestPosition.officer_id == shift.officer_id))
+    uow.session.flush()
+    uow.session.execute(text("select forget_after_end(:id)"), {"id": shift.id})
+    _announce(uow, shift, action)
+
+
+def _announce(uow: UnitOfWork, shift: Shift, action: str) -> None:
+    """Tell every process at commit: caches of the gate, and the live rooms."""
+    uow.notify(
+        CHANNEL,
+        {
+            "town_id": shift.town_id,
+            "officer_id": shift.officer_id,
+            "shift_id": shift.id,
+            "area_id": shift.area_id,
+            "action": action,
+            "version": shift.version,
+        },
+    )
+
+
+def close_forgotten(uow: UnitOfWork) -> int:
+    """End every shift of the town whose time has come; a clock calls this. Return how many."""
+    gate.close(uow.session, uow.town)
+    actor = system_actor(uow.town)
+    due = list(
+        uow.session.scalars(
+            select(Shift)
+            .where(Shift.ended_at.is_(None), Shift.closes_at <= uow.now)
+            .order_by(Shift.closes_at)
+            .limit(500)
+            .with_for_update(skip_locked=True)
+        )
+    )
+    for shift in due:
+        _end(uow, actor, shift, "close", EndedBy.SYSTEM, command_id=None, ended_at=shift.closes_at)
+    return len(due)
+
+
+def own(uow: UnitOfWork, actor: Actor, *, after: Sequence[str] | None, limit: int) -> Page[Shift]:
+    """Return the actor's own shifts, newest first."""
+    query = select(Shift).where(Shift.officer_id == actor.user_id)
+    return _page(uow, query, after, limit)
+
+
+def at_desk(
+    uow: UnitOfWork, actor: Actor, *, state: ShiftState | None, after: Sequence[str] | None, limit: int
+) -> Page[Shift]:
+    """Return the shifts in the actor's areas, newest first."""
+    query = select(Shift).where(access.within(Shift.area_id, access.roots(actor, "see", "shift")))
+    if state is not None:
+        query = query.where(Shift.state == state)
+    return _page(uow, query, after, limit)
+
+
+def _page(uow: UnitOfWork, query: Any, after: Sequence[str] | None, limit: int) -> Page[Shift]:
+    if key := moment_and_id(after):
+        query = query.where(
+            or_(Shift.started_at < key[0], (Shift.started_at == key[0]) & (Shift.id < key[1]))
+        )
+    query = (
+        query.options(*access.shift_parts())
+        .order_by(Shift.started_at.desc(), Shift.id.desc())
+        .limit(limit + 1)
+    )
+    return page(list(uow.session.scalars(query)), limit, lambda s: (s.started_at.isoformat(), s.id))
+
+
+def officer_kinds(uow: UnitOfWork, officer_ids: Sequence[UUID]) -> dict[UUID, str]:
+    """Return what kind of officer each is, by his oldest membership that holds."""
+    rows = uow.session.execute(
+        select(Membership.user_id, Membership.officer_kind)
+        .where(
+            Membership.user_id.in_(officer_ids),
+            Membership.role == Role.OFFICER,
+            Membership.ended_at.is_(None),
+        )
+        .order_by(Membership.granted_at.desc())
+    )
+    return {r.user_id: r.officer_kind for r in rows}
+
+
+def colleagues(uow: UnitOfWork, actor: Actor, *, after: Sequence[str] | None, limit: int) -> Page[User]:
+    """Return the other active officers of the actor's areas, by name, for making up a crew."""
+    query = (
+        select(User)
+        .where(User.id != actor.user_id, User.state == UserState.ACTIVE)
+        .where(User.id.in_(access.officers_within(access.roots(actor, "start", "shift"))))
+        .order_by(User.display_name, User.id)
+        .limit(limit + 1)
+    )
+    if after and len(after) == 2:
+        query = query.where(
+            or_(User.display_name > after[0], (User.display_name == after[0]) & (User.id > _uuid(after[1])))
+        )
+    return page(list(uow.session.scalars(query)), limit, lambda u: (u.display_name, u.id))
+
+
+def _uuid(value: str) -> UUID:
+    try:
+        return UUID(value)
+    except ValueError as error:
+        raise Invalid("This cursor is not one of ours.", "bad_cursor", cursor=["unreadable"]) from error
