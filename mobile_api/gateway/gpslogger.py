@@ -19,12 +19,6 @@ from geo.fixes import Reason
 from mobile_api.gateway import osmand
 from mobile_api.gateway.reading import Misread, Reading, attributes, measured, moment, place
 
-TEMPLATE = (
-    "lat=%LAT&lon=%LON&time=%TIME&acc=%ACC&alt=%ALT&spd=%SPD&dir=%DIR"
-    "&batt=%BATT&charging=%ISCHARGING&sat=%SAT&prov=%PROV"
-)
-"""What follows the address in the app's "URL" field."""
-
 _READ = frozenset(
     {
         "lat",

@@ -13,6 +13,7 @@ from geo.fixes import Reason
 from mobile_api.gateway import gpslogger
 from mobile_api.gateway.reading import Misread
 from tests.gateway.test_osmand_messages import check
+from workflows.provisioning import GPSLOGGER_TEMPLATE
 
 NOW = datetime(2026, 11, 23, 8, 0, 30, tzinfo=UTC)
 VALUES = {
@@ -38,7 +39,7 @@ ALL = (
 )
 
 
-def filled(template: str = gpslogger.TEMPLATE) -> str:
+def filled(template: str = GPSLOGGER_TEMPLATE) -> str:
     for placeholder, value in VALUES.items():
         template = template.replace(placeholder, value)
     return template
