@@ -51,6 +51,12 @@ if (globalThis.addEventListener) {
   globalThis.addEventListener('offline', () => (online.value = false))
 }
 
+/**
+ * By how much the clock of this device runs ahead of the server's, in milliseconds; null until the first answer. The
+ * server tells whole seconds, so that anything below two seconds means nothing. It is shown and never corrected.
+ */
+export const clockAheadMs = ref<number | null>(null)
+
 export interface RequestOptions {
   query?: Record<string, string | number | boolean | null | undefined>
   body?: unknown
@@ -115,6 +121,8 @@ export async function exchange(
     options.signal?.removeEventListener('abort', onAbort)
   }
   online.value = true
+  const served = Date.parse(response.headers.get('Date') ?? '')
+  if (Number.isFinite(served)) clockAheadMs.value = Date.now() - served
   if (response.ok) return response
   throw await problemOf(response)
 }
@@ -212,13 +220,17 @@ export function explain(error: unknown, t: (key: string, values?: Record<string,
 }
 
 /** 401s that say something about what was typed, not about the token. */
-const ABOUT_A_PASSWORD = new Set(['invalid_credentials', 'invalid_code', 'invalid_totp', 'totp_required'])
+const ABOUT_A_PASSWORD = new Set(['invalid_credentials', 'invalid_code', 'totp_required'])
 
 const KNOWN: Record<string, string> = {
+  session_ended: 'session_revoked',
+  invalid_token: 'session_expired',
+  wrong_password: 'wrong_password',
+  too_many_misses: 'too_many',
+  town_needed: 'town_needed',
   invalid_credentials: 'invalid_credentials',
   invalid_code: 'invalid_code',
   totp_required: 'totp_required',
-  invalid_totp: 'invalid_totp',
   refresh_reused: 'refresh_reused',
   session_revoked: 'session_revoked',
   session_expired: 'session_expired',

@@ -28,6 +28,7 @@ export const MAP_LAYERS = {
   background: 'background',
   areaFill: 'town-area-fill',
   areaLine: 'town-area-line',
+  water: 'town-water',
   roadCasing: 'town-road-casing',
   road: 'town-road',
   roadLabel: 'town-road-label',
@@ -116,6 +117,9 @@ export interface TownMap {
   remove(): void
 }
 
+/** The middle of the country, for an installation without a town. */
+const NOWHERE: LonLat = [104, 35]
+
 let registered = 0
 
 export function createTownMap(options: TownMapOptions): TownMap {
@@ -159,12 +163,13 @@ export function createTownMap(options: TownMapOptions): TownMap {
     return { data: tile }
   })
 
-  const center = toMap(options.center ?? installation.town.center)
+  const known = options.center ?? installation.town?.center
+  const center = toMap(known ?? NOWHERE)
   const map = new maplibregl.Map({
     container: options.container,
     style: townStyle(),
     center,
-    zoom: options.zoom ?? 13,
+    zoom: options.zoom ?? (known ? 13 : 3),
     minZoom: 3,
     maxZoom: 20,
     attributionControl: false,
@@ -222,11 +227,13 @@ export function createTownMap(options: TownMapOptions): TownMap {
 
   function townSources(): Record<string, maplibregl.SourceSpecification> {
     if (!tilesUrl) return {}
-    const [west, south, east, north] = installation.town.bounds
-    const [w, s] = toMap([west, south])
-    const [e, n] = toMap([east, north])
+    const limits = installation.town?.bounds
     const margin = 0.01
-    const bounds: [number, number, number, number] = [w - margin, s - margin, e + margin, n + margin]
+    const [w, s] = toMap(limits ? [limits[0], limits[1]] : [-180, -85])
+    const [e, n] = toMap(limits ? [limits[2], limits[3]] : [180, 85])
+    const bounds: [number, number, number, number] = [
+      Math.max(-180, w - margin), Math.max(-85, s - margin), Math.min(180, e + margin), Math.min(85, n + margin),
+    ]
     const url = (layer: string) =>
       datum.value === 'wgs84'
         ? new URL(tilesUrl, globalThis.location.href).href + `/${layer}/{z}/{x}/{y}.mvt`
@@ -427,12 +434,14 @@ function roadLayers(theme: MapTheme, overBase: boolean, locale: Locale): maplibr
   const wide: maplibregl.ExpressionSpecification = [
     'match',
     ['get', 'kind'],
-    ['motorway', 'trunk', 'primary', 'main', 'arterial'],
+    'arterial',
     2,
-    ['secondary', 'collector', 'street'],
-    1.4,
-    ['footway', 'path', 'lane', 'service'],
-    0.6,
+    'street',
+    1.3,
+    'lane',
+    0.8,
+    'path',
+    0.5,
     1,
   ]
   const width = (extra: number): maplibregl.ExpressionSpecification => [
@@ -448,9 +457,18 @@ function roadLayers(theme: MapTheme, overBase: boolean, locale: Locale): maplibr
   ]
   return [
     {
+      id: MAP_LAYERS.water,
+      type: 'line',
+      ...source,
+      filter: ['==', ['get', 'kind'], 'water'],
+      layout: { 'line-cap': 'round', 'line-join': 'round' },
+      paint: { 'line-color': theme.water, 'line-width': byZoom([11, 1.5], [14, 6], [18, 60]) },
+    },
+    {
       id: MAP_LAYERS.roadCasing,
       type: 'line',
       ...source,
+      filter: ['!=', ['get', 'kind'], 'water'],
       minzoom: 12,
       layout: { 'line-cap': 'round', 'line-join': 'round' },
       paint: { 'line-color': theme.roadCasing, 'line-width': width(1.4) },
@@ -459,6 +477,7 @@ function roadLayers(theme: MapTheme, overBase: boolean, locale: Locale): maplibr
       id: MAP_LAYERS.road,
       type: 'line',
       ...source,
+      filter: ['!=', ['get', 'kind'], 'water'],
       layout: { 'line-cap': 'round', 'line-join': 'round' },
       paint: { 'line-color': theme.road, 'line-width': width(0) },
     },

@@ -37,8 +37,10 @@ export interface Session {
   readonly ended: Ref<SessionEnd | null>
   /** A secret of this browser that goes with sign-in and refresh: the server forgives a refresh race only to it. */
   readonly deviceKey: string
-  /** A public name of this browser for the fixes that it sends. */
+  /** A public name of this browser as a device of the present user, for the fixes that it sends. */
   readonly deviceId: string
+  /** Takes another device name, e.g. because the server knows the present one as somebody else's. */
+  renewDeviceId(): string
   signIn(credentials: SignIn): Promise<Me>
   requestCode(phone: string): Promise<{ expires_in_s: number }>
   verifyCode(phone: string, code: string): Promise<Me>
@@ -78,7 +80,7 @@ export function createSession(client: Audience, given: Partial<SessionSurroundin
   let refreshing: Promise<string> | null = null
 
   const deviceKey = once(`xungeng.${client}.device_key`, () => newId() + newId().slice(-12))
-  const deviceId = once(`xungeng.${client}.device_id`, newId)
+  const deviceIdAt = () => `xungeng.${client}.device_id.${kept.value?.user.id ?? ''}`
 
   function once(key: string, make: () => string): string {
     const found = storage.getItem(key)
@@ -139,7 +141,8 @@ export function createSession(client: Audience, given: Partial<SessionSurroundin
   }
 
   async function post<T>(path: string, body: unknown, token?: string): Promise<T> {
-    const answer = await exchange('POST', `/api/v1/auth${path}`, { body, token }, send)
+    const options = { body, token, ...(token ? { idempotencyKey: newId() } : {}) }
+    const answer = await exchange('POST', `/api/v1/auth${path}`, options, send)
     const text = await answer.text()
     return (text ? JSON.parse(text) : undefined) as T
   }
@@ -218,7 +221,7 @@ export function createSession(client: Audience, given: Partial<SessionSurroundin
   }
 
   async function entered(path: string, body: object): Promise<Me> {
-    const named = { ...body, device_name: deviceName(), device_key: deviceKey }
+    const named = { ...body, client, device_name: deviceName(), device_key: deviceKey }
     return take(await post<Tokens>(path, named)).user
   }
 
@@ -229,7 +232,13 @@ export function createSession(client: Audience, given: Partial<SessionSurroundin
     sessionId: computed(() => kept.value?.session_id ?? null),
     ended,
     deviceKey,
-    deviceId,
+    get deviceId() {
+      return once(deviceIdAt(), newId)
+    },
+    renewDeviceId() {
+      storage.removeItem(deviceIdAt())
+      return once(deviceIdAt(), newId)
+    },
     signIn: ({ login, password, totp }) => entered('/login', { login, password, ...(totp ? { totp } : {}) }),
     requestCode: (phone) => post('/otp', { phone }),
     verifyCode: (phone, code) => entered('/otp/verify', { phone, code }),

@@ -18,6 +18,8 @@ export interface LiveSocket {
   readonly generation: Readonly<Ref<number>>
   // eslint-disable-next-line @typescript-eslint/no-explicit-any
   on<A extends any[]>(event: string, listener: (...args: A) => void): void
+  /** Tries at once, for somebody who does not want to wait for the next attempt. */
+  retry(): void
   close(): void
 }
 
@@ -110,8 +112,12 @@ export function openSocket(session: Session, namespace = '/desk'): LiveSocket {
   const keeper = setInterval(() => {
     if (session.signedIn.value && state.value !== 'ended') session.accessToken(RENEW_BEFORE_S * 2).catch(() => undefined)
   }, 20_000)
+  // While the library counts down to its next attempt, `connect` alone does nothing: the countdown is dropped first.
   const wake = () => {
-    if (!socket.connected && !closed && state.value !== 'ended') socket.connect()
+    if (socket.connected || closed || state.value === 'ended') return
+    clearTimeout(retryTimer)
+    socket.disconnect()
+    socket.connect()
   }
   globalThis.addEventListener?.('online', wake)
 
@@ -122,6 +128,7 @@ export function openSocket(session: Session, namespace = '/desk'): LiveSocket {
     lostAt,
     generation,
     on: (event, listener) => void socket.on(event, listener as (...args: unknown[]) => void),
+    retry: wake,
     close() {
       closed = true
       clearTimeout(retryTimer)

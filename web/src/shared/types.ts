@@ -30,8 +30,9 @@ export interface Town {
   name: Named
   time_zone: string
   locale: Locale
-  center: LonLat
-  bounds: [number, number, number, number]
+  /** Null while the installation has no areas yet. */
+  center: LonLat | null
+  bounds: [number, number, number, number] | null
 }
 
 /** Functions of the phone that a browser gives only to a secure page. */
@@ -39,12 +40,15 @@ export type GatedFunction = 'geolocation' | 'wake_lock' | 'camera' | 'service_wo
 
 export interface Installation {
   name: Named
-  town: Town
+  /** Null while the installation is empty. */
+  town: Town | null
   basemaps: Basemap[]
   secure: boolean
   off: GatedFunction[]
   version: string
-  otp: 'development' | 'sms'
+  otp: 'development' | 'sms' | 'off' | (string & {})
+  /** How long the track of a shift is kept, where the server says so. */
+  fix_retention_days?: number
 }
 
 export type Role =
@@ -77,7 +81,7 @@ export interface Me {
   memberships: Membership[]
   permissions: string[]
   audiences: Audience[]
-  town: Town
+  town: Pick<Town, 'id' | 'code' | 'name' | 'time_zone' | 'locale'>
   totp_enabled: boolean
 }
 
@@ -118,7 +122,7 @@ export interface Shift {
   area: AreaRef
   crew: Crew | null
   started_at: Instant
-  planned_end_at: Instant
+  planned_end_at: Instant | null
   closes_at: Instant
   ended_at: Instant | null
   ended_by: 'self' | 'crew' | 'desk' | 'system' | null
