@@ -48,7 +48,8 @@ EXEMPT = {
     "api-docs.openapi_json": "the API's own document",
 }
 CONTENT_SECURITY_POLICY = (
-    "default-src 'self'; img-src 'self' data: blob: https:; connect-src 'self' ws: wss: https:; worker-src 'self' blob:; "
+    "default-src 'self'; img-src 'self' data: blob: https:; connect-src 'self' ws: wss: https:; "
+    "worker-src 'self' blob:; "
     "style-src 'self' 'unsafe-inline'; font-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; "
     "frame-ancestors 'none'"
 )

@@ -506,7 +506,8 @@ create function device_of_credential(wanted bytea)
 create function forget_after_end(wanted uuid) returns bigint language sql security definer set search_path = public
   as $$
     with shift as (
-      select id, officer_id, ended_at from shifts where id = wanted and ended_at is not null and town_id = xungeng_town()
+      select id, officer_id, ended_at from shifts
+      where id = wanted and ended_at is not null and town_id = xungeng_town()
     ), gone as (
       delete from fixes f using shift s, devices d
       where d.officer_id = s.officer_id and f.device_id = d.id and f.shift_id = s.id
@@ -540,7 +541,8 @@ begin
     if to_regclass(name) is null then
       execute format('create table %I (like %I including defaults including constraints)', name, parent);
       -- Rows that waited in the default partition move to where they belong, so that attaching finds none there.
-      execute format('with moved as (delete from %I where %I >= %L and %I < %L returning *) insert into %I select * from moved',
+      execute format('with moved as (delete from %I where %I >= %L and %I < %L returning *)'
+        ' insert into %I select * from moved',
         parent || '_default',
         case parent when 'fixes' then 'fixed_at' when 'quarantined_fixes' then 'received_at' else 'at' end,
         lower_bound at time zone 'UTC',

@@ -147,6 +147,7 @@ class Door(Blueprint):
         raw: str | None = None,
         arguments: type[Schema] | None = None,
         forgets: tuple[str, ...] = (),
+        secret: bool = False,
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """Declare an act. The view gets ``(uow, actor, **path, command_id=…[, body=…][, query=…])``.
 
@@ -350,6 +351,6 @@ def strict_body() -> None:
     if request.mimetype == "application/json" and request.endpoint in POLICIES:
         try:
             value = strict_json.loads(request.get_data(cache=True) or b"null")
-        except strict_json.NotStrict as error:
+        except strict_json.NotStrictError as error:
             raise Unreadable("unreadable", str(error)) from error
         request._cached_json = (value, value)

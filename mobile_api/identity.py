@@ -14,7 +14,7 @@ from flask import Request, current_app
 from backend.core import clock
 from backend.core.errors import Unauthenticated
 from backend.core.identity import Actor
-from backend.core.tokens import AccessClaims, AccessTokens, BadToken, secret_hash
+from backend.core.tokens import AccessClaims, AccessTokens, BadTokenError, secret_hash
 from backend.core.uow import UnitOfWork, unit_of_work
 from workflows import sessions
 
@@ -34,7 +34,7 @@ class Identity:
         """Return what a token says, or refuse it; asks no database."""
         try:
             return self._tokens.read(token, clock.now())
-        except BadToken as error:
+        except BadTokenError as error:
             raise Unauthenticated("invalid_token", "Please sign in again.") from error
 
     def actor(self, uow: UnitOfWork, claims: AccessClaims) -> Actor:

@@ -10,7 +10,7 @@ _SUSPICIOUS = re.compile(rb"\\u(?:[dD][89a-fA-F]|0000)|\x00")
 _LONG_NUMBER = re.compile(rb"[0-9]{%d}" % MAXIMUM_DIGITS)
 
 
-class NotStrict(ValueError):
+class NotStrictError(ValueError):
     """The text is not JSON that we take; the message says why in one sentence."""
 
 
@@ -18,13 +18,13 @@ def loads(data: bytes | str) -> Any:
     """Read JSON, refusing NaN and infinities, duplicate keys, huge numbers, lone surrogates, NUL and deep nesting.
 
     Raises:
-        NotStrict: for all of these, and for what is not JSON at all.
+        NotStrictError: for all of these, and for what is not JSON at all.
     """
     raw = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
     if _too_deep(raw):
-        raise NotStrict("The JSON is nested too deeply.")
+        raise NotStrictError("The JSON is nested too deeply.")
     if _LONG_NUMBER.search(raw) and _has_long_number(raw):
-        raise NotStrict("A number in the JSON has too many digits.")
+        raise NotStrictError("A number in the JSON has too many digits.")
     try:
         value = json.loads(
             raw.decode("utf-8"),
@@ -32,10 +32,10 @@ def loads(data: bytes | str) -> Any:
             parse_constant=_no_constant,
             parse_float=_finite,
         )
-    except NotStrict:
+    except NotStrictError:
         raise
     except (ValueError, RecursionError) as error:
-        raise NotStrict("The body is not readable JSON in UTF-8.") from error
+        raise NotStrictError("The body is not readable JSON in UTF-8.") from error
     if _SUSPICIOUS.search(raw):
         _check_texts(value)
     return value
@@ -65,25 +65,25 @@ def _has_long_number(raw: bytes) -> bool:
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise NotStrict("A name stands twice in one JSON object.")
+        raise NotStrictError("A name stands twice in one JSON object.")
     return found
 
 
 def _no_constant(_: str) -> Any:
-    raise NotStrict("NaN and infinities are not JSON.")
+    raise NotStrictError("NaN and infinities are not JSON.")
 
 
 def _finite(text: str) -> float:
     value = float(text)
     if value in (float("inf"), float("-inf")):
-        raise NotStrict("A number in the JSON is too large.")
+        raise NotStrictError("A number in the JSON is too large.")
     return value
 
 
 def _check_texts(value: Any) -> None:
     if isinstance(value, str):
         if "\x00" in value or any("\ud800" <= c <= "\udfff" for c in value):
-            raise NotStrict("A text in the JSON holds characters that cannot be stored.")
+            raise NotStrictError("A text in the JSON holds characters that cannot be stored.")
     elif isinstance(value, dict):
         for key, item in value.items():
             _check_texts(key)

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, exists, literal, select, true
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.dialects.postgresql import UUID as PgUUID
 from sqlalchemy.orm import joinedload, selectinload
 
 from backend.core.errors import Forbidden, NotVisible
@@ -74,7 +74,8 @@ def within(area_id: ColumnElement[UUID], scope: Sequence[UUID]) -> ColumnElement
     """Return the condition that the area ``area_id`` is one of ``scope`` or below one of them."""
     return exists(
         select(literal(1)).where(
-            Area.id == area_id, Area.ancestors.overlap(literal(list(scope), ARRAY(PgUUID(as_uuid=True))))
+            Area.id == area_id,
+            Area.ancestors.overlap(literal(list(scope), ARRAY(postgresql.UUID(as_uuid=True)))),
         )
     )
 
@@ -87,7 +88,7 @@ def areas_in_scope(uow: UnitOfWork, actor: Actor, verb: str, kind: str) -> list[
     return list(
         uow.session.scalars(
             select(Area.id)
-            .where(Area.ancestors.overlap(literal(scope, ARRAY(PgUUID(as_uuid=True)))))
+            .where(Area.ancestors.overlap(literal(scope, ARRAY(postgresql.UUID(as_uuid=True)))))
             .order_by(Area.id)
         )
     )
@@ -104,7 +105,8 @@ def covers(uow: UnitOfWork, actor: Actor, verb: str, kind: str, area_id: UUID) -
     return bool(scope) and bool(
         uow.session.scalar(
             select(Area.id).where(
-                Area.id == area_id, Area.ancestors.overlap(literal(scope, ARRAY(PgUUID(as_uuid=True))))
+                Area.id == area_id,
+                Area.ancestors.overlap(literal(scope, ARRAY(postgresql.UUID(as_uuid=True)))),
             )
         )
     )

@@ -59,6 +59,12 @@ class Config:
     tls_key: Path | None = None
     ca_port: int | None = None
 
+    sms_url: str | None = None
+    """The operator's SMS gateway (``backend.adapters.sms``); None prints codes in development."""
+    sms_token: str | None = None
+    metrics_token: str | None = None
+    """Lets another machine read ``/metrics``; without it only this machine may."""
+
     redis_url: str | None = None
     web_processes: int = 1
     ingest_processes: int = 0
@@ -153,6 +159,9 @@ def _read(env: Mapping[str, str]) -> Config:
         tls_cert=cert,
         tls_key=key,
         ca_port=_number(env, "XUNGENG_CA_PORT", 0, low=0, high=65535) or None,
+        sms_url=_text(env, "XUNGENG_SMS_URL"),
+        sms_token=_text(env, "XUNGENG_SMS_TOKEN"),
+        metrics_token=_text(env, "XUNGENG_METRICS_TOKEN"),
         redis_url=redis_url,
         web_processes=web_processes,
         ingest_processes=ingest_processes,
@@ -161,7 +170,7 @@ def _read(env: Mapping[str, str]) -> Config:
         access_ttl_s=_number(env, "XUNGENG_ACCESS_TTL_S", 900, low=30, high=_DAY_S),
         refresh_ttl_s=_number(env, "XUNGENG_REFRESH_TTL_S", 30 * _DAY_S, low=60, high=400 * _DAY_S),
         otp_ttl_s=_number(env, "XUNGENG_OTP_TTL_S", 300, low=30, high=3600),
-        fix_retention_days=_number(env, "XUNGENG_FIX_RETENTION_DAYS", 30, low=1, high=3660),
+        fix_retention_days=_number(env, "XUNGENG_FIX_RETENTION_DAYS", 30, low=7, high=3660),
         partitions_ahead_days=_number(env, "XUNGENG_PARTITIONS_AHEAD_DAYS", 7, low=2, high=60),
         shift_max_h=_number(env, "XUNGENG_SHIFT_MAX_H", 14, low=1, high=48),
         shift_grace_min=_number(env, "XUNGENG_SHIFT_GRACE_MIN", 30, low=0, high=600),

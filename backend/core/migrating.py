@@ -53,7 +53,7 @@ def current(owner_url: str) -> str | None:
 
 
 def migrate(owner_url: str, direction: Literal["up", "down"] = "up", target: str | None = None) -> None:
-    """Bring the database up to ``target`` (default: the newest) or down to it (default: one step), in one transaction."""
+    """Bring the database up to ``target`` (default: the newest) or down to it (default: one step), all or nothing."""
     with _owner(owner_url) as connection:
         if direction == "up":
             command.upgrade(_configuration(connection), target or "head")

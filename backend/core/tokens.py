@@ -22,7 +22,7 @@ ALGORITHMS = ["HS256"]
 MAXIMUM_LENGTH = 2048
 
 
-class BadToken(Exception):
+class BadTokenError(Exception):
     """The token is not one of ours, is for something else, or has run out."""
 
 
@@ -66,28 +66,28 @@ class AccessTokens:
         """Return what the token says.
 
         Raises:
-            BadToken: signature, algorithm, type, issuer, audience or time is not right, or a claim is missing.
+            BadTokenError: signature, algorithm, type, issuer, audience or time is not right, or a claim is missing.
         """
         if len(token) > MAXIMUM_LENGTH:
-            raise BadToken("too long")
+            raise BadTokenError("too long")
         try:
             decoded = jwt.decode(token, self._key, algorithms=ALGORITHMS)
         except (JoseError, ValueError, TypeError, KeyError) as error:
-            raise BadToken("unreadable") from error
+            raise BadTokenError("unreadable") from error
         header, claims = decoded.header, decoded.claims
         if set(header) != {"alg", "typ"} or header["typ"] != ACCESS_TYPE:
-            raise BadToken("not an access token")
+            raise BadTokenError("not an access token")
         if claims.get("iss") != ISSUER or claims.get("aud") != ACCESS_AUDIENCE:
-            raise BadToken("made for something else")
+            raise BadTokenError("made for something else")
         issued, expires = claims.get("iat"), claims.get("exp")
         if type(issued) is not int or type(expires) is not int:
-            raise BadToken("no times")
+            raise BadTokenError("no times")
         if not issued - 60 <= now.timestamp() < expires or expires - issued > self.ttl_s:
-            raise BadToken("run out")
+            raise BadTokenError("run out")
         try:
             return AccessClaims(UUID(claims["sub"]), UUID(claims["town"]), UUID(claims["sid"]), expires)
         except (KeyError, ValueError, TypeError, AttributeError) as error:
-            raise BadToken("claims missing") from error
+            raise BadTokenError("claims missing") from error
 
 
 def new_secret() -> str:

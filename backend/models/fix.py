@@ -1,4 +1,4 @@
-"""Fixes and what is made of them. The tables are partitioned by time; rows are written in groups by ``workflows.tracks``."""
+"""Fixes and what is made of them: partitioned by time, written in groups by ``workflows.tracks``."""
 
 from datetime import date, datetime
 from typing import Any

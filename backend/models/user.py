@@ -57,7 +57,8 @@ class Membership(Base):
         Index("ix_memberships_user_id", "user_id", postgresql_where=text("ended_at is null")),
         Index("ix_memberships_area_id", "area_id", "role", postgresql_where=text("ended_at is null")),
         CheckConstraint(
-            "role in ('resident', 'building_head', 'officer', 'handler', 'dispatcher', 'supervisor', 'admin', 'auditor')",
+            "role in ('resident', 'building_head', 'officer', 'handler', 'dispatcher', 'supervisor', 'admin',"
+            " 'auditor')",
             name="ck_memberships_role",
         ),
         CheckConstraint("area_id is not null or department_id is not null", name="ck_memberships_scope"),
