@@ -193,6 +193,16 @@ class Cluster:
                     )
                     connection.execute(statement.format(sql.Identifier(role)))
 
+    def answers(self) -> bool:
+        """Whether a server, ours or another process's, answers on the socket."""
+        if not self.cluster_dir.exists():
+            return False
+        try:
+            with psycopg.connect(libpq_url(self.url(database="postgres")), connect_timeout=5):
+                return True
+        except psycopg.OperationalError:
+            return False
+
     def make_database(self, name: str = EMBEDDED_DATABASE, template: str | None = None) -> None:
         """Make the database if it is not there; ``template`` names one to copy."""
         with psycopg.connect(libpq_url(self.url(database="postgres")), autocommit=True) as connection:

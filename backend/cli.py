@@ -1,0 +1,276 @@
+"""The command line, ``xungeng``. Everything heavy is imported by the command that needs it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from backend.core.config import Config, ConfigError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+
+class _Commands(click.Group):
+    """Tells a wrong setting or a missing prerequisite in one sentence, without a stack trace."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().main(*args, **kwargs)
+        except ConfigError as error:
+            click.echo(f"xungeng: {error}", err=True)
+            sys.exit(1)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+def cli() -> None:
+    """Xungeng 巡更: patrol and resident service of a town.
+
+    Settings are environment variables: PORT, DATABASE_URL, XUNGENG_DATA, XUNGENG_DEMO and others (docs/operator.md).
+    """
+
+
+@contextmanager
+def database(config: Config) -> Iterator[None]:
+    """Have the private PostGIS running for one command: the server's, or one of its own while no server runs."""
+    if not config.embedded:
+        yield
+        return
+    from backend.embedded.cluster import Cluster, locked
+
+    cluster = Cluster(config.data_dir)
+    if cluster.answers():
+        yield
+        return
+    busy = f"A server on {config.data_dir} is just starting or stopping; try again in a moment."
+    with locked(config.data_dir / "serve.lock", busy):
+        cluster.initialise()
+        cluster.start()
+        try:
+            cluster.make_database()
+            yield
+        finally:
+            cluster.stop()
+
+
+@contextmanager
+def opened(config: Config) -> Iterator[Engine]:
+    """The database with its schema in place, as the application sees it, and units of work open on it."""
+    from backend.core import db, migrating, preflight
+
+    with database(config):
+        preflight.check_server(config.owner_url)
+        if migrating.current(config.owner_url) != migrating.head():
+            raise ConfigError("The database has another schema than this version: run xungeng migrate up.")
+        engine = db.engine_for(config, pool_size=2)
+        preflight.check_app(engine, config)
+        db.set_engine(engine)
+        try:
+            yield engine
+        finally:
+            engine.dispose()
+
+
+@cli.command()
+@click.option(
+    "--tls", is_flag=True, help="HTTPS, with a CA of the installation unless XUNGENG_TLS_CERT is set."
+)
+@click.option("--simulation/--no-simulation", default=True, help="Let simulated officers walk the demo town.")
+def serve(tls: bool, simulation: bool) -> None:
+    """Run everything: database, web, worker; until Ctrl-C."""
+    from backend.serve import serve
+
+    if tls:
+        os.environ["XUNGENG_TLS"] = "1"  # The children read it, too.
+    sys.exit(serve(Config.from_env(), simulate=simulation))
+
+
+@cli.command()
+def worker() -> None:
+    """Run jobs and clocks. Any number of workers may run."""
+    from backend import worker
+    from backend.core import logs
+
+    config = Config.from_env()
+    logs.configure(config, "worker")
+    worker.run(config)
+
+
+@cli.command(hidden=True)
+def prepare() -> None:
+    """Check and migrate the database, and fill an empty installation with the demo town: the start of ``serve``."""
+    from backend.core import db, preflight
+
+    config = Config.from_env()
+    preflight.check_server(config.owner_url)
+    _migrate_up(config)
+    engine = db.engine_for(config, pool_size=2)
+    preflight.check_app(engine, config)
+    if config.demo and preflight.is_empty(config.owner_url):
+        _fill(config)
+    engine.dispose()
+
+
+def _migrate_up(config: Config) -> None:
+    from backend.core import migrating
+
+    before, head = migrating.current(config.owner_url), migrating.head()
+    if before == head:
+        return
+    click.echo(f"Migrating the database from {before or 'nothing'} to {head} …")
+    migrating.migrate(config.owner_url)
+
+
+@cli.command()
+@click.argument("direction", type=click.Choice(["up", "down", "status"]), default="status")
+@click.option("--to", "target", help="A revision (up: head, down: one step back).")
+@click.option("--yes", is_flag=True, help="Go down without asking: tables and their rows are dropped.")
+def migrate(direction: str, target: str | None, yes: bool) -> None:
+    """Bring the schema up or down, as the owner (DATABASE_OWNER_URL), or say where it stands."""
+    from backend.core import migrating, preflight
+
+    config = Config.from_env()
+    with database(config):
+        preflight.check_server(config.owner_url)
+        if direction == "up":
+            migrating.migrate(config.owner_url, "up", target)
+        elif direction == "down":
+            if not yes:
+                click.confirm("Going down drops tables and the rows in them. Go on?", abort=True)
+            migrating.migrate(config.owner_url, "down", target)
+        current, head = migrating.current(config.owner_url), migrating.head()
+    click.echo(
+        f"at {current or 'nothing'}, newest {head}{'' if current == head else ': run xungeng migrate up'}"
+    )
+    if direction == "status" and current != head:
+        sys.exit(3)
+
+
+@cli.command()
+def check() -> None:
+    """Check settings, database and certificate without serving. Exit code 0: it would start."""
+    from backend.core import preflight
+
+    config = Config.from_env()
+    click.echo(f"mode          {'production' if config.production else 'development'}")
+    click.echo(f"data folder   {config.data_dir}")
+    with opened(config):
+        click.echo(
+            f"database      {preflight.place_of(config.database_url)}{' (private)' if config.embedded else ''}"
+        )
+    if config.tls:
+        from backend.serve_tls import certificate_for
+
+        click.echo(f"certificate   {certificate_for(config).certificate}")
+    if config.redis_url:
+        import redis
+
+        try:
+            redis.Redis.from_url(config.redis_url, socket_connect_timeout=5).ping()
+        except redis.RedisError as error:
+            raise ConfigError(f"Redis at XUNGENG_REDIS_URL cannot be used: {error}.") from None
+        click.echo("redis         answers")
+    click.echo("all in order")
+
+
+@cli.command()
+@click.option(
+    "--out", type=click.Path(dir_okay=False, writable=True), help="A file; default: standard output."
+)
+def openapi(out: str | None) -> None:
+    """Print the API's OpenAPI 3.1 document."""
+    import json
+
+    from backend.app import openapi_document
+
+    text = json.dumps(openapi_document(Config.from_env()), ensure_ascii=False, indent=2) + "\n"
+    if out:
+        with open(out, "w", encoding="utf-8") as file:
+            file.write(text)
+    else:
+        click.echo(text, nl=False)
+
+
+@cli.group()
+def demo() -> None:
+    """The demo town."""
+
+
+def _fill(config: Config) -> None:
+    from backend.demo.fill import fill
+
+    fill(config)
+
+
+@demo.command("fill")
+def demo_fill() -> None:
+    """Fill an empty installation with the demo town."""
+    from backend.core import preflight
+
+    config = Config.from_env()
+    with opened(config):
+        if not preflight.is_empty(config.owner_url):
+            raise ConfigError("This installation has a town already; xungeng demo reset empties it first.")
+        _fill(config)
+
+
+@demo.command("accounts")
+@click.option("--json", "as_json", is_flag=True, help="Everything, for programs.")
+def demo_accounts(as_json: bool) -> None:
+    """Show how to sign in to the demo town."""
+    import json
+
+    from backend.serve import accounts_path
+
+    config = Config.from_env()
+    path = accounts_path(config)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError:
+        raise ConfigError(f"There is no demo town in {config.data_dir}: start script/server once.") from None
+    if as_json:
+        click.echo(text, nl=not text.endswith("\n"))
+        return
+    accounts = json.loads(text)
+    for role in ("admin", "supervisor", "desk", "auditor"):
+        if role in accounts:
+            click.echo(f"{role:<12}{accounts[role]['login']:<22}{accounts[role]['password']}")
+    for plural, role in (("handlers", "handler"), ("officers", "officer")):
+        for account in accounts.get(plural, []):
+            click.echo(f"{role:<12}{account['login']:<22}{account['password']}")
+    for account in accounts.get("residents", []):
+        click.echo(f"{'resident':<12}{account['phone']:<22}{account['code']}")
+
+
+@demo.command("reset")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def demo_reset(yes: bool) -> None:
+    """Empty the installation and fill it with the demo town anew (the accounts change)."""
+    from backend.core import migrating
+    from backend.serve import accounts_path
+
+    config = Config.from_env()
+    if config.production:
+        raise ConfigError("A production installation is not reset.")
+    if not yes:
+        click.confirm(f"Everything in the database of {config.data_dir} is deleted. Go on?", abort=True)
+    with database(config):
+        migrating.migrate(config.owner_url, "down", "base")
+        migrating.migrate(config.owner_url)
+        accounts_path(config).unlink(missing_ok=True)
+        with opened(config):
+            _fill(config)
+
+
+def main() -> None:
+    """The entry of ``script/xungeng``."""
+    cli(prog_name="xungeng")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,172 @@
+"""The worker: jobs from the queue in PostgreSQL, and the clocks.
+
+Any number of workers may run; each tick of a clock is one job that one of them takes, because the queue knows every
+tick by its time. A worker that is killed leaves its job to :func:`resume_stalled`. Not gevent-patched: jobs run in
+threads, and long ones in processes of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import procrastinate
+import psycopg
+import structlog
+from procrastinate import JobContext, PsycopgConnector
+from procrastinate.testing import InMemoryConnector
+
+from backend.core import db
+from backend.core.clock import now
+from backend.core.config import Config, libpq_url
+from backend.core.jobs import SCHEMA
+from backend.core.uow import UnitOfWork, unit_of_work
+from workflows import sessions, throttling, upkeep
+
+if TYPE_CHECKING:
+    from psycopg.rows import TupleRow
+
+log = structlog.get_logger(__name__)
+
+STALLED_AFTER_S = 60
+
+app = procrastinate.App(connector=InMemoryConnector())
+"""Knows the tasks; :func:`run` gives a copy of it the database."""
+
+_config: Config | None = None
+
+
+def _settings() -> Config:
+    if _config is None:
+        raise RuntimeError("The worker's tasks need run() or use() first.")
+    return _config
+
+
+def use(config: Config) -> None:
+    """Let the tasks of this process work with ``config``; its engine has to be set as well."""
+    global _config
+    _config = config
+
+
+def in_every_town(act: Callable[[UnitOfWork], Any]) -> list[Any]:
+    """Do ``act`` in each town, in a transaction each; what fails in one town is logged and stops no other.
+
+    Raises:
+        ExceptionGroup: what failed, after all towns had their turn.
+    """
+    answers: list[Any] = []
+    failures: list[Exception] = []
+    with unit_of_work() as uow:
+        towns = upkeep.towns(uow)
+    for town_id in towns:
+        try:
+            with unit_of_work(town_id) as uow:
+                answers.append(act(uow))
+        except Exception as error:
+            log.error(
+                "a clock failed in one town", town_id=str(town_id), error=type(error).__name__, exc_info=True
+            )
+            failures.append(error)
+    if failures:
+        raise ExceptionGroup("A clock failed.", failures)
+    return answers
+
+
+@app.periodic(cron="* * * * *")
+@app.task(
+    name="shifts.close_forgotten", queueing_lock="shifts.close_forgotten", lock="shifts.close_forgotten"
+)
+def close_forgotten_shifts(timestamp: int) -> None:
+    """Close the shifts whose end was forgotten, so that nobody is tracked off duty."""
+    from workflows import shifts
+
+    in_every_town(shifts.close_forgotten)
+
+
+@app.periodic(cron="7 * * * *")
+@app.task(name="upkeep.partitions", queueing_lock="upkeep.partitions", lock="upkeep.partitions")
+def keep_partitions(timestamp: int) -> None:
+    """Make the coming days' partitions and drop those past their retention."""
+    config = _settings()
+    with unit_of_work() as uow:
+        done = upkeep.keep_partitions(
+            uow, ahead_days=config.partitions_ahead_days, fix_retention_days=config.fix_retention_days
+        )
+    if any(done.values()):
+        log.info("partitions kept", **done)
+
+
+@app.periodic(cron="37 * * * *")
+@app.task(name="upkeep.forget", queueing_lock="upkeep.forget", lock="upkeep.forget")
+def forget_expired(timestamp: int) -> None:
+    """Delete one-time codes, ended sessions, kept answers and counters that are past their time."""
+    config = _settings()
+
+    def forget(uow: UnitOfWork) -> int:
+        gone = sessions.forget_expired(uow)
+        return sum(gone.values()) + upkeep.forget_answers(
+            uow, retention_days=config.idempotency_retention_days
+        )
+
+    deleted = sum(in_every_town(forget))
+    with unit_of_work() as uow:
+        deleted += throttling.forget_old(uow)
+    if deleted:
+        log.info("expired rows deleted", deleted=deleted)
+
+
+@app.periodic(cron="23 18 * * *")
+@app.task(name="upkeep.close_day", queueing_lock="upkeep.close_day", lock="upkeep.close_day")
+def close_days(timestamp: int) -> None:
+    """Lay out the days that can receive no more fixes. 18:23 UTC is the small hours in China."""
+    today = now().date()
+    for age_days in (
+        1,
+        upkeep.LATE_AT_MOST.days,
+    ):  # Roughly at once, and for good once nothing late can come.
+        with unit_of_work() as uow:
+            upkeep.order_day(uow, today - timedelta(days=age_days))
+
+
+@app.periodic(cron="*/2 * * * *")
+@app.task(name="jobs.resume_stalled", queueing_lock="jobs.resume_stalled", pass_context=True)
+async def resume_stalled(context: JobContext, timestamp: int) -> None:
+    """Queue again what a killed worker had begun; every task may therefore run twice and has to bear it."""
+    manager = context.app.job_manager
+    for job in await manager.get_stalled_jobs(seconds_since_heartbeat=STALLED_AFTER_S):
+        log.warning("a job is resumed", job_id=job.id, task=job.task_name)
+        await manager.retry_job(job)
+
+
+def connector(config: Config) -> PsycopgConnector:
+    """The queue's connections: the application's role, with the queue's schema on the path."""
+
+    async def on_queue_schema(connection: psycopg.AsyncConnection[TupleRow]) -> None:
+        await connection.execute(f"set search_path = {SCHEMA}, public")  # type: ignore[arg-type]
+        await connection.commit()
+
+    return PsycopgConnector(
+        conninfo=libpq_url(config.database_url),
+        kwargs={"connect_timeout": 5, "application_name": "xungeng worker"},
+        configure=on_queue_schema,
+        min_size=1,
+        max_size=4,
+    )
+
+
+def run(config: Config, *, wait: bool = True) -> None:
+    """Work until told to stop (SIGTERM, SIGINT); with ``wait=False`` until the queue is empty."""
+    db.set_engine(db.engine_for(config, pool_size=4))
+    use(config)
+    with app.replace_connector(connector(config)) as working:
+        log.info("worker started")
+        working.run_worker(
+            name="xungeng",
+            wait=wait,
+            concurrency=4,
+            delete_jobs="successful",
+            shutdown_graceful_timeout=10,
+            fetch_job_polling_interval=5,
+            stalled_worker_timeout=STALLED_AFTER_S,
+        )

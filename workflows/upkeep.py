@@ -1,0 +1,71 @@
+"""What the clocks do to the tables: partitions ahead, rows past their time, closed days laid out for reading.
+
+Each function is called by the worker within a unit of work and may be called again at any time.
+"""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from uuid import UUID
+
+from sqlalchemy import text
+
+from backend.core.uow import UnitOfWork
+
+JOURNALS_AHEAD = timedelta(days=62)
+QUARANTINE_RETENTION_DAYS = 30
+LATE_AT_MOST = timedelta(days=5)
+"""How long after it a day may still receive fixes: 72 hours of a phone's backlog and a good margin."""
+
+
+def towns(uow: UnitOfWork) -> list[UUID]:
+    """Every town of the installation; the only rows that a unit of work without a town sees."""
+    return list(uow.session.execute(text("select id from towns order by id")).scalars())
+
+
+def keep_partitions(uow: UnitOfWork, *, ahead_days: int, fix_retention_days: int) -> dict[str, int]:
+    """Make the partitions of the coming days and months, and drop the fixes' that are past their retention.
+
+    Returns:
+        How many were ``made`` and ``dropped``.
+    """
+    today = uow.now.date()
+    made = sum(
+        _call(uow, "select make_partitions(:parent, :first, :last, cast(:step as interval))",
+              parent=parent, first=first, last=last, step=step)
+        for parent, first, last, step in (
+            # From before today: a first start, or one after a long stop, has days behind it to take in as well.
+            ("fixes", today - LATE_AT_MOST, today + timedelta(days=ahead_days), "1 day"),
+            ("quarantined_fixes", today, today + timedelta(days=ahead_days), "1 day"),
+            ("journal", today, today + JOURNALS_AHEAD, "1 month"),
+            ("disclosures", today, today + JOURNALS_AHEAD, "1 month"),
+        )
+    )  # fmt: skip
+    dropped = sum(
+        _call(
+            uow,
+            "select drop_partitions(:parent, :before)",
+            parent=parent,
+            before=today - timedelta(days=days),
+        )
+        for parent, days in (("fixes", fix_retention_days), ("quarantined_fixes", QUARANTINE_RETENTION_DAYS))
+    )
+    return {"made": made, "dropped": dropped}
+
+
+def order_day(uow: UnitOfWork, day: date) -> bool:
+    """Lay out a closed day's fixes in the order in which a replay reads them; False when there is nothing to do."""
+    return bool(_call(uow, "select order_partition(:day)", day=day))
+
+
+def forget_answers(uow: UnitOfWork, *, retention_days: int) -> int:
+    """Delete the kept answers of this town's commands that are past their time; a replay is then a new act."""
+    done = uow.session.execute(
+        text("delete from commands where created_at < :limit"),
+        {"limit": uow.now - timedelta(days=retention_days)},
+    )
+    return int(done.rowcount)  # type: ignore[attr-defined]
+
+
+def _call(uow: UnitOfWork, statement: str, **arguments: object) -> int:
+    return int(uow.session.execute(text(statement), arguments).scalar_one())
