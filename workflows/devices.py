@@ -16,6 +16,7 @@ from uuid import UUID, uuid5
 from sqlalchemy import ColumnElement, and_, func, or_, select, update
 from sqlalchemy.orm import joinedload
 
+from backend.core import listen
 from backend.core.errors import Conflict
 from backend.core.identity import Actor
 from backend.core.ids import new_id
@@ -37,7 +38,6 @@ DEVICE = Machine(
     step("revoke", {DeviceState.ACTIVE}, DeviceState.REVOKED, MANAGERS, "revoked_at"),
 )
 
-CHANNEL = "xungeng_devices"
 MOST_ACTIVE = 20
 """Active devices of one officer: a phone, a body camera, a tracker for each app, and room for mistakes."""
 LAST_FIX_WITHIN = timedelta(days=7)
@@ -275,7 +275,7 @@ def _shut_out(uow: UnitOfWork, device: Device) -> None:
         .where(DeviceCredential.device_id == device.id, DeviceCredential.revoked_at.is_(None))
         .values(revoked_at=uow.now)
     )
-    uow.notify(CHANNEL, {"device_id": str(device.id)})
+    uow.notify(listen.DEVICES, {"device_id": str(device.id)})
 
 
 def _shown(actor: Actor, device: Device, last_fix_at: datetime | None = None) -> Shown:
