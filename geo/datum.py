@@ -26,6 +26,8 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
+from geo.outline import MACAU, MAINLAND
+
 Floats = npt.NDArray[np.float64]
 
 DATUMS: Final = frozenset({"wgs84", "gcj02", "bd09"})
@@ -51,7 +53,7 @@ def convert(lon: float, lat: float, source: str, target: str) -> tuple[float, fl
     if source == target or not (_WEST <= lon <= _EAST and _SOUTH <= lat <= _NORTH):
         return lon, lat
     wgs, out = _solve(lon, lat, source, target, math)
-    return out if in_china(*wgs) else (lon, lat)
+    return out if is_shifted(*wgs) else (lon, lat)
 
 
 def convert_many(lons: npt.ArrayLike, lats: npt.ArrayLike, source: str, target: str) -> tuple[Floats, Floats]:
@@ -69,20 +71,20 @@ def convert_many(lons: npt.ArrayLike, lats: npt.ArrayLike, source: str, target: 
     near = (lon >= _WEST) & (lon <= _EAST) & (lat >= _SOUTH) & (lat <= _NORTH)
     if near.any():
         wgs, out = _solve(lon[near], lat[near], source, target, np)
-        inside = in_china_many(*wgs)
+        inside = is_shifted_many(*wgs)
         near[near] = inside
         lon[near], lat[near] = out[0][inside], out[1][inside]
     return lon, lat
 
 
-def in_china(lon: float, lat: float) -> bool:
-    """Whether a WGS-84 place lies where Chinese datums are shifted: inside OUTLINE."""
-    return bool(shapely.contains_xy(_OUTLINE, lon, lat))
+def is_shifted(lon: float, lat: float) -> bool:
+    """Whether a WGS-84 place lies where Chinese datums are shifted, which `geo.outline` draws."""
+    return bool(shapely.contains_xy(_SHIFTED, lon, lat))
 
 
-def in_china_many(lons: npt.ArrayLike, lats: npt.ArrayLike) -> npt.NDArray[np.bool_]:
-    """`in_china` for arrays of WGS-84 degrees of one shape; an array of that shape."""
-    return np.asarray(shapely.contains_xy(_OUTLINE, lons, lats), dtype=np.bool_)
+def is_shifted_many(lons: npt.ArrayLike, lats: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+    """`is_shifted` for arrays of WGS-84 degrees of one shape; an array of that shape."""
+    return np.asarray(shapely.contains_xy(_SHIFTED, lons, lats), dtype=np.bool_)
 
 
 def _check(source: str, target: str) -> None:
@@ -151,39 +153,9 @@ def _bd_from_gcj(lon: Any, lat: Any, m: Any) -> tuple[Any, Any]:
     return radius * m.cos(angle) + _BD_EAST_DEG, radius * m.sin(angle) + _BD_NORTH_DEG
 
 
-OUTLINE: Final[tuple[tuple[float, float], ...]] = (
-    # The land border from the Yalu's mouth westwards: North Korea, Russia.
-    (124.2, 39.7), (124.4, 40.1), (126.0, 40.9), (126.9, 41.75), (128.1, 41.4), (128.1, 42.0),
-    (129.7, 42.4), (130.6, 42.4), (131.1, 42.9), (131.3, 44.1), (131.0, 44.9), (133.1, 45.1),
-    (134.7, 48.3), (132.5, 47.7), (131.0, 47.7), (130.7, 48.9), (127.6, 49.8), (126.9, 51.3), (125.6, 53.1),
-    (123.5, 53.55), (120.9, 53.3), (120.7, 52.0), (119.3, 50.4), (117.8, 49.5), (116.7, 49.9),
-    # Mongolia, Russia in the Altai, Kazakhstan, Kyrgyzstan, Tajikistan.
-    (115.5, 48.1), (115.9, 47.7), (117.4, 47.6), (118.5, 48.0), (119.8, 47.1), (119.7, 46.6), (117.4, 46.6),
-    (115.7, 45.4), (113.6, 44.7), (111.9, 45.0), (111.5, 44.4), (111.9, 43.7), (110.4, 42.8), (107.5, 42.4),
-    (105.0, 41.6), (100.3, 42.6), (96.4, 42.7), (95.4, 44.2), (91.0, 45.2), (90.9, 46.9), (87.8, 49.1),
-    (85.7, 48.4), (85.6, 47.1), (83.1, 47.2), (82.3, 45.4), (80.0, 44.9), (80.4, 43.2), (80.2, 42.1),
-    (76.8, 41.0), (73.8, 39.8), (73.6, 39.4), (74.8, 38.4), (74.9, 37.3),
-    # Pakistan, India, Nepal, Bhutan, Myanmar, Laos, Vietnam.
-    (77.8, 35.5), (79.0, 34.3), (78.8, 33.5), (79.2, 32.5), (78.5, 32.5), (78.8, 31.4), (81.0, 30.2),
-    (86.0, 28.0), (88.9, 27.4), (92.0, 27.8), (95.3, 29.1), (97.3, 28.2), (98.6, 27.5), (98.7, 25.9),
-    (97.6, 24.9), (97.6, 23.9), (98.8, 24.1), (98.9, 23.2), (99.5, 22.9), (99.2, 22.1), (100.2, 21.5),
-    (101.2, 21.2), (101.8, 21.2), (101.7, 22.4), (102.5, 22.7), (103.9, 22.5), (105.3, 23.3), (106.7, 22.7),
-    (106.7, 22.0), (107.9, 21.5),
-    # The coast, drawn out to sea: Gulf of Tonkin, Hainan, and Guangdong up to the mouth of the Pearl River.
-    (108.2, 21.2), (107.9, 19.0), (108.8, 17.9), (110.4, 18.0), (111.6, 20.0), (113.0, 21.4), (113.50, 21.90),
-    # Around Macau and Hong Kong: Hengqin's east shore, the Gongbei gate, the estuary, Shenzhen River.
-    (113.53, 22.08), (113.545, 22.20), (113.549, 22.215), (113.57, 22.216), (113.60, 22.18), (113.78, 22.22),
-    (113.86, 22.42), (113.95, 22.48), (114.03, 22.503), (114.07, 22.516), (114.113, 22.531), (114.16, 22.556),
-    (114.23, 22.546), (114.30, 22.57), (114.50, 22.43), (114.53, 22.20),
-    # Along the strait, leaving out Kinmen and Matsu, and up to the Yalu again.
-    (116.5, 22.6), (118.1, 24.0), (118.21, 24.44), (118.40, 24.55), (118.9, 24.5), (119.9, 25.3),
-    (119.86, 26.1), (120.8, 27.0), (122.4, 28.5), (123.1, 30.8), (122.3, 32.0), (120.9, 34.5), (120.9, 35.9),
-    (123.0, 36.8), (122.8, 37.6), (121.2, 38.5), (122.6, 39.2),
-)  # fmt: skip
-"""Mainland China with Hainan as a ring of WGS-84 (longitude, latitude)."""
-
-_OUTLINE = shapely.Polygon(OUTLINE)
-shapely.prepare(_OUTLINE)
+_SHIFTED = shapely.Polygon(MAINLAND, [MACAU])
+shapely.prepare(_SHIFTED)
+is_shifted(116.4, 39.9)  # GEOS builds its index at the first question; afterwards threads may share it.
 _MARGIN_DEG = 0.03
-_WEST, _SOUTH = (bound - _MARGIN_DEG for bound in _OUTLINE.bounds[:2])
-_EAST, _NORTH = (bound + _MARGIN_DEG for bound in _OUTLINE.bounds[2:])
+_WEST, _SOUTH = (bound - _MARGIN_DEG for bound in _SHIFTED.bounds[:2])
+_EAST, _NORTH = (bound + _MARGIN_DEG for bound in _SHIFTED.bounds[2:])

@@ -8,12 +8,12 @@ must also fit an older reference, where distance has had time to outgrow noise.
 
 from __future__ import annotations
 
-import math
 from datetime import timedelta
 
 import msgspec
 
 from geo.fixes import Fix
+from geo.motion import distance_m
 
 MAX_SPEED_MPS: dict[str | None, float] = {"foot": 25.0, "e_bike": 30.0, "car": 60.0, None: 60.0}
 """How fast an officer can be taken to move, by declared travel (None: not declared), in metres per second.
@@ -31,22 +31,6 @@ of both radii about once in 10,000 times."""
 BASE_AGE_S = 60.0
 REESTABLISH_FIXES = 3
 REESTABLISH_S = 10.0
-
-_EARTH_DIAMETER_M = 2 * 6_371_008.8
-
-
-def distance_m(lon1: float, lat1: float, lon2: float, lat2: float) -> float:
-    """Great-circle distance in metres between two places in degrees (haversine, mean radius 6,371,008.8 m).
-
-    At most 0.56 % away from the distance on the WGS-84 ellipsoid.
-    """
-    phi1 = math.radians(lat1)
-    phi2 = math.radians(lat2)
-    h = (
-        math.sin((phi2 - phi1) * 0.5) ** 2
-        + math.cos(phi1) * math.cos(phi2) * math.sin(math.radians(lon2 - lon1) * 0.5) ** 2
-    )
-    return _EARTH_DIAMETER_M * math.asin(math.sqrt(h) if h < 1.0 else 1.0)
 
 
 def within_reach(a: Fix, b: Fix, max_speed_mps: float) -> bool:
