@@ -10,7 +10,11 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-LOCK_SHARED = "select pg_advisory_xact_lock_shared(%b::int8)"
+ENTER = "select set_config('xungeng.town', %b::text, true), pg_advisory_xact_lock_shared(%b::int8)"
+"""Enters a town and holds its gate shared until the transaction ends; a statement of its own, so that the
+next one sees what was committed before the lock was had. Parameters: the town's id as text,
+``key(town_id)``.
+"""
 
 _SALT = 0x6761_7465_6761_7465
 """Keeps these locks apart from other advisory locks that are made of a town's id."""

@@ -23,10 +23,17 @@ Value = TypeVar("Value")
 class Memory(Generic[Key, Value]):
     """A bounded dictionary whose entries age. Safe to use from many threads and greenlets."""
 
-    def __init__(self, *, capacity: int = 100_000, announced_s: float = ANNOUNCED_S) -> None:
+    def __init__(
+        self,
+        *,
+        capacity: int = 100_000,
+        announced_s: float = ANNOUNCED_S,
+        unannounced_s: float = UNANNOUNCED_S,
+    ) -> None:
         """Begin with nothing; beyond ``capacity`` the oldest entries go."""
         self._capacity = capacity
         self._announced_s = announced_s
+        self._unannounced_s = unannounced_s
         self._entries: dict[Key, tuple[float, Value]] = {}
         self._lock = threading.Lock()
         self._forgotten = 0
@@ -49,7 +56,7 @@ class Memory(Generic[Key, Value]):
         forgotten = self._forgotten
         value = load()
         listener = get_listener()
-        lifetime_s = self._announced_s if listener is not None and listener.connected else UNANNOUNCED_S
+        lifetime_s = self._announced_s if listener is not None and listener.connected else self._unannounced_s
         with self._lock:
             if forgotten == self._forgotten:
                 self._entries.pop(key, None)  # So that the dictionary's order is the order of age.
