@@ -31,6 +31,7 @@ SAFE_KEYS = frozenset(
         "task", "queue", "state", "name_of", "table", "partition", "port", "pid", "signal", "error", "sqlstate",
         "attempt", "attempts", "officers", "sockets", "rooms", "limit", "limiter", "rule", "retry_after", "room_kind",
         "stored", "duplicates", "off_shift", "quarantined", "closed", "dropped", "made", "deleted",
+        "count",
     }
 )  # fmt: skip
 """Keys whose values may be logged. Add one only if its value can never be about a person."""
@@ -175,7 +176,8 @@ def configure(config: Config, process: str) -> None:
         ],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
-        cache_logger_on_first_use=True,
+        # Tests swap the configuration under loggers that are long in use.
+        cache_logger_on_first_use=config.production,
     )
     structlog.contextvars.clear_contextvars()
     logging.captureWarnings(True)

@@ -350,7 +350,11 @@ def _socket_fits(folder: Path) -> bool:
 
 
 def _spare_data_dir() -> Path:
-    return Path("/var/lib/xungeng") / secrets.token_hex(6) / "postgres"
+    home = Path("/var/lib/xungeng") / secrets.token_hex(6)
+    home.mkdir(parents=True)
+    for folder in (home.parent, home):  # Whatever root's umask is, postgres has to pass through.
+        folder.chmod(0o711)
+    return home / "postgres"
 
 
 def _spare_run_dir(data_dir: Path) -> Path:
