@@ -76,6 +76,8 @@ class DeviceIdentity:
     state: str
     datum: str = "wgs84"
     username: str | None = None
+    revoked_at: datetime | None = None
+    """When the credential that was shown stopped being valid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -611,6 +613,7 @@ def _read_device(credential_kind: str, hashed: bytes) -> DeviceIdentity | None:
         state=DeviceState.REVOKED if revoked else DeviceState.ACTIVE,
         datum=row.datum,
         username=row.username,
+        revoked_at=row.revoked_at,
     )
 
 
