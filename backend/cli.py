@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from backend.cli_town import accounts, import_, town
 from backend.core.config import Config, ConfigError
 
 if TYPE_CHECKING:
@@ -99,6 +100,28 @@ def worker() -> None:
     config = Config.from_env()
     logs.configure(config, "worker")
     worker.run(config)
+
+
+@cli.command()
+def web() -> None:
+    """Run the web processes alone (XUNGENG_WEB_PROCESSES), for containers; `serve` does this and the rest."""
+    from backend.serve import web_command
+
+    Config.from_env()
+    command = web_command()
+    os.execv(command[0], command)
+
+
+@cli.command()
+def ingest() -> None:
+    """Run the ingest processes alone (XUNGENG_INGEST_PROCESSES): the hot routes on XUNGENG_INGEST_PORT."""
+    from backend.serve import ingest_command
+
+    config = Config.from_env()
+    if not config.ingest_processes:
+        raise ConfigError("XUNGENG_INGEST_PROCESSES says how many; it is not set.")
+    command = ingest_command(config)
+    os.execv(command[0], command)
 
 
 @cli.command(hidden=True)
@@ -265,6 +288,11 @@ def demo_reset(yes: bool) -> None:
         accounts_path(config).unlink(missing_ok=True)
         with opened(config):
             _fill(config)
+
+
+cli.add_command(accounts)
+cli.add_command(town)
+cli.add_command(import_)
 
 
 def main() -> None:

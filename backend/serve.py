@@ -185,27 +185,17 @@ class Supervisor:
             raise
 
     def _start_children(self, web_socket: socket.socket) -> None:
-        python = [sys.executable, "-m"]
         descriptor = web_socket.fileno()
         web = Child(
             "web",
-            [*python, "gunicorn", "-c", "python:backend.serve_gunicorn", "backend.wsgi:app"],
+            web_command(),
             environment={"XUNGENG_LISTEN_FD": str(descriptor)},
             descriptors=(descriptor,),
         )
-        worker = Child("worker", [*python, "backend.cli", "worker"], grace_s=15)
+        worker = Child("worker", [sys.executable, "-m", "backend.cli", "worker"], grace_s=15)
         self.children += [web, worker]
         if self.config.ingest_processes:
-            self.children.append(
-                Child(
-                    "ingest",
-                    [
-                        *python, "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port",
-                        str(self.config.ingest_port), "--workers", str(self.config.ingest_processes),
-                        "--blocking-threads", "32", "--log-level", "warning", "--no-ws", "backend.wsgi:ingest",
-                    ],
-                )
-            )  # fmt: skip
+            self.children.append(Child("ingest", ingest_command(self.config)))
         if self.config.tls and not self.config.tls_cert:
             self._start_ca_page()
         for child in self.children:
@@ -411,6 +401,20 @@ def serve(config: Config, *, simulate: bool = True) -> int:
 
         certificate_for(config)  # Wrong files are told before anything is started.
     return Supervisor(config, simulate=simulate).run()
+
+
+def web_command() -> list[str]:
+    """How the web processes are started; they read their settings themselves."""
+    return [sys.executable, "-m", "gunicorn", "-c", "python:backend.serve_gunicorn", "backend.wsgi:app"]
+
+
+def ingest_command(config: Config) -> list[str]:
+    """How the ingest processes are started: the hot routes alone, on a server that carries more of them."""
+    return [
+        sys.executable, "-m", "granian", "--interface", "wsgi", "--host", config.host, "--port",
+        str(config.ingest_port), "--workers", str(config.ingest_processes), "--blocking-threads", "32",
+        "--log-level", "warning", "--no-ws", "backend.wsgi:ingest",
+    ]  # fmt: skip
 
 
 def say(text: str, *, error: bool = False) -> None:

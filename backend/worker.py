@@ -116,10 +116,23 @@ def forget_expired(timestamp: int) -> None:
         log.info("expired rows deleted", deleted=deleted)
 
 
-@app.periodic(cron="23 18 * * *")
-@app.task(name="upkeep.close_day", queueing_lock="upkeep.close_day", lock="upkeep.close_day")
+@app.periodic(cron="17 * * * *")
+@app.task(name="upkeep.close_days", queueing_lock="upkeep.close_days", lock="upkeep.days")
 def close_days(timestamp: int) -> None:
-    """Lay out the days that can receive no more fixes. 18:23 UTC is the small hours in China."""
+    """Make the tracks of the days that are over, and again those of days for which fixes came late."""
+    from workflows import closed_days
+
+    today = now().date()
+    for age_days in range(1, upkeep.LATE_AT_MOST.days + 1):
+        day = today - timedelta(days=age_days)
+        while sum(in_every_town(lambda uow, day=day: closed_days.close(uow, day))):
+            log.info("tracks of a closed day made", age_days=age_days)
+
+
+@app.periodic(cron="23 18 * * *")
+@app.task(name="upkeep.order_days", queueing_lock="upkeep.order_days", lock="upkeep.days")
+def order_days(timestamp: int) -> None:
+    """Lay out closed days in reading order. 18:23 UTC is the small hours in China: writers of that day wait."""
     today = now().date()
     for age_days in (
         1,

@@ -120,7 +120,7 @@ def configure(config: Config, process: str) -> None:
     formatters: dict[str, Any] = {
         name: {
             "()": structlog.stdlib.ProcessorFormatter,
-            "foreign_pre_chain": [*_SHARED, structlog.stdlib.ExtraAdder(allow=[])],
+            "foreign_pre_chain": [*_SHARED, structlog.stdlib.ExtraAdder()],
             "processors": [*_FINAL, renderer],
         }
         for name, renderer in (

@@ -1,0 +1,415 @@
+"""The commands about one town: accounts, the town itself, and what is brought in from files.
+
+Whoever may run them has the data folder's keys, so they act with an admin's rights; the journal shows them without an
+actor. In an installation of several towns ``--town CODE`` names the one.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from backend.core.config import Config, ConfigError
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from backend.core.identity import Actor
+    from backend.core.uow import UnitOfWork
+    from backend.models import User
+
+town_option = click.option("--town", "town_code", help="The town's code, if the installation has several.")
+
+
+@contextmanager
+def in_town(town_code: str | None) -> Iterator[tuple[UnitOfWork, Actor]]:
+    """A unit of work in the town, and the operator as its admin."""
+    from sqlalchemy import select
+
+    from backend.cli import opened
+    from backend.core.errors import Refusal
+    from backend.core.identity import Actor, Membership
+    from backend.core.uow import unit_of_work
+    from backend.core.vocabulary import Role
+    from backend.models import Area
+    from workflows import towns
+
+    config = Config.from_env()
+    with opened(config):
+        try:
+            with unit_of_work() as uow:
+                town = towns.find(uow, town_code)
+                if town is None:
+                    raise ConfigError(
+                        "There is no such town: name one of several with --town, or make one with xungeng town create."
+                    )
+                root = uow.session.scalars(select(Area.id).where(Area.parent_id.is_(None))).one()
+                roles = (Role.ADMIN, Role.SUPERVISOR)
+                yield uow, Actor(None, town.id, None, tuple(Membership(role, root) for role in roles))
+        except Refusal as refusal:
+            detail = "; ".join(f"{key}: {', '.join(map(str, said))}" for key, said in _errors(refusal))
+            raise ConfigError(f"{refusal.detail or refusal.code} {detail}".strip()) from None
+
+
+def _errors(refusal: Any) -> list[tuple[str, list[str]]]:
+    return list((getattr(refusal, "errors", None) or refusal.extra.get("errors") or {}).items())
+
+
+def user_by_login(uow: UnitOfWork, login: str) -> User:
+    """The account of a login (any case)."""
+    from sqlalchemy import func, select
+
+    from backend.models import User
+
+    user = uow.session.scalar(select(User).where(func.lower(User.login) == login.lower()))
+    if user is None:
+        raise ConfigError(f"Nobody has the login {login}.")
+    return user
+
+
+def new_command_id() -> UUID:
+    """The id of this press of Enter in the journal."""
+    from backend.core.ids import new_id
+
+    return new_id()
+
+
+def on_account(act: Callable[..., None]) -> Callable[..., None]:
+    """A command on the account of the argument LOGIN."""
+
+    @click.argument("login")
+    @town_option
+    @wraps(act)
+    def command(login: str, town_code: str | None, **options: Any) -> None:
+        with in_town(town_code) as (uow, actor):
+            act(uow, actor, user_by_login(uow, login), **options)
+
+    return command
+
+
+@click.group()
+def accounts() -> None:
+    """Staff accounts: make, list, shut, and help those locked out."""
+
+
+@accounts.command("list")
+@click.option("--json", "as_json", is_flag=True)
+@town_option
+def accounts_list(as_json: bool, town_code: str | None) -> None:
+    """Everybody who signs in with a login, with roles."""
+    from sqlalchemy import select
+
+    from backend.models import User
+    from workflows.accounts import memberships_of
+
+    with in_town(town_code) as (uow, _actor):
+        users = list(uow.session.scalars(select(User).where(User.login.is_not(None)).order_by(User.login)))
+        held = memberships_of(uow, [user.id for user in users])
+        rows = [
+            {
+                "id": str(user.id), "login": user.login, "display_name": user.display_name, "state": str(user.state),
+                "totp": user.totp_enabled_at is not None, "roles": sorted({str(m.role) for m in held[user.id]}),
+            }
+            for user in users
+        ]  # fmt: skip
+    if as_json:
+        click.echo(json.dumps(rows, ensure_ascii=False, indent=2))
+        return
+    for row in rows:
+        marks = " ".join(
+            filter(None, [row["state"] if row["state"] != "active" else "", "totp" if row["totp"] else ""])
+        )
+        click.echo(f"{row['login']:<24}{','.join(row['roles']):<28}{row['display_name']}  {marks}".rstrip())
+
+
+@accounts.command("create")
+@click.argument("login")
+@click.option("--name", "display_name", required=True, help="As colleagues see it.")
+@click.option(
+    "--role",
+    type=click.Choice(["officer", "handler", "dispatcher", "supervisor", "admin", "auditor"]),
+    required=True,
+)
+@click.option("--area", "area_code", help="Code of the area (default: the whole town).")
+@click.option(
+    "--department", "department_kind", help="For handlers: the department's kind, for example police."
+)
+@click.option("--officer-kind", help="For officers: police, auxiliary, patrol, guard or volunteer.")
+@click.option("--phone")
+@click.option("--locale", type=click.Choice(["zh-CN", "en"]), default="zh-CN")
+@click.option(
+    "--password-stdin", is_flag=True, help="Read the password from standard input; default: make one."
+)
+@town_option
+def accounts_create(
+    login: str,
+    display_name: str,
+    role: str,
+    area_code: str | None,
+    department_kind: str | None,
+    officer_kind: str | None,
+    phone: str | None,
+    locale: str,
+    password_stdin: bool,
+    town_code: str | None,
+) -> None:
+    """Make an account with one role and print its password."""
+    from sqlalchemy import select
+
+    from backend.core.vocabulary import OfficerKind, Role
+    from backend.models import Area, Department
+    from workflows import accounts as workflow
+
+    password = sys.stdin.readline().rstrip("\n") if password_stdin else new_password()
+    kind = _one_of(OfficerKind, officer_kind, "--officer-kind") if officer_kind else None
+    with in_town(town_code) as (uow, actor):
+        area_id = department_id = None
+        if role == Role.HANDLER:
+            found = uow.session.scalar(
+                select(Department.id).where(Department.kind == (department_kind or "")).limit(1)
+            )
+            if found is None:
+                raise ConfigError("A handler needs --department with the kind of a department of the town.")
+            department_id = found
+        else:
+            wanted = Area.code == area_code if area_code else Area.parent_id.is_(None)
+            area_id = uow.session.scalar(select(Area.id).where(wanted))
+            if area_id is None:
+                raise ConfigError(f"The town has no area with the code {area_code}.")
+        user = workflow.create(
+            uow, actor, command_id=new_command_id(), display_name=display_name, login=login, password=password,
+            phone=phone, locale=locale,
+        )  # fmt: skip
+        workflow.grant(
+            uow, actor, user.id, command_id=new_command_id(), role=Role(role), area_id=area_id,
+            department_id=department_id, officer_kind=kind,
+        )  # fmt: skip
+    click.echo(f"{login}  {'(password as given)' if password_stdin else password}")
+
+
+@accounts.command("password")
+@click.option(
+    "--password-stdin", is_flag=True, help="Read the password from standard input; default: make one."
+)
+@on_account
+def accounts_password(uow: UnitOfWork, actor: Actor, user: User, password_stdin: bool) -> None:
+    """Give an account a new password; its sessions end."""
+    from workflows import accounts as workflow
+
+    password = sys.stdin.readline().rstrip("\n") if password_stdin else new_password()
+    workflow.change(
+        uow, actor, user.id, command_id=new_command_id(), display_name=None, locale=None, password=password
+    )
+    click.echo("(password as given)" if password_stdin else password)
+
+
+@accounts.command("disable")
+@click.option("--reason", required=True, help="Stands in the journal.")
+@on_account
+def accounts_disable(uow: UnitOfWork, actor: Actor, user: User, reason: str) -> None:
+    """Shut an account; its sessions end everywhere."""
+    from workflows import accounts as workflow
+
+    workflow.disable(uow, actor, user.id, command_id=new_command_id(), reason=reason)
+
+
+@accounts.command("enable")
+@on_account
+def accounts_enable(uow: UnitOfWork, actor: Actor, user: User) -> None:
+    """Open a shut account again."""
+    from workflows import accounts as workflow
+
+    workflow.enable(uow, actor, user.id, command_id=new_command_id())
+
+
+@accounts.command("totp-reset")
+@on_account
+def accounts_totp_reset(uow: UnitOfWork, actor: Actor, user: User) -> None:
+    """Take the authenticator off an account whose owner lost it; its sessions end."""
+    from workflows import accounts as workflow
+
+    workflow.reset_totp(uow, actor, user.id, command_id=new_command_id())
+
+
+@accounts.command("unlock")
+@click.option("--address", help="Forget the wrong tries from this address as well, e.g. the station's.")
+@on_account
+def accounts_unlock(uow: UnitOfWork, actor: Actor, user: User, address: str | None) -> None:
+    """Forget the wrong tries at an account, so that its owner need not wait."""
+    from backend.core.tokens import derive_key
+    from workflows import journal
+    from workflows.sessions import Origin, Sessions
+    from workflows.throttling import Throttling
+
+    config = Config.from_env()
+    assert user.login is not None
+    every, _pair = Sessions(config).sign_in_bounds(uow, user.login, Origin(address=address or "unknown"))
+    Throttling(derive_key(config.secret_key, "throttling")).forget(uow, every)
+    journal.write(uow, actor, "user", user.id, "unlock", command_id=new_command_id())
+
+
+def new_password() -> str:
+    """Twenty characters without the look-alikes (0 O, 1 l I), in groups that can be read out."""
+    letters = "abcdefghijkmnpqrstuvwxyz23456789"
+    return "-".join("".join(secrets.choice(letters) for _ in range(5)) for _ in range(4))
+
+
+def _one_of(kinds: Any, value: str, option: str) -> Any:
+    try:
+        return kinds(value)
+    except ValueError:
+        raise ConfigError(f"{option} has to be one of {', '.join(kinds)}.") from None
+
+
+# --- the town ---------------------------------------------------------------------------------------------------
+
+
+@click.group()
+def town() -> None:
+    """The towns of the installation."""
+
+
+@town.command("create")
+@click.argument("code")
+@click.option("--name-zh", required=True)
+@click.option("--name-en", required=True)
+@click.option(
+    "--outline", type=click.Path(exists=True, dir_okay=False), required=True, help="GeoJSON polygon, WGS-84."
+)
+@click.option("--time-zone", default="Asia/Shanghai", show_default=True)
+@click.option("--locale", type=click.Choice(["zh-CN", "en"]), default="zh-CN")
+def town_create(code: str, name_zh: str, name_en: str, outline: str, time_zone: str, locale: str) -> None:
+    """Make a town and its root area, whose outline is the town's."""
+    from zoneinfo import available_timezones
+
+    from sqlalchemy import create_engine, text
+    from sqlalchemy.pool import NullPool
+
+    from backend.cli import opened
+    from backend.core.clock import now
+    from backend.core.ids import new_id
+
+    if time_zone not in available_timezones():
+        raise ConfigError(f"{time_zone} is not a time zone such as Asia/Shanghai.")
+    geometry = json.dumps(_polygons(outline)[0][1])
+    config = Config.from_env()
+    with opened(config):
+        # Towns are the owner's: the application can neither make nor rename one.
+        engine = create_engine(config.owner_url, poolclass=NullPool)
+        name = json.dumps({"zh-CN": name_zh, "en": name_en})
+        with engine.begin() as connection:
+            if connection.execute(text("select 1 from towns where code = :code"), {"code": code}).first():
+                raise ConfigError(f"There is a town with the code {code} already.")
+            town_id, area_id = new_id(), new_id()
+            connection.execute(
+                text(
+                    "insert into towns (id, code, name, time_zone, locale, created_at)"
+                    " values (:id, :code, cast(:name as jsonb), :zone, :locale, :at)"
+                ),
+                {"id": town_id, "code": code, "name": name, "zone": time_zone, "locale": locale, "at": now()},
+            )
+            # An owner that is no superuser is held by row-level security as well.
+            connection.execute(text("select set_config('xungeng.town', :town, true)"), {"town": str(town_id)})
+            connection.execute(text(_INSERT_AREA), {
+                "id": area_id, "town": town_id, "parent": None, "ancestors": [area_id], "kind": "town", "code": code,
+                "name": name, "geometry": geometry,
+            })  # fmt: skip
+    click.echo(f"{code}: next, xungeng accounts create LOGIN --role admin --name … --town {code}")
+
+
+_INSERT_AREA = (
+    "insert into areas (id, town_id, parent_id, ancestors, kind, code, name, geom) values (:id, :town, :parent,"
+    " :ancestors, :kind, :code, cast(:name as jsonb),"
+    " ST_Multi(ST_CollectionExtract(ST_MakeValid(ST_SetSRID(ST_GeomFromGeoJSON(:geometry), 4326)), 3)))"
+)
+
+
+def _polygons(path: str) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """The (properties, geometry) of each polygon of a GeoJSON file."""
+    try:
+        document = json.loads(Path(path).read_text(encoding="utf-8"))
+        features = document["features"] if document["type"] == "FeatureCollection" else [document]
+        found = []
+        for feature in features:
+            geometry = feature["geometry"] if feature["type"] == "Feature" else feature
+            if geometry["type"] not in ("Polygon", "MultiPolygon"):
+                raise ConfigError(f"{path} has a {geometry['type']} where a polygon is needed.")
+            found.append((feature.get("properties") or {}, geometry))
+    except (ValueError, KeyError, TypeError, OSError):
+        raise ConfigError(f"{path} is not readable as GeoJSON.") from None
+    if not found:
+        raise ConfigError(f"{path} has no polygon.")
+    return found
+
+
+# --- files --------------------------------------------------------------------------------------------------------
+
+
+@click.group("import")
+def import_() -> None:
+    """Bring in what exists: areas and recorded tracks."""
+
+
+@import_.command("areas")
+@click.argument("path", type=click.Path(exists=True, dir_okay=False))
+@town_option
+def import_areas(path: str, town_code: str | None) -> None:
+    """Areas from GeoJSON (WGS-84): each feature has code, kind, name_zh, name_en and the code of its parent.
+
+    kind is community, compound, grid or building. Parents stand before their children or exist already. A code that
+    exists gets the new outline and names.
+    """
+    from sqlalchemy import select, text
+
+    from backend.core.ids import new_id
+    from backend.core.vocabulary import AreaKind
+    from backend.models import Area
+    from workflows import journal
+
+    features = _polygons(path)
+    made = changed = 0
+    with in_town(town_code) as (uow, actor):
+        known: dict[str, tuple[UUID, list[UUID]]] = {
+            code: (area_id, ancestors)
+            for code, area_id, ancestors in uow.session.execute(select(Area.code, Area.id, Area.ancestors))
+        }
+        for position, (about, geometry) in enumerate(features, start=1):
+            missing = [key for key in ("code", "kind", "name_zh", "name_en", "parent") if not about.get(key)]
+            if missing:
+                raise ConfigError(f"Feature {position} of {path} has no {', '.join(missing)}.")
+            kind = _one_of(AreaKind, about["kind"], f"kind of feature {position}")
+            if kind is AreaKind.TOWN or about["parent"] not in known:
+                raise ConfigError(
+                    f"Feature {position} of {path} needs a parent that exists or stands before it."
+                )
+            name = json.dumps({"zh-CN": about["name_zh"], "en": about["name_en"]})
+            if about["code"] in known:
+                area_id = known[about["code"]][0]
+                uow.session.execute(
+                    text(
+                        "update areas set name = cast(:name as jsonb), geom = ST_Multi(ST_CollectionExtract("
+                        "ST_MakeValid(ST_SetSRID(ST_GeomFromGeoJSON(:geometry), 4326)), 3)) where id = :id"
+                    ),
+                    {"id": area_id, "name": name, "geometry": json.dumps(geometry)},
+                )
+                changed += 1
+            else:
+                area_id = new_id()
+                parent_id, above = known[about["parent"]]
+                known[about["code"]] = (area_id, [*above, area_id])
+                uow.session.execute(text(_INSERT_AREA), {
+                    "id": area_id, "town": uow.town, "parent": parent_id, "ancestors": [*above, area_id],
+                    "kind": kind, "code": about["code"], "name": name, "geometry": json.dumps(geometry),
+                })  # fmt: skip
+                made += 1
+            journal.write(uow, actor, "area", area_id, "import", command_id=new_command_id())
+        uow.notify("xungeng_areas", {"town_id": str(uow.town)})
+    click.echo(f"{made} areas made, {changed} changed")
