@@ -169,6 +169,11 @@ def see(uow: UnitOfWork, actor: Actor, device_id: UUID) -> Shown:
     return _shown(actor, device, _last_fixes(uow, [device.id]).get(device.id))
 
 
+def name_of(uow: UnitOfWork, device_id: UUID) -> str:
+    """Return what the desk called a device, for the device itself, which has shown its credential."""
+    return uow.session.scalar(select(Device.name).where(Device.id == device_id)) or ""
+
+
 def in_scope(
     uow: UnitOfWork,
     actor: Actor,

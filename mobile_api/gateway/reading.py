@@ -62,7 +62,7 @@ CREDENTIALS = frozenset(
 ``_`` is the Traccar Client's own compatibility field, which repeats the id."""
 
 
-class Misread(Exception):  # noqa: N818  (a reading, like a refusal, is an expected outcome)
+class Misread(Exception):
     """A message that yields no fix; ``reason`` is what the quarantine says."""
 
     def __init__(self, reason: Reason) -> None:

@@ -1,0 +1,147 @@
+"""From a reading to the store: what all gateways do after they have understood a message and before they answer."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from functools import wraps
+
+from prometheus_client import Counter as Figure
+
+from backend.core.errors import Refusal
+from backend.core.failures import refusal_for
+from backend.core.metrics import ENUMERATION_ALERTS, REGISTRY
+from backend.core.uow import unit_of_work
+from backend.core.vocabulary import DeviceState
+from mobile_api.gateway.call import Answer, Call
+from mobile_api.gateway.reading import Reading
+from workflows import devices, tracks
+from workflows.tracks import DeviceIdentity
+
+MESSAGES = Figure(
+    "xungeng_gateway_messages_total",
+    "Messages of trackers that hold no fix.",
+    ["protocol", "kind"],
+    registry=REGISTRY,
+)
+KINDS = frozenset(
+    {"heartbeat", "alarm", "empty", "current", "trip", "trip_status", "visit", "action", "waypoint", "waypoints",
+     "transition", "status", "lwt", "card", "steps", "beacon", "request", "cmd", "configuration", "dump"}
+)  # fmt: skip
+"""A phone may call a message anything; a figure has no more labels than these."""
+
+UNKNOWN_BOUND = 60
+UNKNOWN_WINDOW_S = 300.0
+
+log = logging.getLogger(__name__)
+
+
+def deliver(device: DeviceIdentity, reading: Reading, protocol: str) -> bool:
+    """Store what was read and return whether the device is to be told that all is well.
+
+    It is not when its credential is no longer valid. What it measured while the credential was valid and could not send
+    until now is set aside with that reason, and accepted, so that an offline phone gets rid of it (F23).
+
+    An alarm is written down even when its fix cannot be stored just now: the phone sends it once.
+
+    Raises:
+        Unavailable: nothing could be stored; the phone keeps what it has and comes again.
+    """
+    if device.state == DeviceState.REVOKED:
+        until = device.revoked_at
+        if until is None or not any(fix.fixed_at < until for fix in reading.fixes):
+            return False
+    for kind, count in reading.counted.items():
+        MESSAGES.labels(protocol, kind if kind in KINDS else "other").inc(count)
+    stored = False
+    if reading.fixes or reading.quarantined:
+        try:
+            stored = tracks.ingest(device, reading.fixes, reading.quarantined, protocol).stored > 0
+        except Refusal:
+            if not reading.alarms:
+                raise
+    if reading.alarms and device.state != DeviceState.REVOKED:
+        _record_alarms(device, reading, protocol, stored)
+    return True
+
+
+def _record_alarms(device: DeviceIdentity, reading: Reading, protocol: str, stored: bool) -> None:
+    with unit_of_work(device.town_id) as uow:
+        for alarm in reading.alarms[:16]:
+            devices.record_alarm(
+                uow,
+                device_id=device.device_id,
+                officer_id=device.officer_id,
+                protocol=protocol,
+                word=alarm.word,
+                device_at=alarm.at,
+                raw=alarm.raw,
+                # With several fixes in one request it is not known which of them were let through; then the message
+                # is kept as well, which is better than not at all.
+                fix_stored=stored and alarm.fix is not None and len(reading.fixes) == 1,
+            )
+
+
+def answering(handle: Callable[[Call], Answer]) -> Callable[[Call], Answer]:
+    """Turn refusals into bare answers: trackers read the status, and nobody reads a body."""
+
+    @wraps(handle)
+    def answer(call: Call) -> Answer:
+        try:
+            return handle(call)
+        except Exception as error:
+            refusal = error if isinstance(error, Refusal) else refusal_for(error)
+            if refusal is None:
+                # Where it happened is logged without values: a message may say where a person is.
+                frame = error.__traceback__
+                while frame is not None and frame.tb_next is not None:
+                    frame = frame.tb_next
+                where = f"{frame.tb_frame.f_code.co_filename}:{frame.tb_lineno}" if frame else "?"
+                log.error("gateway.failed", extra={"error": type(error).__name__, "where": where})
+                return Answer(500)
+            return refused(refusal)
+
+    return answer
+
+
+def refused(refusal: Refusal) -> Answer:
+    """Return a refusal's status and headers, without a body."""
+    return Answer(refusal.status, headers=tuple(refusal.headers.items()))
+
+
+class Misses:
+    """Counts credentials that open nothing, by address, and raises the alarm at the bound (F43).
+
+    Nobody is shut out: whole towns of phones share an address, and one that was not set up again after a renewal asks
+    every few seconds. A credential has 256 bits; what matters is that somebody learns of the guessing.
+    """
+
+    def __init__(self) -> None:
+        self._counts: dict[str, int] = {}
+        self._until = 0.0
+        self._lock = threading.Lock()
+
+    def count(self, address: str) -> None:
+        """Count one."""
+        with self._lock:
+            now = time.monotonic()
+            if now >= self._until or len(self._counts) > 10_000:
+                self._counts.clear()
+                self._until = now + UNKNOWN_WINDOW_S
+            count = self._counts[address] = self._counts.get(address, 0) + 1
+        if count == UNKNOWN_BOUND:
+            ENUMERATION_ALERTS.inc()
+            log.warning("enumeration.suspected", extra={"caller_kind": "tracker"})
+
+
+MISSES = Misses()
+
+
+def device_of(call: Call, protocol: str, key: str | None) -> DeviceIdentity | None:
+    """Return the device whose credential was shown, or None, counting the miss."""
+    device = tracks.device_for(protocol, key) if key and len(key) <= 256 else None
+    if device is None:
+        MISSES.count(call.address)
+    return device

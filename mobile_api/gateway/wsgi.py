@@ -1,0 +1,77 @@
+"""The gateways in front of Flask, as hot routes: the same functions as below Flask, without its routing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from http import HTTPStatus
+from typing import Any
+
+from backend.core.errors import Refusal
+from backend.core.metrics import REQUEST_SECONDS, REQUESTS
+from mobile_api.gateway import answers
+from mobile_api.gateway.call import Answer, Call
+from mobile_api.gateway.delivery import refused
+
+Environ = dict[str, Any]
+StartResponse = Callable[..., Any]
+
+KEYED = "/<key>"
+_STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
+
+
+class _Route:
+    """One gateway in service, with its figures."""
+
+    def __init__(self, rule: str, answer: Callable[[Call], Answer]) -> None:
+        self.answer = answer
+        self._rule = rule
+        self._seconds = REQUEST_SECONDS.labels(rule)
+        self._count_ok = {method: REQUESTS.labels(rule, method, 200) for method in ("GET", "POST")}
+
+    def serve(self, environ: Environ, start_response: StartResponse, key: str | None) -> Iterable[bytes]:
+        started = time.perf_counter()
+        method = environ.get("REQUEST_METHOD", "")
+        try:
+            found = self.answer(Call.of(environ, key))
+        except Refusal as refusal:
+            found = refused(refusal)
+        self._seconds.observe(time.perf_counter() - started)
+        if found.status == 200:
+            self._count_ok[method].inc()
+        else:
+            known = (
+                method if method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS") else "other"
+            )
+            REQUESTS.labels(self._rule, known, found.status).inc()
+        start_response(
+            _STATUS_LINES[found.status], [*found.header_list(), ("X-Content-Type-Options", "nosniff")]
+        )
+        return [found.body]
+
+
+class Gateways:
+    """Answers what is addressed to a gateway; everything else is for somebody else."""
+
+    def __init__(self) -> None:
+        self._exact: dict[str, _Route] = {}
+        self._keyed: dict[str, _Route] = {}
+        for rule, answer in answers.ANSWERS.items():
+            prefix = rule.removesuffix(KEYED)
+            (self._exact if prefix == rule else self._keyed)[prefix] = _Route(rule, answer)
+
+    def serve(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes] | None:
+        """Serve the request, or return None if its path is no gateway's."""
+        path: str = environ.get("PATH_INFO", "")
+        if path.endswith("/"):
+            path = path[:-1]
+        route = self._exact.get(path)
+        if route is not None:
+            return route.serve(environ, start_response, None)
+        prefix, _, key = path.rpartition("/")
+        route = self._keyed.get(prefix)
+        if route is None or not key:
+            return None
+        return route.serve(
+            environ, start_response, key.encode("latin-1", "replace").decode("utf-8", "replace")
+        )
