@@ -1,18 +1,13 @@
 """The web application, put together: the one place that knows every blueprint."""
 
-import base64
 import time
 import uuid
 from pathlib import Path
 from typing import Any
 
 import structlog
-from cryptography.fernet import Fernet
 from flask import Flask, Response, g, redirect, request, send_from_directory
 from flask_smorest import Api
-from mobile_api.desk.blueprints import BLUEPRINTS as DESK
-from mobile_api.gateway.blueprints import BLUEPRINTS as GATEWAY
-from mobile_api.officer.blueprints import BLUEPRINTS as OFFICER
 from prometheus_client import generate_latest
 from sqlalchemy import text
 from werkzeug.exceptions import Forbidden as HttpForbidden
@@ -27,8 +22,11 @@ from backend.core.metrics import REGISTRY, REQUEST_SECONDS, REQUESTS
 from backend.core.tokens import derive_key
 from mobile_api import endpoint, hot, problems
 from mobile_api.auth.blueprints import BLUEPRINTS as AUTH
+from mobile_api.desk.blueprints import BLUEPRINTS as DESK
+from mobile_api.gateway.blueprints import BLUEPRINTS as GATEWAY
 from mobile_api.identity import Identity
 from mobile_api.limits import Limits
+from mobile_api.officer.blueprints import BLUEPRINTS as OFFICER
 from mobile_api.public.blueprints import BLUEPRINTS as PUBLIC
 from mobile_api.resident.blueprints import BLUEPRINTS as RESIDENT
 from workflows.sessions import Sessions
@@ -88,9 +86,6 @@ def create_app(config: Config, *, propagate_failures: bool = False) -> Flask:
     app.extensions["xungeng.identity"] = Identity(sessions.tokens)
     app.extensions["xungeng.throttling"] = Throttling(derive_key(config.secret_key, "throttling"))
     app.extensions["xungeng.limits"] = Limits(config.redis_url)
-    app.extensions["xungeng.answer_box"] = Fernet(
-        base64.urlsafe_b64encode(derive_key(config.secret_key, "answers"))
-    )
     app.extensions["xungeng.sms"] = sms_for(config)
 
     problems.install(app)

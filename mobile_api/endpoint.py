@@ -4,7 +4,7 @@
 (``unpolicied`` lists those that were smuggled in, and the app refuses to start with any). The decorator opens the unit
 of work, reads the actor in it, checks the permission, calls the view and answers with the schema:
 
-* ``query``: a look. Nothing is stored but disclosures.
+* ``query`` and ``look``: nothing is stored but disclosures; a ``look`` states its reason in a body.
 * ``command``: an act of one of our own clients. It takes an ``Idempotency-Key``; the answer is kept with the act in
   one transaction, and the same key answers the same again without doing anything.
 * ``open_act``: an act before anybody is known (signing in), which opens its own units of work.
@@ -19,7 +19,6 @@ from http import HTTPStatus
 from typing import Any
 from uuid import UUID
 
-from cryptography.fernet import Fernet
 from flask import Flask, Response, current_app, g, request
 from flask_smorest import Blueprint
 from marshmallow import Schema, fields
@@ -68,6 +67,7 @@ class Policy:
     may: tuple[str, str] | None
     limit: limits.Limit
     command: bool
+    body_limit: int | None = None
 
 
 class CommandHeadersSchema(Schema):
@@ -147,14 +147,14 @@ class Door(Blueprint):
         raw: str | None = None,
         arguments: type[Schema] | None = None,
         forgets: tuple[str, ...] = (),
-        secret: bool = False,
+        body_limit: int | None = None,
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """Declare an act. The view gets ``(uow, actor, **path, command_id=…[, body=…][, query=…])``.
 
         With ``raw`` (a media type) the body is bytes of that type. ``forgets`` names fields of the answer that are
         secrets: they go out once and are not kept, so a replay answers them as null.
         """
-        policy = Policy(self.audience, may, limit, command=True)
+        policy = Policy(self.audience, may, limit, command=True, body_limit=body_limit)
         schema = answers() if isinstance(answers, type) else answers
 
         def declare(view: Callable[..., Any]) -> Callable[..., Any]:
@@ -192,6 +192,37 @@ class Door(Blueprint):
                 decorated = self.arguments(arguments, location="query")(decorated)
             decorated = self.arguments(CommandHeadersSchema, location="headers")(decorated)
             return self._add(rule, method, view, decorated, policy, schema, status, refuses, None, raw=raw)
+
+        return declare
+
+    def look(
+        self,
+        rule: str,
+        *,
+        may: tuple[str, str],
+        body: type[Schema],
+        answers: type[Schema],
+        status: int = 201,
+        limit: limits.Limit = limits.HEAVY,
+        refuses: tuple[int, ...] = (),
+    ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """Declare a look that states its reason in a body. The view gets ``(uow, actor, **path, body=…)``.
+
+        It stores nothing but disclosures, so it takes no key: the same look again is another look.
+        """
+        policy = Policy(self.audience, may, limit, command=False)
+        schema = answers()
+
+        def declare(view: Callable[..., Any]) -> Callable[..., Any]:
+            @functools.wraps(view)
+            def run(given: Any, **path: Any) -> Any:
+                claims = identity().claims(bearer(request))
+                with unit_of_work(claims.town_id, request_id=g.request_id) as uow:
+                    found = view(uow, _admit(uow, claims, may), **path, body=given)
+                return _json(schema.dump(found), status)
+
+            decorated = self.arguments(body, location="json")(run)
+            return self._add(rule, "POST", view, decorated, policy, schema, status, refuses, None)
 
         return declare
 
@@ -294,16 +325,6 @@ def _fingerprint() -> bytes:
     return hashlib.sha256(request.query_string + b"\n" + request.get_data(cache=True)).digest()
 
 
-def _seal(document: Any) -> dict[str, str]:
-    box: Fernet = current_app.extensions["xungeng.answer_box"]
-    return {"sealed": box.encrypt(json.dumps(document).encode()).decode()}
-
-
-def _unseal(kept: dict[str, str]) -> Any:
-    box: Fernet = current_app.extensions["xungeng.answer_box"]
-    return json.loads(box.decrypt(kept["sealed"].encode()))
-
-
 def _json(document: Any, status: int, *, replayed: bool = False) -> Response:
     headers = {"Idempotent-Replay": "true"} if replayed else {}
     if status == 204:
@@ -321,6 +342,8 @@ def check_limits() -> None:
     policy = POLICIES.get(request.endpoint or "")
     if policy is None:
         return
+    if policy.body_limit is not None:
+        request.max_content_length = policy.body_limit
     counters: limits.Limits = current_app.extensions["xungeng.limits"]
     caller = f"address:{request.remote_addr}"
     if policy.may is not None:

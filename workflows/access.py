@@ -7,7 +7,7 @@ What is absent and what is not yours are the same refusal, so that nobody learns
 from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, exists, literal, select, true
+from sqlalchemy import ColumnElement, Select, exists, literal, or_, select
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import joinedload, selectinload
@@ -189,15 +189,20 @@ def user(uow: UnitOfWork, actor: Actor, user_id: UUID, *, verb: str = "see", loc
     return found
 
 
-def imported_track(uow: UnitOfWork, actor: Actor, track_id: UUID) -> ImportedTrack:
-    """The door to an imported track: its officer, if it has one, belongs to the actor's areas."""
-    require(actor, "see", "track")
+def imported_tracks_seen_by(actor: Actor) -> ColumnElement[bool]:
+    """Return the condition on imported tracks: those of officers in the actor's areas, and those he brought himself."""
     scope = roots(actor, "see", "track")
-    condition: ColumnElement[bool] = ImportedTrack.officer_id.is_(None) | ImportedTrack.officer_id.in_(
-        officers_within(scope)
+    return or_(
+        ImportedTrack.officer_id.in_(officers_within(scope)),
+        ImportedTrack.officer_id.is_(None) & (ImportedTrack.created_by == actor.user_id),
     )
+
+
+def imported_track(uow: UnitOfWork, actor: Actor, track_id: UUID) -> ImportedTrack:
+    """The door to an imported track."""
+    require(actor, "see", "track")
     found = uow.session.scalar(
-        select(ImportedTrack).where(ImportedTrack.id == track_id, condition if scope else ~true())
+        select(ImportedTrack).where(ImportedTrack.id == track_id, imported_tracks_seen_by(actor))
     )
     if found is None:
         raise NotVisible()

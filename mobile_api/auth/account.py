@@ -48,7 +48,9 @@ def change_password(uow: UnitOfWork, actor: Actor, command_id: UUID, body: dict[
     _sessions().change_password(uow, actor, body["old"], body["new"])
 
 
-@blp.command("/totp", may=USE, answers=AuthTotpSecretSchema, limit=limits.HEAVY, refuses=(), secret=True)
+@blp.command(
+    "/totp", may=USE, answers=AuthTotpSecretSchema, limit=limits.HEAVY, refuses=(), forgets=("secret", "uri")
+)
 def begin_totp(uow: UnitOfWork, actor: Actor, command_id: UUID) -> dict[str, str]:
     """Begin to set up an authenticator."""
     secret, uri = _sessions().begin_totp(uow, actor)

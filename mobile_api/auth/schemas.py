@@ -146,8 +146,8 @@ class AuthPasswordSchema(Schema):
 class AuthTotpSecretSchema(Schema):
     """What the authenticator is set up with; shown once."""
 
-    secret = fields.String(required=True)
-    uri = fields.String(required=True)
+    secret = fields.String(required=True, allow_none=True)
+    uri = fields.String(required=True, allow_none=True)
 
 
 class AuthTotpCodeSchema(Schema):

@@ -1,0 +1,248 @@
+"""Questions to PostGIS about where people are and were. Every one on history names devices and bounds of time.
+
+A day that is over lies in the order of device and time (``order_partition``), so a track is read in one sweep.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import numpy as np
+from sqlalchemy import bindparam, text
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.orm import Session
+
+from geo.motion import MOVING_FROM_MPS, Status, Track
+
+
+class Point(NamedTuple):
+    """One stored fix, WGS-84 degrees."""
+
+    fixed_at: datetime
+    seq: int
+    device_id: UUID
+    lon: float
+    lat: float
+    accuracy_m: float | None
+    altitude_m: float | None
+    speed_mps: float | None
+    heading_deg: float | None
+    battery_pct: float | None
+    flags: int
+
+
+@dataclass(frozen=True)
+class LivePosition:
+    """Where an officer on shift was last seen."""
+
+    lon: float
+    lat: float
+    fixed_at: datetime
+    received_at: datetime
+    accuracy_m: float | None
+    speed_mps: float | None
+    heading_deg: float | None
+    battery_pct: float | None
+    charging: bool | None
+    area_id: UUID | None
+
+
+@dataclass(frozen=True)
+class LiveRow:
+    """One officer on shift as the live map shows him."""
+
+    id: UUID
+    display_name: str
+    kind: str | None
+    call_sign: str | None
+    area_id: UUID
+    area_name: dict[str, str]
+    shift_id: UUID
+    shift_started_at: datetime
+    shift_version: int
+    status: Status
+    position: LivePosition | None
+
+
+_UUIDS = postgresql.ARRAY(postgresql.UUID(as_uuid=True))
+
+_LIVE = """
+select * from (
+  select u.id, u.display_name, c.call_sign, s.area_id, a.name as area_name, a.ancestors, s.id as shift_id, s.started_at,
+         s.version, m.officer_kind as kind, ST_X(p.geom::geometry) as lon, ST_Y(p.geom::geometry) as lat, p.fixed_at,
+         p.received_at, p.accuracy_m, p.speed_mps, p.heading_deg, p.battery_pct, p.charging, p.area_id as place_id,
+         case when p.fixed_at is null then 'unlocated'
+              when p.fixed_at < :silent_before then 'silent'
+              when p.speed_mps >= :moving_from then 'moving' else 'still' end as status
+  from shifts s
+  join users u on u.id = s.officer_id
+  join areas a on a.id = s.area_id
+  left join crews c on c.id = s.crew_id
+  left join latest_positions p on p.officer_id = s.officer_id and p.shift_id = s.id
+  left join lateral (select officer_kind from memberships where user_id = s.officer_id and role = 'officer'
+                     and ended_at is null order by granted_at limit 1) m on true
+  where s.ended_at is null and s.closes_at > :now and a.ancestors && :scope
+) o
+where (cast(:officer as uuid) is null or o.id = :officer)
+  and (cast(:area as uuid) is null or o.ancestors @> array[cast(:area as uuid)])
+  and (cast(:words as text) is null or o.display_name ilike :words or o.call_sign ilike :words)
+  and (cast(:status as text) is null or o.status = :status)
+  and (cast(:after as uuid) is null or o.id > :after)
+order by o.id limit :most
+"""
+
+
+def live_officers(
+    session: Session,
+    scope: Sequence[UUID],
+    *,
+    now: datetime,
+    silent_after_s: float,
+    area_id: UUID | None = None,
+    officer_id: UUID | None = None,
+    words: str | None = None,
+    status: Status | None = None,
+    after: UUID | None = None,
+    limit: int,
+) -> list[LiveRow]:
+    """Return officers on shift whose shift's area is in or below ``scope``, by id, at most ``limit``."""
+    pattern = None
+    if words:
+        escaped = words.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+        pattern = f"%{escaped}%"
+    rows = session.execute(
+        text(_LIVE).bindparams(bindparam("scope", list(scope), _UUIDS)),
+        {
+            "now": now,
+            "silent_before": now - timedelta(seconds=silent_after_s),
+            "moving_from": MOVING_FROM_MPS,
+            "officer": officer_id,
+            "area": area_id,
+            "words": pattern,
+            "status": status,
+            "after": after,
+            "most": limit,
+        },
+    )
+    return [_live_row(row) for row in rows]
+
+
+def _live_row(row: Any) -> LiveRow:
+    position = None
+    if row.fixed_at is not None:
+        position = LivePosition(
+            row.lon, row.lat, row.fixed_at, row.received_at, row.accuracy_m, row.speed_mps, row.heading_deg,
+            row.battery_pct, row.charging, row.place_id,
+        )  # fmt: skip
+    return LiveRow(
+        row.id, row.display_name, row.kind, row.call_sign, row.area_id, row.area_name, row.shift_id, row.started_at,
+        row.version, Status(row.status), position,
+    )  # fmt: skip
+
+
+_TRACK = """
+select f.fixed_at, f.seq, f.device_id, ST_X(f.geom), ST_Y(f.geom), f.accuracy_m, f.altitude_m, f.speed_mps,
+       f.heading_deg, f.battery_pct, f.flags
+from fixes f
+where f.device_id = any(:devices) and f.fixed_at >= :since and f.fixed_at < :until and f.shift_id = any(:shifts)
+  and (cast(:after_at as timestamptz) is null
+       or (f.fixed_at, f.device_id, f.seq) > (:after_at, cast(:after_device as uuid), cast(:after_seq as int)))
+order by f.fixed_at, f.device_id, f.seq limit :most
+"""
+
+
+def track(
+    session: Session,
+    *,
+    devices: Sequence[UUID],
+    shifts: Sequence[UUID],
+    since: datetime,
+    until: datetime,
+    limit: int,
+    after: tuple[datetime, UUID, int] | None = None,
+) -> list[Point]:
+    """Return fixes of shifts in ``[since, until)`` with all they say, in the order of their times."""
+    if not devices or not shifts:
+        return []
+    rows = session.execute(
+        text(_TRACK).bindparams(
+            bindparam("devices", list(devices), _UUIDS), bindparam("shifts", list(shifts), _UUIDS)
+        ),
+        {
+            "since": since,
+            "until": until,
+            "most": limit,
+            "after_at": after[0] if after else None,
+            "after_device": after[1] if after else None,
+            "after_seq": after[2] if after else None,
+        },
+    )
+    return [Point(*row) for row in rows]
+
+
+class Leg(NamedTuple):
+    """One device in one shift of officer number ``officer``: the unit in which a track is read."""
+
+    officer: int
+    device_id: UUID
+    shift_id: UUID
+
+
+_COLUMNS = """
+copy (
+  select o.officer, extract(epoch from f.fixed_at)::float8, ST_X(f.geom), ST_Y(f.geom),
+         coalesce(f.accuracy_m, 'NaN')::float4, coalesce(f.speed_mps, 'NaN')::float4, f.flags
+  from unnest(%(officers)s::int4[], %(devices)s::uuid[], %(shifts)s::uuid[]) as o(officer, device_id, shift_id)
+  join fixes f on f.device_id = o.device_id and f.shift_id = o.shift_id
+  where f.fixed_at >= %(since)s and f.fixed_at < %(until)s
+  order by o.officer, f.fixed_at, f.seq
+) to stdout (format binary)
+"""
+_HEADER_BYTES, _TRAILER_BYTES = 19, 2
+_ROW = np.dtype(
+    [
+        ("fields", ">i2"), ("l0", ">i4"), ("officer", ">i4"), ("l1", ">i4"), ("epoch_s", ">f8"), ("l2", ">i4"),
+        ("lon", ">f8"), ("l3", ">i4"), ("lat", ">f8"), ("l4", ">i4"), ("accuracy_m", ">f4"), ("l5", ">i4"),
+        ("speed_mps", ">f4"), ("l6", ">i4"), ("flags", ">i2"),
+    ]
+)  # fmt: skip
+"""A row of the copy's binary format (PostgreSQL manual, COPY): no field is null, so every row has one width."""
+
+
+def tracks(session: Session, legs: Sequence[Leg], *, since: datetime, until: datetime) -> dict[int, Track]:
+    """Return the tracks of officers in ``[since, until)`` as columns, by the officer numbers of ``legs``.
+
+    The rows come as one binary copy and are taken over as they are: an officer's day of 5,000 fixes costs a
+    millisecond in this process, and a town's evening does not make objects by the million.
+    """
+    if not legs:
+        return {}
+    raw = session.connection().connection.driver_connection
+    assert raw is not None
+    with raw.cursor() as cursor:
+        cursor.execute("set local enable_hashjoin = off; set local enable_mergejoin = off")
+        with cursor.copy(
+            _COLUMNS,
+            {
+                "officers": [leg.officer for leg in legs],
+                "devices": [leg.device_id for leg in legs],
+                "shifts": [leg.shift_id for leg in legs],
+                "since": since,
+                "until": until,
+            },
+        ) as copy:
+            body = b"".join(bytes(part) for part in copy)
+    rows = np.frombuffer(
+        body, _ROW, count=(len(body) - _HEADER_BYTES - _TRAILER_BYTES) // _ROW.itemsize, offset=19
+    )
+    numbers, starts = np.unique(rows["officer"], return_index=True)
+    parts = np.split(rows, starts[1:])
+    return {int(number): _columns(part) for number, part in zip(numbers, parts, strict=True) if len(part)}
+
+
+def _columns(rows: Any) -> Track:
+    """Return native columns of wire rows."""
+    floats = [rows[name].astype(np.float64) for name in ("epoch_s", "lon", "lat", "accuracy_m", "speed_mps")]
+    return Track(*floats, rows["flags"].astype(np.int64))

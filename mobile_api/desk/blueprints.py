@@ -1,0 +1,14 @@
+"""The desk audience's blueprints."""
+
+from mobile_api.desk import devices, imported_tracks, map, officers, oversight, replays, shifts, users
+
+BLUEPRINTS = (
+    officers.blp,
+    replays.blp,
+    imported_tracks.blp,
+    shifts.blp,
+    map.blp,
+    devices.blp,
+    oversight.blp,
+    users.blp,
+)

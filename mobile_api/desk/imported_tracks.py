@@ -1,0 +1,104 @@
+"""Imported tracks: GPX in, replay, GPX out."""
+
+from typing import Any
+from uuid import UUID
+
+from flask import Response
+from marshmallow import Schema, fields
+
+from backend.core.identity import Actor
+from backend.core.paging import Page
+from backend.core.uow import UnitOfWork
+from backend.core.vocabulary import Audience
+from mobile_api import limits
+from mobile_api.endpoint import Door
+from mobile_api.fields import Moment, line
+from mobile_api.files import download
+from mobile_api.paging import PageQuerySchema, decode_cursor, page_of
+from workflows import imported_tracks
+
+blp = Door("imported_tracks", Audience.DESK, "/imported-tracks", "Tracks that came as files.")
+GPX = "application/gpx+xml"
+
+
+class DeskImportedTrackSchema(Schema):
+    """An imported track."""
+
+    id = fields.UUID(required=True)
+    name = fields.String(required=True)
+    officer_id = fields.UUID(allow_none=True, required=True)
+    officer = fields.String(allow_none=True, required=True)
+    point_count = fields.Integer(required=True)
+    started_at = Moment(required=True)
+    ended_at = Moment(required=True)
+    length_m = fields.Float(required=True)
+    created_at = Moment(required=True)
+
+
+class DeskImportedTrackPointsSchema(DeskImportedTrackSchema):
+    """An imported track with its points."""
+
+    segments = fields.List(
+        fields.List(fields.List(fields.Float(allow_none=True))),
+        required=True,
+        metadata={
+            "description": "Points [lon, lat, epoch_s, speed_mps], a list for each segment of the file."
+        },
+    )
+
+
+class DeskImportedTracksSchema(Schema):
+    """What one file brought."""
+
+    items = fields.List(fields.Nested(DeskImportedTrackSchema), required=True)
+
+
+class DeskImportQuerySchema(Schema):
+    """Whose track it is, and what to call it."""
+
+    officer_id = fields.UUID(load_default=None)
+    name = line(200, load_default=None)
+
+
+@blp.command(
+    "",
+    may=("import", "track"),
+    raw=GPX,
+    arguments=DeskImportQuerySchema,
+    answers=DeskImportedTracksSchema,
+    status=201,
+    limit=limits.HEAVY,
+    body_limit=32 * 1024 * 1024,
+)
+def import_tracks(uow: UnitOfWork, actor: Actor, command_id: UUID, query: dict[str, Any], body: bytes) -> Any:
+    """Import a GPX 1.1 document; each of its timed tracks becomes one of these."""
+    made = imported_tracks.import_gpx(uow, actor, body, command_id=command_id, **query)
+    return {"items": [imported_tracks.shown(row) for row in made]}
+
+
+@blp.query(
+    "",
+    may=("see", "track"),
+    answers=page_of(DeskImportedTrackSchema),
+    arguments=PageQuerySchema,
+    refuses=(422,),
+)
+def list_imported_tracks(uow: UnitOfWork, actor: Actor, query: dict[str, Any]) -> Page[dict[str, Any]]:
+    """List imported tracks, newest first."""
+    found = imported_tracks.page_of(
+        uow, actor, after=decode_cursor(query.get("cursor")), limit=query["limit"]
+    )
+    return Page([imported_tracks.shown(row, name) for row, name in found.items], found.after)
+
+
+@blp.query("/<uuid:track_id>", may=("see", "track"), answers=DeskImportedTrackPointsSchema)
+def get_imported_track(uow: UnitOfWork, actor: Actor, track_id: UUID) -> dict[str, Any]:
+    """Return an imported track with its points, thinned to what a screen shows."""
+    row = imported_tracks.one(uow, actor, track_id)
+    return imported_tracks.shown(row) | {"segments": row.segments}
+
+
+@blp.query("/<uuid:track_id>.gpx", may=("see", "track"), media=GPX, limit=limits.HEAVY)
+def export_imported_track(uow: UnitOfWork, actor: Actor, track_id: UUID) -> Response:
+    """Give the file back: coordinates, elevations, times, segments, names and extensions as they came."""
+    return download(imported_tracks.document(uow, actor, track_id), GPX, f"imported-{track_id}.gpx")

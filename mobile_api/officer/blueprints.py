@@ -1,0 +1,5 @@
+"""The officer audience's blueprints. Fixes come over the hot route (``mobile_api.hot``)."""
+
+from mobile_api.officer import shifts, tracks
+
+BLUEPRINTS = (shifts.blp, tracks.blp)

@@ -1,0 +1,95 @@
+"""The officer's shifts: start, end, and what was."""
+
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from flask import current_app
+
+from backend.core.identity import Actor
+from backend.core.paging import Page
+from backend.core.uow import UnitOfWork
+from backend.core.vocabulary import Audience
+from mobile_api.endpoint import Door
+from mobile_api.officer.schemas import (
+    OfficerPersonSchema,
+    OfficerShiftEndSchema,
+    OfficerShiftSchema,
+    OfficerShiftStartSchema,
+    shift_document,
+)
+from mobile_api.paging import PageQuerySchema, decode_cursor, page_of
+from workflows import shifts
+from workflows.shifts import SHIFT, Limits, WantedCrew, WantedDevice
+
+blp = Door("shifts", Audience.OFFICER, "", "The officer's shifts.")
+USE = ("use", "officer_client")
+
+
+def limits() -> Limits:
+    """Return how long shifts may last on this installation."""
+    config = current_app.extensions["xungeng.config"]
+    return Limits(timedelta(hours=config.shift_max_h), timedelta(minutes=config.shift_grace_min))
+
+
+def _document(
+    uow: UnitOfWork, actor: Actor, shift: Any, kinds: dict[UUID, str] | None = None
+) -> dict[str, Any]:
+    kinds = shifts.officer_kinds(uow, [shift.officer_id]) if kinds is None else kinds
+    return shift_document(shift, SHIFT.actions(actor, shift), kinds.get(shift.officer_id))
+
+
+@blp.query("/shift", may=USE, answers=OfficerShiftSchema)
+def current_shift(uow: UnitOfWork, actor: Actor) -> dict[str, Any] | None:
+    """Return the officer's open shift, or 204 when he is off duty."""
+    shift = shifts.current(uow, actor)
+    return _document(uow, actor, shift) if shift else None
+
+
+@blp.query("/shifts", may=USE, answers=page_of(OfficerShiftSchema), arguments=PageQuerySchema)
+def list_shifts(uow: UnitOfWork, actor: Actor, query: dict[str, Any]) -> Page[dict[str, Any]]:
+    """List the officer's own shifts, newest first."""
+    found = shifts.own(uow, actor, after=decode_cursor(query.get("cursor")), limit=query["limit"])
+    kinds = shifts.officer_kinds(uow, [s.officer_id for s in found.items])
+    return Page([_document(uow, actor, s, kinds) for s in found.items], found.after)
+
+
+@blp.command(
+    "/shifts", may=("start", "shift"), body=OfficerShiftStartSchema, answers=OfficerShiftSchema, status=201
+)
+def start_shift(uow: UnitOfWork, actor: Actor, command_id: UUID, body: dict[str, Any]) -> dict[str, Any]:
+    """Start a shift, alone or as the leader of a crew. From here on the officer is tracked."""
+    crew, device = body["crew"], body["device"]
+    shift = shifts.start(
+        uow,
+        actor,
+        command_id=command_id,
+        limits=limits(),
+        shift_id=body["id"],
+        area_id=body["area_id"],
+        planned_end_at=body["planned_end_at"],
+        device=WantedDevice(device["id"], device["name"]) if device else None,
+        crew=WantedCrew(crew["call_sign"], crew["travel"], crew["member_ids"]) if crew else None,
+        device_at=body["device_at"],
+    )
+    return _document(uow, actor, shift)
+
+
+@blp.command("/shifts/<uuid:shift_id>/end", may=USE, body=OfficerShiftEndSchema, answers=OfficerShiftSchema)
+def end_shift(
+    uow: UnitOfWork, actor: Actor, shift_id: UUID, command_id: UUID, body: dict[str, Any]
+) -> dict[str, Any]:
+    """End a shift. From here on nothing of the officer is stored."""
+    shift = shifts.end(uow, actor, shift_id, command_id=command_id, **body)
+    return _document(uow, actor, shift)
+
+
+@blp.query("/colleagues", may=USE, answers=page_of(OfficerPersonSchema), arguments=PageQuerySchema)
+def list_colleagues(uow: UnitOfWork, actor: Actor, query: dict[str, Any]) -> Page[dict[str, Any]]:
+    """List the other officers of one's areas, for making up a crew."""
+    found = shifts.colleagues(uow, actor, after=decode_cursor(query.get("cursor")), limit=query["limit"])
+    kinds = shifts.officer_kinds(uow, [u.id for u in found.items])
+    return Page(
+        [{"id": u.id, "display_name": u.display_name, "kind": kinds.get(u.id)} for u in found.items],
+        found.after,
+    )

@@ -1,0 +1,295 @@
+"""Accounts and memberships: who may sign in, and what he is where. Admins act; nobody acts on himself."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import or_, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import joinedload
+
+from backend.adapters import passwords
+from backend.core.errors import Conflict, Forbidden, Invalid, NotVisible
+from backend.core.identity import Actor
+from backend.core.ids import new_id
+from backend.core.paging import Page, page
+from backend.core.uow import UnitOfWork
+from backend.core.vocabulary import OfficerKind, RevokeReason, Role, UserState
+from backend.models import Area, Department, Membership, User
+from workflows import access, journal, sessions
+
+LOGIN = re.compile(r"[a-z0-9][a-z0-9._-]{2,39}")
+CHANNEL = "xungeng_sessions"
+
+
+def page_of(
+    uow: UnitOfWork,
+    actor: Actor,
+    *,
+    words: str | None,
+    role: Role | None,
+    after: Sequence[str] | None,
+    limit: int,
+) -> Page[User]:
+    """Return the town's accounts by name, those found by words of name or login, those of one role."""
+    access.require(actor, "see", "user")
+    query = select(User).order_by(User.display_name, User.id).limit(limit + 1)
+    if words:
+        pattern = "%" + words.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
+        query = query.where(or_(User.display_name.ilike(pattern), User.login.ilike(pattern)))
+    if role is not None:
+        query = query.where(
+            User.id.in_(
+                select(Membership.user_id).where(Membership.role == role, Membership.ended_at.is_(None))
+            )
+        )
+    if after:
+        query = query.where(_after(after))
+    return page(list(uow.session.scalars(query)), limit, lambda u: (u.display_name, u.id))
+
+
+def _after(after: Sequence[str]) -> Any:
+    try:
+        name, user_id = after[0], UUID(after[1])
+    except (IndexError, ValueError) as error:
+        raise Invalid("This cursor is not one of ours.", "bad_cursor", cursor=["unreadable"]) from error
+    return or_(User.display_name > name, (User.display_name == name) & (User.id > user_id))
+
+
+def memberships_of(uow: UnitOfWork, user_ids: Sequence[UUID]) -> dict[UUID, list[Membership]]:
+    """Return the memberships that hold, by user, with their areas and departments."""
+    found: dict[UUID, list[Membership]] = {user_id: [] for user_id in user_ids}
+    rows = uow.session.scalars(
+        select(Membership)
+        .where(Membership.user_id.in_(user_ids), Membership.ended_at.is_(None))
+        .options(joinedload(Membership.area), joinedload(Membership.department))
+        .order_by(Membership.granted_at, Membership.id)
+    )
+    for membership in rows:
+        found[membership.user_id].append(membership)
+    return found
+
+
+def create(
+    uow: UnitOfWork,
+    actor: Actor,
+    *,
+    command_id: UUID,
+    display_name: str,
+    login: str | None,
+    password: str | None,
+    phone: str | None,
+    locale: str,
+) -> User:
+    """Make an account without any rights; memberships give it those.
+
+    Raises:
+        Invalid: the login or the password is not acceptable.
+        Conflict: ``login_taken`` or ``phone_taken``.
+    """
+    access.require(actor, "manage", "user")
+    if (login is None) != (password is None):
+        raise Invalid("Login and password belong together.", password=["needed with login"])
+    if login is not None and password is not None:
+        check_login(login)
+        passwords.check_strength(password, login, display_name)
+    user = User(
+        id=new_id(),
+        town_id=uow.town,
+        login=login,
+        phone=phone,
+        display_name=display_name,
+        password_hash=passwords.hash_password(password) if password else None,
+        state=UserState.ACTIVE,
+        locale=locale,
+        created_at=uow.now,
+    )
+    uow.session.add(user)
+    _flush_or_conflict(uow)
+    journal.write(uow, actor, "user", user.id, "create", after=UserState.ACTIVE, command_id=command_id)
+    return user
+
+
+def check_login(login: str) -> None:
+    """Refuse a login that is not 3 to 40 small letters, digits, dots, dashes and underscores."""
+    if not LOGIN.fullmatch(login):
+        raise Invalid(
+            "A login has 3 to 40 small letters, digits, dots, dashes or underscores.", login=["not a login"]
+        )
+
+
+def _flush_or_conflict(uow: UnitOfWork) -> None:
+    try:
+        uow.session.flush()
+    except IntegrityError as error:
+        code = "phone_taken" if "uq_users_town_phone" in str(error.orig) else "login_taken"
+        raise Conflict(code, "Somebody else has this already.") from error
+
+
+def change(
+    uow: UnitOfWork,
+    actor: Actor,
+    user_id: UUID,
+    *,
+    command_id: UUID,
+    display_name: str | None,
+    locale: str | None,
+    password: str | None,
+) -> User:
+    """Change an account's name or language, or give it a new password, which ends its sessions."""
+    user = access.user(uow, actor, user_id, verb="manage", lock=True)
+    if display_name is not None:
+        user.display_name = display_name
+    if locale is not None:
+        user.locale = locale
+    if password is not None:
+        _not_oneself(actor, user_id)
+        if user.login is None:
+            raise Invalid("This account has no login.", password=["no login"])
+        passwords.check_strength(password, user.login, user.display_name)
+        user.password_hash = passwords.hash_password(password)
+        sessions.revoke_all(uow, actor, user.id, RevokeReason.PASSWORD)
+    changed = [
+        k for k, v in {"display_name": display_name, "locale": locale, "password": password}.items() if v
+    ]
+    journal.write(uow, actor, "user", user.id, "change", command_id=command_id, data={"fields": changed})
+    return user
+
+
+def disable(uow: UnitOfWork, actor: Actor, user_id: UUID, *, command_id: UUID, reason: str) -> User:
+    """Shut an account: no sign-in any more, and its sessions end everywhere."""
+    _not_oneself(actor, user_id)
+    user = access.user(uow, actor, user_id, verb="manage", lock=True)
+    if user.state != UserState.DISABLED:
+        before, user.state, user.disabled_at = user.state, UserState.DISABLED, uow.now
+        sessions.revoke_all(uow, actor, user.id, RevokeReason.DISABLED)
+        journal.write(
+            uow, actor, "user", user.id, "disable", before=before, after=user.state, reason=reason,
+            command_id=command_id,
+        )  # fmt: skip
+    return user
+
+
+def enable(uow: UnitOfWork, actor: Actor, user_id: UUID, *, command_id: UUID) -> User:
+    """Open a shut account again."""
+    _not_oneself(actor, user_id)
+    user = access.user(uow, actor, user_id, verb="manage", lock=True)
+    if user.state == UserState.DISABLED:
+        user.state, user.disabled_at = UserState.ACTIVE, None
+        journal.write(
+            uow,
+            actor,
+            "user",
+            user.id,
+            "enable",
+            before=UserState.DISABLED,
+            after=user.state,
+            command_id=command_id,
+        )
+    return user
+
+
+def reset_totp(uow: UnitOfWork, actor: Actor, user_id: UUID, *, command_id: UUID) -> User:
+    """Take the authenticator off an account whose owner lost it; its sessions end everywhere."""
+    _not_oneself(actor, user_id)
+    user = access.user(uow, actor, user_id, verb="manage", lock=True)
+    user.totp_enabled_at = user.totp_secret = user.totp_last_step = None
+    sessions.revoke_all(uow, actor, user.id, RevokeReason.BY_ADMIN)
+    journal.write(uow, actor, "user", user.id, "reset_totp", command_id=command_id)
+    return user
+
+
+def grant(
+    uow: UnitOfWork,
+    actor: Actor,
+    user_id: UUID,
+    *,
+    command_id: UUID,
+    role: Role,
+    area_id: UUID | None,
+    department_id: UUID | None,
+    officer_kind: OfficerKind | None,
+) -> Membership:
+    """Bind a user to a role within an area or a department.
+
+    Raises:
+        Forbidden: ``not_to_oneself``; another admin has to do it.
+        Invalid: the role and its scope do not fit.
+        Conflict: ``already_member``.
+    """
+    _not_oneself(actor, user_id)
+    user = access.user(uow, actor, user_id, verb="manage", lock=True)
+    if role is Role.SYSTEM:
+        raise Invalid("This role is not given to people.", role=["not for people"])
+    if (role is Role.OFFICER) != (officer_kind is not None):
+        raise Invalid(
+            "An officer has a kind, and nobody else has.", officer_kind=["needed for officers only"]
+        )
+    if (role is Role.HANDLER) != (department_id is not None) or (role is Role.HANDLER) == (
+        area_id is not None
+    ):
+        raise Invalid(
+            "A handler belongs to a department, everybody else to an area.", area_id=["does not fit the role"]
+        )
+    if area_id is not None and uow.session.get(Area, area_id) is None:
+        raise NotVisible()
+    if department_id is not None and uow.session.get(Department, department_id) is None:
+        raise NotVisible()
+    same = select(Membership.id).where(
+        Membership.user_id == user.id,
+        Membership.role == role,
+        Membership.ended_at.is_(None),
+        Membership.area_id.is_not_distinct_from(area_id),
+        Membership.department_id.is_not_distinct_from(department_id),
+    )
+    if uow.session.scalar(same) is not None:
+        raise Conflict("already_member", "The person has this role there already.")
+    membership = Membership(
+        id=new_id(),
+        town_id=uow.town,
+        user_id=user.id,
+        role=role,
+        area_id=area_id,
+        department_id=department_id,
+        officer_kind=officer_kind,
+        granted_by=actor.user_id,
+        granted_at=uow.now,
+    )
+    uow.session.add(membership)
+    uow.session.flush()
+    journal.write(
+        uow, actor, "membership", membership.id, "grant", after="held", command_id=command_id,
+        data={"user_id": str(user.id), "role": role, "area_id": str(area_id) if area_id else None},
+    )  # fmt: skip
+    _announce(uow, user.id)
+    return membership
+
+
+def end_membership(uow: UnitOfWork, actor: Actor, membership_id: UUID, *, command_id: UUID) -> Membership:
+    """End a membership; what its holder could see, he cannot see from the commit on."""
+    access.require(actor, "manage", "user")
+    membership = uow.session.scalar(
+        select(Membership).where(Membership.id == membership_id).with_for_update()
+    )
+    if membership is None:
+        raise NotVisible()
+    _not_oneself(actor, membership.user_id)
+    if membership.ended_at is None:
+        membership.ended_at = uow.now
+        journal.write(
+            uow, actor, "membership", membership.id, "end", before="held", after="ended", command_id=command_id,
+            data={"user_id": str(membership.user_id), "role": membership.role},
+        )  # fmt: skip
+        _announce(uow, membership.user_id)
+    return membership
+
+
+def _announce(uow: UnitOfWork, user_id: UUID) -> None:
+    """Tell caches and sockets of every process that this user's rights are to be read again."""
+    uow.notify(CHANNEL, {"session_id": None, "user_id": user_id})
+
+
+def _not_oneself(actor: Actor, user_id: UUID) -> None:
+    if actor.user_id == user_id:
+        raise Forbidden("not_to_oneself", "Nobody changes his own rights; another admin has to do it.")

@@ -1,0 +1,150 @@
+"""Tracks that come as GPX files: read, replayed, and given back as they were. They are no proof of a shift."""
+
+import zlib
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+from sqlalchemy import or_, select
+
+from backend.core.errors import Invalid, TooLarge
+from backend.core.identity import Actor
+from backend.core.ids import new_id
+from backend.core.paging import Page, moment_and_id, page
+from backend.core.uow import UnitOfWork
+from backend.models import ImportedTrack, User
+from geo import gpx, motion
+from geo.motion import Track
+from workflows import access, journal
+
+MOST_TRACKS = 50
+MOST_DRAWN = 5000
+
+
+def import_gpx(
+    uow: UnitOfWork, actor: Actor, data: bytes, *, command_id: UUID, officer_id: UUID | None, name: str | None
+) -> list[ImportedTrack]:
+    """Keep every timed track of a GPX 1.1 document.
+
+    Raises:
+        Invalid: ``bad_gpx`` with the line, or ``no_timed_track`` when nothing in it can be replayed.
+        TooLarge: more tracks than are taken at once.
+    """
+    access.require(actor, "import", "track")
+    if officer_id is not None:
+        access.officer(uow, actor, officer_id, verb="import", kind="track")
+    try:
+        document = gpx.read(data)
+    except gpx.GpxError as error:
+        raise Invalid(str(error), "bad_gpx", document=[str(error)]) from error
+    timed = [track for track in document.tracks if track.is_timed]
+    if not timed:
+        raise Invalid("No track in the document has a time at every point.", "no_timed_track")
+    if len(timed) > MOST_TRACKS:
+        raise TooLarge("too_many_tracks", f"A document may hold at most {MOST_TRACKS} tracks.")
+    made = [
+        _kept(uow, actor, document, track, officer_id, _name(name, track, number, len(timed)))
+        for number, track in enumerate(timed)
+    ]
+    uow.session.add_all(made)
+    uow.session.flush()
+    for row in made:
+        journal.write(
+            uow, actor, "imported_track", row.id, "import", after="kept", command_id=command_id,
+            data={"points": row.point_count, "officer_id": str(officer_id) if officer_id else None},
+        )  # fmt: skip
+    return made
+
+
+def _name(given: str | None, track: gpx.Track, number: int, count: int) -> str:
+    if given and count > 1:
+        return f"{given} ({number + 1})"[:200]
+    return (given or track.fields.get("name") or f"GPX {number + 1}").replace("\x00", "")[:200]
+
+
+def _kept(
+    uow: UnitOfWork,
+    actor: Actor,
+    document: gpx.Document,
+    track: gpx.Track,
+    officer_id: UUID | None,
+    name: str,
+) -> ImportedTrack:
+    parts = [Track.of(fixes) for fixes in track.fixes() if fixes]
+    moments = [fix.fixed_at for fixes in track.fixes() for fix in fixes]
+    return ImportedTrack(
+        id=new_id(),
+        town_id=uow.town,
+        officer_id=officer_id,
+        name=name,
+        point_count=sum(len(part.epoch_s) for part in parts),
+        started_at=min(moments),
+        ended_at=max(moments),
+        length_m=sum(motion.length_m(part) for part in parts),
+        segments=_segments(parts),
+        document=zlib.compress(gpx.write(document.with_only(track))),
+        created_by=actor.user_id,
+        created_at=uow.now,
+    )
+
+
+def _segments(parts: Sequence[Track]) -> list[list[list[float | None]]]:
+    """Return the points to draw, a list for each segment of the file: [lon, lat, epoch_s, speed_mps]."""
+    total = sum(len(part.epoch_s) for part in parts)
+    segments: list[list[list[float | None]]] = []
+    for part in parts:
+        most = max(2, MOST_DRAWN * len(part.epoch_s) // max(total, MOST_DRAWN))
+        index = motion.thin(part.epoch_s, part.lon, part.lat, most, gap_s=float("inf")).index
+        piece = part.at(index)
+        speeds = [None if np.isnan(v) else round(v, 2) for v in piece.speed_mps.tolist()]
+        rows = zip(piece.lon.tolist(), piece.lat.tolist(), piece.epoch_s.tolist(), speeds, strict=True)
+        segments.append([[round(lon, 7), round(lat, 7), at, speed] for lon, lat, at, speed in rows])
+    return segments
+
+
+def page_of(
+    uow: UnitOfWork, actor: Actor, *, after: Sequence[str] | None, limit: int
+) -> Page[tuple[ImportedTrack, str | None]]:
+    """Return imported tracks, newest first, with the names of their officers."""
+    query = (
+        select(ImportedTrack, User.display_name)
+        .outerjoin(User, User.id == ImportedTrack.officer_id)
+        .where(access.imported_tracks_seen_by(actor))
+        .order_by(ImportedTrack.created_at.desc(), ImportedTrack.id.desc())
+        .limit(limit + 1)
+    )
+    if key := moment_and_id(after):
+        query = query.where(
+            or_(
+                ImportedTrack.created_at < key[0],
+                (ImportedTrack.created_at == key[0]) & (ImportedTrack.id < key[1]),
+            )
+        )
+    found: list[tuple[ImportedTrack, str | None]] = [(row, name) for row, name in uow.session.execute(query)]
+    return page(found, limit, lambda entry: (entry[0].created_at.isoformat(), entry[0].id))
+
+
+def one(uow: UnitOfWork, actor: Actor, track_id: UUID) -> ImportedTrack:
+    """Return an imported track with its points."""
+    return access.imported_track(uow, actor, track_id)
+
+
+def document(uow: UnitOfWork, actor: Actor, track_id: UUID) -> bytes:
+    """Return the GPX 1.1 document of an imported track, with all that it came with."""
+    return zlib.decompress(access.imported_track(uow, actor, track_id).document)
+
+
+def shown(row: ImportedTrack, officer: str | None = None) -> dict[str, Any]:
+    """Return what the desk sees of an imported track in a list."""
+    return {
+        "id": row.id,
+        "name": row.name,
+        "officer_id": row.officer_id,
+        "officer": officer,
+        "point_count": row.point_count,
+        "started_at": row.started_at,
+        "ended_at": row.ended_at,
+        "length_m": row.length_m,
+        "created_at": row.created_at,
+    }

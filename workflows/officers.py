@@ -1,0 +1,115 @@
+"""Officers on shift as the desk sees them: the live list, one of them, and where he went in the last hour."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import pairwise
+from uuid import UUID
+
+import numpy as np
+
+from backend.core.errors import Invalid, NotVisible
+from backend.core.identity import Actor
+from backend.core.paging import Page, page
+from backend.core.uow import UnitOfWork
+from backend.core.vocabulary import Disclosure
+from geo import motion, queries
+from geo.motion import Status
+from geo.queries import LiveRow
+from workflows import access, journal, tracks_of
+
+TRAIL_MOST_POINTS = 2000
+
+
+@dataclass(frozen=True)
+class Trail:
+    """Where an officer went; each segment is whole, between two of them is a gap."""
+
+    officer_id: UUID
+    segments: list[list[list[float | None]]]
+
+
+def live(
+    uow: UnitOfWork,
+    actor: Actor,
+    *,
+    silent_after_s: float,
+    area_id: UUID | None = None,
+    status: Status | None = None,
+    words: str | None = None,
+    after: Sequence[str] | None = None,
+    limit: int,
+) -> Page[LiveRow]:
+    """Return the officers on shift whom the actor may watch, by id."""
+    found = queries.live_officers(
+        uow.session,
+        access.roots(actor, "see", "officer"),
+        now=uow.now,
+        silent_after_s=silent_after_s,
+        area_id=area_id,
+        words=words,
+        status=status,
+        after=_id(after),
+        limit=limit + 1,
+    )
+    return page(found, limit, lambda row: (row.id,))
+
+
+def one(uow: UnitOfWork, actor: Actor, officer_id: UUID, *, silent_after_s: float) -> LiveRow:
+    """Return one officer who is on shift now; NotVisible when he is not, or is not the actor's to see."""
+    found = queries.live_officers(
+        uow.session,
+        access.roots(actor, "see", "officer"),
+        now=uow.now,
+        silent_after_s=silent_after_s,
+        officer_id=officer_id,
+        limit=1,
+    )
+    if not found:
+        raise NotVisible()
+    return found[0]
+
+
+def trail(uow: UnitOfWork, actor: Actor, officer_id: UUID, *, minutes: int) -> Trail:
+    """Return where an officer on shift went in the last minutes of this shift; the look is written down."""
+    row = one(uow, actor, officer_id, silent_after_s=motion.SILENT_AFTER_S)
+    since = max(uow.now - timedelta(minutes=minutes), row.shift_started_at)
+    journal.disclose(
+        uow, actor, "user", officer_id, Disclosure.TRAIL, reason="live map", data={"minutes": minutes}
+    )  # fmt: skip
+    found = tracks_of.read(
+        uow, {officer_id: [row.shift_id]}, since=since, until=uow.now + timedelta(minutes=3)
+    )
+    track = found.get(officer_id)
+    if track is None:
+        return Trail(officer_id, [])
+    shown = track.showable()
+    kept = motion.thin(shown.epoch_s, shown.lon, shown.lat, TRAIL_MOST_POINTS, tolerance_m=1.0).index
+    drawn = shown.at(kept)
+    segments = []
+    for part in _whole(shown.epoch_s, drawn.epoch_s):
+        piece = drawn.at(part)
+        accuracy: list[float | None] = [
+            None if np.isnan(v) else round(v, 1) for v in piece.accuracy_m.tolist()
+        ]
+        places = zip(piece.lon.tolist(), piece.lat.tolist(), piece.epoch_s.tolist(), accuracy, strict=True)
+        segments.append(
+            [[round(lon, 6), round(lat, 6), round(at, 3), radius] for lon, lat, at, radius in places]
+        )
+    return Trail(officer_id, segments)
+
+
+def _whole(measured_s: motion.Floats, drawn_s: motion.Floats) -> list[slice]:
+    """Return where the drawn points are whole, by the gaps of the measured ones: thinning makes no gaps."""
+    starts = [measured_s[part.start] for part in motion.segments(measured_s)]
+    edges = [*np.searchsorted(drawn_s, starts).tolist(), len(drawn_s)]
+    return [slice(a, b) for a, b in pairwise(edges) if b > a]
+
+
+def _id(after: Sequence[str] | None) -> UUID | None:
+    if after is None:
+        return None
+    try:
+        return UUID(after[0])
+    except (IndexError, ValueError) as error:
+        raise Invalid("This cursor is not one of ours.", "bad_cursor", cursor=["unreadable"]) from error

@@ -1,0 +1,63 @@
+"""Reading tracks: which shifts and devices an officer's movements are in, and the fixes themselves."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import or_, select
+
+from backend.core.uow import UnitOfWork
+from backend.models import Device, Shift
+from geo import queries
+from geo.motion import Track
+from geo.queries import Leg
+
+LONGEST_SHIFT = timedelta(hours=48)
+
+
+def shifts_between(
+    uow: UnitOfWork, officer_ids: Sequence[UUID], *, since: datetime, until: datetime
+) -> dict[UUID, list[UUID]]:
+    """Return the shifts of officers that overlap ``[since, until)``, by officer."""
+    rows = uow.session.execute(
+        select(Shift.officer_id, Shift.id)
+        .where(
+            Shift.officer_id.in_(officer_ids),
+            Shift.started_at < until,
+            Shift.started_at > since - LONGEST_SHIFT,
+        )
+        .where(or_(Shift.ended_at.is_(None), Shift.ended_at >= since))
+        .order_by(Shift.started_at)
+    )
+    found: dict[UUID, list[UUID]] = {}
+    for officer_id, shift_id in rows:
+        found.setdefault(officer_id, []).append(shift_id)
+    return found
+
+
+def devices_of(uow: UnitOfWork, officer_ids: Sequence[UUID]) -> dict[UUID, list[UUID]]:
+    """Return the devices that measure for officers, revoked ones included: their fixes stay theirs."""
+    found: dict[UUID, list[UUID]] = {}
+    for officer_id, device_id in uow.session.execute(
+        select(Device.officer_id, Device.id)
+        .where(Device.officer_id.in_(officer_ids))
+        .order_by(Device.created_at)
+    ):
+        found.setdefault(officer_id, []).append(device_id)
+    return found
+
+
+def read(
+    uow: UnitOfWork, shifts: Mapping[UUID, Sequence[UUID]], *, since: datetime, until: datetime
+) -> dict[UUID, Track]:
+    """Return the tracks of officers in the given shifts, as columns in time order; who has none is left out."""
+    officers = list(shifts)
+    devices = devices_of(uow, officers)
+    legs = [
+        Leg(number, device_id, shift_id)
+        for number, officer_id in enumerate(officers)
+        for device_id in devices.get(officer_id, ())
+        for shift_id in shifts[officer_id]
+    ]
+    found = queries.tracks(uow.session, legs, since=since, until=until)
+    return {officers[number]: track for number, track in found.items()}
