@@ -101,6 +101,7 @@ def create_app(config: Config, *, propagate_failures: bool = False) -> Flask:
     for plain in GATEWAY:
         app.register_blueprint(plain)
     hot.describe(api.spec)
+    hot.install(app)
     _add_own_pages(app, config)
 
     exempt = EXEMPT | {

@@ -40,19 +40,24 @@ FRAMEWORK = {
 }
 
 
-def document(status: int, code: str, detail: str, **extra: Any) -> dict[str, Any]:
-    """Return the body of a problem."""
+def body(status: int, code: str, detail: str, request_id: str | None, **extra: Any) -> dict[str, Any]:
+    """Return the members of a problem, also where no request of Flask's is being served."""
     title = FRAMEWORK.get(status, (code, detail))[1]
-    body = {
+    members = {
         "type": f"urn:xungeng:problem:{code}",
         "title": title,
         "status": status,
         "code": code,
         "detail": detail,
     }
-    if request_id := getattr(g, "request_id", None):
-        body["request_id"] = request_id
-    return body | {key: value for key, value in extra.items() if value is not None}
+    if request_id:
+        members["request_id"] = request_id
+    return members | {key: value for key, value in extra.items() if value is not None}
+
+
+def document(status: int, code: str, detail: str, **extra: Any) -> dict[str, Any]:
+    """Return the body of a problem."""
+    return body(status, code, detail, getattr(g, "request_id", None), **extra)
 
 
 def answer(status: int, code: str, detail: str, *, headers: Any = None, **extra: Any) -> Response:

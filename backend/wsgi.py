@@ -1,0 +1,80 @@
+"""What the servers serve, made when it is asked for.
+
+``backend.wsgi:app`` is everything, for gunicorn's gevent workers (``backend.serve_gunicorn``): the live channel, the
+hot routes and, behind them, Flask. ``backend.wsgi:ingest`` is the hot routes alone, for granian's threads. Each is
+built at its first mention, so a process builds only the one it serves, and after any fork.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from backend.core import listen
+from backend.core.config import Config, libpq_url
+from backend.core.db import check_role, engine_for, set_engine
+
+BLOCKING_THREADS = 32
+"""How many requests granian works on at once in each ingest process (``backend.serve`` starts it so)."""
+
+_made: dict[str, Any] = {}
+_making = threading.Lock()
+
+
+def __getattr__(name: str) -> Any:
+    maker = {"app": _make_app, "ingest": _make_ingest}.get(name)
+    if maker is None:
+        raise AttributeError(name)
+    with _making:
+        if name not in _made:
+            _made[name] = maker(Config.from_env())
+    return _made[name]
+
+
+def _make_app(config: Config) -> Any:
+    from backend.app import create_app, open_database
+    from mobile_api import realtime
+    from workflows import tracks
+
+    open_database(config)
+    listener = _listen(config)
+    # A request that waits costs a greenlet here, so many phones may bring their backlog at once.
+    tracks.tune(backlog_limit=64)
+    app = create_app(config)
+    realtime.install(app, realtime.DatabaseWatch(app.extensions["xungeng.identity"]), listener=listener)
+    _open_bus(config)
+    listener.start()
+    return app
+
+
+def _make_ingest(config: Config) -> Any:
+    from backend.core import logs
+    from mobile_api.hot import Dispatcher
+    from mobile_api.identity import Identity
+    from workflows import tracks
+    from workflows.sessions import Sessions
+
+    logs.configure(config, "ingest")
+    engine = engine_for(config)
+    check_role(engine)
+    set_engine(engine)
+    listener = _listen(config)
+    # A backlog that waits holds a thread: three quarters of them are kept for those who are on the map.
+    tracks.tune(backlog_limit=BLOCKING_THREADS // 4)
+    dispatcher = Dispatcher(Identity(Sessions(config).tokens))
+    _open_bus(config)
+    listener.start()
+    return dispatcher
+
+
+def _listen(config: Config) -> listen.Listener:
+    listener = listen.Listener(libpq_url(config.database_url))
+    listen.set_listener(listener)
+    return listener
+
+
+def _open_bus(config: Config) -> None:
+    from notifications.channels.realtime import live
+
+    if config.redis_url:  # Without it there is one web process alone (``Config`` sees to that).
+        live.open_bus(config.redis_url)
