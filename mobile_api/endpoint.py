@@ -173,9 +173,7 @@ class Door(Blueprint):
                     route = f"{request.method} {request.path}"
                     kept = commands.begin(uow, actor, route, key, _fingerprint())
                     if kept is not None:
-                        return _json(
-                            _unseal(kept.answer) if secret else kept.answer, kept.status, replayed=True
-                        )
+                        return _json(kept.answer, kept.status, replayed=True)
                     found = view(uow, actor, **path, command_id=key, **given)
                     answered = 204 if found is None else status
                     document = None if found is None else (schema.dump(found) if schema else found)

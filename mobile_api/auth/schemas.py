@@ -20,7 +20,7 @@ class AuthOriginSchema(Schema):
         allow_none=True,
         load_default=None,
         metadata={
-            "description": "A random secret that the client made and keeps; tells its own parallel refreshes from a thief's."
+            "description": "A random secret that the client made and keeps; it tells parallel refreshes from a thief's."
         },
     )
 
