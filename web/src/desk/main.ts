@@ -1,3 +1,17 @@
-import { createApp, h } from 'vue'
+import { createApp } from 'vue'
+import 'element-plus/dist/index.css'
+import 'element-plus/theme-chalk/dark/css-vars.css'
+import './styles/tokens.css'
+import './styles/base.css'
+import { createTranslations } from '@/shared/i18n'
+import App from './App.vue'
+import { loadInstallation } from './client'
+import { keepFeed } from './live/current'
+import en from './locales/en'
+import zhCN from './locales/zh-CN'
+import { router } from './router'
 
-createApp({ render: () => h('main', { lang: 'zh-CN' }, '指挥席') }).mount('#app')
+const translations = createTranslations({ 'zh-CN': zhCN, en })
+void loadInstallation()
+keepFeed()
+createApp(App).use(translations).use(router).mount('#app')

@@ -1,0 +1,57 @@
+/** Screens, each with the permission that it needs; the navigation is drawn from the same table. */
+import { createRouter, createWebHistory, type RouteRecordRaw } from 'vue-router'
+import { may } from './client'
+
+export interface Screen {
+  name: string
+  path: string
+  /** Any of these opens it; none: every desk account. */
+  needs: string[]
+}
+
+export const SCREENS: Screen[] = [
+  { name: 'live', path: '/live', needs: ['see:officer'] },
+  { name: 'replay', path: '/replay', needs: ['see:track'] },
+  { name: 'tracks', path: '/tracks', needs: ['import:track'] },
+  { name: 'devices', path: '/devices', needs: ['see:device'] },
+  { name: 'data', path: '/data', needs: ['see:quarantine', 'see:counter'] },
+  { name: 'people', path: '/people', needs: ['see:user'] },
+  { name: 'basemaps', path: '/basemaps', needs: ['manage:basemap'] },
+  { name: 'journal', path: '/journal', needs: ['see:journal', 'see:disclosure'] },
+  { name: 'account', path: '/account', needs: [] },
+]
+
+export function opened(screen: Screen): boolean {
+  return screen.needs.length === 0 || screen.needs.some(may)
+}
+
+/** Where a person lands: the first screen that his permissions open. */
+export function home(): Screen {
+  return SCREENS.find(opened)!
+}
+
+const VIEWS: Record<string, RouteRecordRaw['component']> = {
+  live: () => import('./live/LiveView.vue'),
+  replay: () => import('./replay/ReplayView.vue'),
+  tracks: () => import('./tracks/TracksView.vue'),
+  devices: () => import('./devices/DevicesView.vue'),
+  data: () => import('./data/DataView.vue'),
+  people: () => import('./people/PeopleView.vue'),
+  basemaps: () => import('./basemap/BasemapView.vue'),
+  journal: () => import('./journal/JournalView.vue'),
+  account: () => import('./account/AccountView.vue'),
+}
+
+export const router = createRouter({
+  history: createWebHistory('/desk/'),
+  routes: [
+    ...SCREENS.map((screen) => ({ name: screen.name, path: screen.path, component: VIEWS[screen.name]! }) as RouteRecordRaw),
+    { path: '/:anything(.*)*', name: 'start', component: { render: () => null } },
+  ],
+})
+
+router.beforeEach((to) => {
+  const screen = SCREENS.find((one) => one.name === to.name)
+  if (screen && opened(screen)) return true
+  return { name: home().name, replace: true }
+})
