@@ -54,6 +54,13 @@ CONTENT_SECURITY_POLICY = (
 log = structlog.get_logger(__name__)
 
 
+class _Api(Api):
+    """flask-smorest without its own error shape: every refusal has the one of ``mobile_api.problems``."""
+
+    def _register_error_handlers(self) -> None:
+        return None
+
+
 def create_app(config: Config, *, propagate_failures: bool = False) -> Flask:
     """Return the application for a configuration; refuses to start when a route has no policy."""
     app = Flask(__name__, static_folder=None)
@@ -94,7 +101,7 @@ def create_app(config: Config, *, propagate_failures: bool = False) -> Flask:
     app.before_request(endpoint.strict_body)
     app.after_request(_finish)
 
-    api = Api(app)
+    api = _Api(app)
     api.spec.components.security_scheme("bearer", {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"})
     for blueprint in (*PUBLIC, *AUTH, *OFFICER, *RESIDENT, *DESK):
         api.register_blueprint(blueprint)

@@ -629,7 +629,7 @@ def upgrade() -> None:
 def _grant() -> None:
     """Give each role what its duty needs. A partition is reached through its parent only."""
     op.execute("grant usage on schema public to xungeng_app, xungeng_auditor")
-    op.execute("grant select on towns, throttles to xungeng_app")
+    op.execute("grant select on towns, throttles, alembic_version to xungeng_app")
     op.execute("grant insert, update, delete on throttles to xungeng_app")
     for table in SCOPED:
         verbs = "select, insert" if table in APPEND_ONLY else "select, insert, update, delete"

@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any
 
 from marshmallow import ValidationError, fields, validate
@@ -31,6 +32,18 @@ class Moment(fields.Field[datetime]):
             return parsed.astimezone(UTC)
         except (ValueError, OverflowError) as error:
             raise ValidationError("Not a moment with a zone such as 2026-11-23T08:00:00Z.") from error
+
+
+class Word(fields.String):
+    """A word of one of the enumerations, as text on the wire; an unknown one is refused."""
+
+    def __init__(self, words: type[StrEnum], **kwargs: Any) -> None:
+        super().__init__(validate=validate.OneOf(list(words)), **kwargs)
+        self._words = words
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
+        text = super()._deserialize(value, attr, data, **kwargs)
+        return self._words(text) if text in set(self._words) else text
 
 
 class Phone(fields.String):

@@ -71,7 +71,7 @@ def _row(uow: UnitOfWork, day: date, officer_id: UUID, track: Track | None) -> d
     shown = track.showable()
     if len(shown.epoch_s) == 0:
         return row | {"points": packing.pack(empty, empty, empty), "fix_count": len(track.epoch_s)}
-    kept = motion.thin(shown.epoch_s, shown.lon, shown.lat, MOST_POINTS, tolerance_m=TOLERANCE_M).index
+    kept = motion.thin(shown.epoch_s, shown.lon, shown.lat, MOST_POINTS, tolerance_m=TOLERANCE_M).kept
     points = packing.pack(shown.epoch_s[kept], shown.lon[kept], shown.lat[kept])
     return row | {"points": points, "fix_count": len(track.epoch_s), "length_m": motion.length_m(track)}
 

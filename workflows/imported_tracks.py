@@ -95,7 +95,7 @@ def _segments(parts: Sequence[Track]) -> list[list[list[float | None]]]:
     segments: list[list[list[float | None]]] = []
     for part in parts:
         most = max(2, MOST_DRAWN * len(part.epoch_s) // max(total, MOST_DRAWN))
-        index = motion.thin(part.epoch_s, part.lon, part.lat, most, gap_s=float("inf")).index
+        index = motion.thin(part.epoch_s, part.lon, part.lat, most, gap_s=float("inf")).kept
         piece = part.at(index)
         speeds = [None if np.isnan(v) else round(v, 2) for v in piece.speed_mps.tolist()]
         rows = zip(piece.lon.tolist(), piece.lat.tolist(), piece.epoch_s.tolist(), speeds, strict=True)

@@ -84,7 +84,7 @@ def trail(uow: UnitOfWork, actor: Actor, officer_id: UUID, *, minutes: int) -> T
     if track is None:
         return Trail(officer_id, [])
     shown = track.showable()
-    kept = motion.thin(shown.epoch_s, shown.lon, shown.lat, TRAIL_MOST_POINTS, tolerance_m=1.0).index
+    kept = motion.thin(shown.epoch_s, shown.lon, shown.lat, TRAIL_MOST_POINTS, tolerance_m=1.0).kept
     drawn = shown.at(kept)
     segments = []
     for part in _whole(shown.epoch_s, drawn.epoch_s):

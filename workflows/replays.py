@@ -164,7 +164,7 @@ def _thinned(track: Track, most: int, *, carefully: bool) -> motion.Ints:
     if count <= most:
         return np.arange(count)
     if carefully:
-        return motion.thin(track.epoch_s, track.lon, track.lat, most).index
+        return motion.thin(track.epoch_s, track.lon, track.lat, most).kept
     span_s = max(1.0, float(track.epoch_s[-1] - track.epoch_s[0]))
     steps = np.floor((track.epoch_s - track.epoch_s[0]) / (span_s / (most // 2)))
     firsts = np.flatnonzero(np.diff(steps, prepend=-1.0))

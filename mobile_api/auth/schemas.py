@@ -5,7 +5,7 @@ from typing import Any
 from marshmallow import Schema, fields, validate
 
 from backend.core.vocabulary import Client, Role
-from mobile_api.fields import Moment, Phone, line, names
+from mobile_api.fields import Moment, Phone, Word, line, names
 
 TOKEN = validate.Length(16, 200)
 
@@ -13,7 +13,7 @@ TOKEN = validate.Length(16, 200)
 class AuthOriginSchema(Schema):
     """The device that signs in."""
 
-    client = fields.Enum(Client, by_value=True, load_default=Client.OTHER)
+    client = Word(Client, load_default=Client.OTHER)
     device_name = line(120, allow_none=True, load_default=None)
     device_key = fields.String(
         validate=TOKEN,
@@ -72,7 +72,7 @@ class AuthAreaSchema(Schema):
 class AuthMembershipSchema(Schema):
     """What a person is, and where."""
 
-    role = fields.Enum(Role, by_value=True, required=True)
+    role = Word(Role, required=True)
     area = fields.Nested(AuthAreaSchema, allow_none=True, required=True)
     department = fields.Nested(AuthAreaSchema, allow_none=True, required=True)
     officer_kind = fields.String(allow_none=True, required=True)

@@ -13,7 +13,7 @@ from backend.core.vocabulary import Audience, BasemapKind
 from geo import tiles
 from mobile_api import limits
 from mobile_api.endpoint import Door
-from mobile_api.fields import line, names
+from mobile_api.fields import Word, line, names
 from mobile_api.paging import PageQuerySchema, decode_cursor, page_of
 from workflows import access, towns
 
@@ -37,7 +37,7 @@ class DeskBasemapSchema(Schema):
     """A base map; one in a Chinese datum shows its approval number (审图号)."""
 
     id = fields.UUID(dump_only=True)
-    kind = fields.Enum(BasemapKind, by_value=True, required=True)
+    kind = Word(BasemapKind, required=True)
     name = names(required=True)
     url = fields.String(
         allow_none=True,

@@ -12,7 +12,7 @@ from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import Audience
 from geo.motion import Status
 from mobile_api.endpoint import Door
-from mobile_api.fields import Moment, line, names
+from mobile_api.fields import Moment, Word, line, names
 from mobile_api.paging import PageQuerySchema, decode_cursor, page_of
 from workflows import officers
 
@@ -64,7 +64,7 @@ class DeskOfficersQuerySchema(PageQuerySchema):
     """Which officers."""
 
     area_id = fields.UUID(load_default=None)
-    status = fields.Enum(Status, by_value=True, load_default=None)
+    status = Word(Status, load_default=None)
     q = line(60, load_default=None, metadata={"description": "Words of the name or the call sign."})
 
 

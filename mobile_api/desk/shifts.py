@@ -11,7 +11,7 @@ from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import Audience, ShiftState
 from mobile_api.desk.officers import DeskAreaNameSchema
 from mobile_api.endpoint import Door
-from mobile_api.fields import Moment, line
+from mobile_api.fields import Moment, Word, line
 from mobile_api.paging import PageQuerySchema, decode_cursor, page_of
 from workflows import shifts
 from workflows.shifts import SHIFT
@@ -46,7 +46,7 @@ class DeskShiftSchema(Schema):
 class DeskShiftsQuerySchema(PageQuerySchema):
     """Which shifts."""
 
-    state = fields.Enum(ShiftState, by_value=True, load_default=None)
+    state = Word(ShiftState, load_default=None)
 
 
 class DeskShiftEndSchema(Schema):

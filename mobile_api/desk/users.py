@@ -11,7 +11,7 @@ from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import Audience, OfficerKind, Role
 from mobile_api.desk.officers import DeskAreaNameSchema
 from mobile_api.endpoint import Door
-from mobile_api.fields import Moment, Phone, line
+from mobile_api.fields import Moment, Phone, Word, line
 from mobile_api.paging import PageQuerySchema, decode_cursor, page_of
 from workflows import accounts, sessions
 
@@ -49,7 +49,7 @@ class DeskUsersQuerySchema(PageQuerySchema):
     """Which accounts."""
 
     q = line(60, load_default=None)
-    role = fields.Enum(Role, by_value=True, load_default=None)
+    role = Word(Role, load_default=None)
 
 
 class DeskUserNewSchema(Schema):
@@ -81,10 +81,10 @@ class DeskReasonSchema(Schema):
 class DeskMembershipNewSchema(Schema):
     """A role within an area, or within a department for a handler."""
 
-    role = fields.Enum(Role, by_value=True, required=True)
+    role = Word(Role, required=True)
     area_id = fields.UUID(load_default=None, allow_none=True)
     department_id = fields.UUID(load_default=None, allow_none=True)
-    officer_kind = fields.Enum(OfficerKind, by_value=True, load_default=None, allow_none=True)
+    officer_kind = Word(OfficerKind, load_default=None, allow_none=True)
 
 
 class DeskSessionSchema(Schema):

@@ -6,7 +6,7 @@ from marshmallow import Schema, fields, validate
 
 from backend.core.vocabulary import Travel
 from geo.fixes import Flag
-from mobile_api.fields import Moment, line, names
+from mobile_api.fields import Moment, Word, line, names
 from mobile_api.paging import PageQuerySchema
 
 
@@ -71,7 +71,7 @@ class OfficerWantedCrewSchema(Schema):
     """The crew as its leader names it."""
 
     call_sign = line(40, required=True)
-    travel = fields.Enum(Travel, by_value=True, required=True)
+    travel = Word(Travel, required=True)
     member_ids = fields.List(fields.UUID(), required=True, validate=validate.Length(max=12))
 
 
