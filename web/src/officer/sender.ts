@@ -86,7 +86,11 @@ export class Sender {
   start(): void {
     if (this.running) return
     this.running = true
-    void this.run()
+    this.run().catch(() => {
+      // The store is closed under a sender that was told to stop; anything else is a store that is broken.
+      this.running = false
+      this.state.value.phase = 'stopped'
+    })
   }
 
   stop(): void {

@@ -45,4 +45,17 @@ export default {
     clipboard: 'copying to the clipboard',
     notifications: 'notifications',
   },
+  sessions: {
+    title: 'Signed-in devices',
+    current: 'This device',
+    lastUsed: 'last used {time}',
+    since: 'signed in {time}',
+    revoke: 'End',
+    revokeTitle: 'End this sign-in?',
+    revokeText: 'That device is signed out at once.',
+    revoked: 'Ended',
+    hint: 'A device you do not know? End it at once and change your password.',
+    unknownDevice: 'Unknown device',
+    clients: { officer: 'Officer', resident: 'Resident', desk: 'Desk', other: 'Other' },
+  },
 }

@@ -45,4 +45,17 @@ export default {
     clipboard: '复制到剪贴板',
     notifications: '通知',
   },
+  sessions: {
+    title: '登录设备',
+    current: '本机',
+    lastUsed: '最近使用 {time}',
+    since: '登录于 {time}',
+    revoke: '注销',
+    revokeTitle: '注销此登录？',
+    revokeText: '该设备将立即退出登录。',
+    revoked: '已注销',
+    hint: '发现不认识的设备？请立即注销并修改密码。',
+    unknownDevice: '未知设备',
+    clients: { officer: '巡逻端', resident: '居民端', desk: '指挥席', other: '其他' },
+  },
 }
