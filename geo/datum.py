@@ -1,19 +1,18 @@
 """WGS-84, GCJ-02 and BD-09 into each other, exactly in both directions, and the identity outside China.
 
-GCJ-02 (国测局坐标, the datum of Chinese map services and WeChat) shifts every place in mainland China by 50
+GCJ-02 (国测局坐标, the datum of Chinese map services and WeChat) shifts every place in mainland China by 17
 to 700 metres; BD-09 (Baidu) shifts it once more. Neither has a published specification. The formulae are
-the ones that became known in 2010 and are used by everybody since (googollee/eviltransform,
-wandergis/coordtransform); their inverses there are approximations of one to several metres, here they are
-solved by iteration.
+those that everybody has used since they became known in 2010 and 2013 (googollee/eviltransform for GCJ-02;
+wandergis/coordtransform for BD-09, because eviltransform's lacks a factor there, its issue 43). The inverses of
+those libraries are approximations of up to several metres; here they are solved by iteration.
 
-Errors. The forward formulae agree with the libraries named to 1e-9 degrees. `convert` there and back gives
-the same place within 1e-6 metres, everywhere in China that is more than a kilometre from the outline. The
-services' own GCJ-02 differs from the formula by up to about a metre, which nobody can remove.
+Errors. The forward formulae agree with the libraries to 1e-11 degrees. `convert` there and back gives the same
+place within 1e-6 metres everywhere inside the outline. The services' own coordinates differ from the formulae
+by a metre (GCJ-02) to five (BD-09), which nobody can remove.
 
-The edge. Outside China all three datums are the same, so at the outline a shifted datum jumps by the size
-of the shift, and a strip of that width just outside is the image of two places. There a shifted coordinate
-is read as lying inside: inside, every place survives the way there and back, outside, all but those of the
-strip do.
+The edge. Outside the outline all three datums are the same, so there a shifted datum jumps by the size of the
+shift, and a strip of that width just outside is the image of two places. In it a shifted coordinate is read
+as lying inside: inside, every place survives the way there and back, outside, all but those of the strip do.
 """
 
 from __future__ import annotations
