@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import http.client
 import os
 import shutil
 import signal
@@ -136,6 +137,21 @@ def accepts(port: int) -> bool:
     """Say whether something on the loopback interface accepts connections on ``port``."""
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=0.5):
         return True
+    return False
+
+
+def answers(port: int, path: str = "/healthz") -> bool:
+    """Say whether an HTTP server on the loopback interface answers ``path`` at all.
+
+    gunicorn's master accepts connections before its workers can serve them; this waits for the worker.
+    """
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+        try:
+            connection.request("GET", path)
+            return connection.getresponse().status < 500
+        finally:
+            connection.close()
     return False
 
 
