@@ -38,6 +38,7 @@ MAXIMUM_BODY_BYTES = 2 * 1024 * 1024
 EXEMPT = {
     "static_web": "the clients' own files, the same for everybody",
     "client_page": "the clients' own files, the same for everybody",
+    "root_of_client": "the clients' own files, the same for everybody",
     "root": "the clients' own files, the same for everybody",
     "healthz": "says only that the process lives",
     "readyz": "says only whether it can serve",
@@ -215,8 +216,6 @@ def _add_own_pages(app: Flask, config: Config) -> None:
     @app.get("/<any(desk,officer,resident):client>")
     def root_of_client(client: str) -> Any:
         return redirect(f"/{client}/", 308)
-
-    EXEMPT["root_of_client"] = EXEMPT["root"]
 
     @app.get("/<path:path>")
     def static_web(path: str) -> Response:

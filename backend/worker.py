@@ -8,7 +8,7 @@ threads, and long ones in processes of their own.
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 import procrastinate
@@ -22,7 +22,7 @@ from backend.core.clock import now
 from backend.core.config import Config, libpq_url
 from backend.core.jobs import SCHEMA
 from backend.core.uow import UnitOfWork, unit_of_work
-from workflows import sessions, throttling, upkeep
+from workflows import closed_days, sessions, throttling, upkeep
 
 if TYPE_CHECKING:
     from psycopg.rows import TupleRow
@@ -120,19 +120,7 @@ def forget_expired(timestamp: int) -> None:
 @app.task(name="upkeep.close_days", queueing_lock="upkeep.close_days", lock="upkeep.days")
 def close_days(timestamp: int) -> None:
     """Make the tracks of the days that are over, and again those of days for which fixes came late."""
-    from workflows import closed_days
 
-    today = now().date()
-    for age_days in range(1, upkeep.LATE_AT_MOST.days + 1):
-        day = today - timedelta(days=age_days)
-        while sum(in_every_town(lambda uow, day=day: closed_days.close(uow, day))):
-            log.info("tracks of a closed day made", age_days=age_days)
-
-
-@app.periodic(cron="23 18 * * *")
-@app.task(name="upkeep.order_days", queueing_lock="upkeep.order_days", lock="upkeep.days")
-def order_days(timestamp: int) -> None:
-    """Lay out closed days in reading order. 18:23 UTC is the small hours in China: writers of that day wait."""
     today = now().date()
     for age_days in (
         1,
@@ -140,6 +128,14 @@ def order_days(timestamp: int) -> None:
     ):  # Roughly at once, and for good once nothing late can come.
         with unit_of_work() as uow:
             upkeep.order_day(uow, today - timedelta(days=age_days))
+    for age_days in range(1, upkeep.LATE_AT_MOST.days + 1):
+        day = today - timedelta(days=age_days)
+
+        def close(uow: UnitOfWork, day: date = day) -> int:
+            return closed_days.close(uow, day)
+
+        while sum(in_every_town(close)):
+            pass
 
 
 @app.periodic(cron="*/2 * * * *")

@@ -1,0 +1,101 @@
+"""Migrations go up and down, and build what the models say."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from geoalchemy2 import alembic_helpers
+from sqlalchemy import Engine, create_engine, text
+from sqlalchemy.pool import NullPool
+
+from backend.core import migrating
+from backend.models import Base
+
+PARTITION = re.compile(r"_(default|\d{6}|\d{8})$")
+
+
+def test_the_models_equal_what_the_migrations_build(owner_engine: Engine) -> None:
+    def ours(obj: Any, name: str, type_: str, reflected: bool, compare_to: Any) -> bool:
+        table = getattr(obj, "table", obj)
+        if reflected and PARTITION.search(str(getattr(table, "name", name))):
+            return False
+        return bool(alembic_helpers.include_object(obj, name, type_, reflected, compare_to))
+
+    with owner_engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"include_object": ours, "compare_type": True})
+        assert compare_metadata(context, Base.metadata) == []
+
+
+def test_each_migration_goes_down_and_up_again(empty_database: Any) -> None:
+    """Every revision is undone to nothing of ours and done again."""
+    url = empty_database.owner_url
+    script = ScriptDirectory.from_config(migrating._configuration())
+    migrating.migrate(url, "up")
+    for revision in script.walk_revisions():
+        migrating.migrate(url, "down", str(revision.down_revision or "base"))
+        migrating.migrate(url, "up", revision.revision)
+        migrating.migrate(url, "down", str(revision.down_revision or "base"))
+    engine = create_engine(url, poolclass=NullPool)
+    with engine.connect() as connection:
+        left = connection.execute(
+            text(
+                "select c.relname from pg_class c where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p')"
+                " and not exists (select from pg_depend d where d.objid = c.oid and d.deptype = 'e')"
+                " and c.relname <> 'alembic_version'"
+            )
+        ).scalars()
+        assert list(left) == []
+        types = connection.execute(
+            text(
+                "select t.typname from pg_type t where t.typnamespace = 'public'::regnamespace and t.typtype in ('c', 'd', 'e')"
+                " and not exists (select from pg_depend d where d.objid = t.oid and d.deptype = 'e')"
+                " and not exists (select from pg_class c where c.reltype = t.oid)"
+            )
+        ).scalars()
+        assert list(types) == []
+    engine.dispose()
+    migrating.migrate(url, "up")
+    assert migrating.current(url) == migrating.head()
+
+
+def test_migrations_are_numbered_in_one_line() -> None:
+    files = sorted(p.name for p in (migrating.ROOT / "migrations").glob("[0-9]*.py"))
+    assert [f[:4] for f in files] == [f"{n + 1:04d}" for n in range(len(files))]
+    script = ScriptDirectory.from_config(migrating._configuration())
+    assert len(script.get_heads()) == 1
+    assert {Path(r.path).name[:4] == r.revision for r in script.walk_revisions()} == {True}
+
+
+def test_partitions_are_made_ahead_and_dropped_by_age(owner_engine: Engine, engine: Engine) -> None:
+    """The app may call the functions, and they refuse what they must not do."""
+    with engine.connect() as connection:
+        made = connection.execute(
+            text("select make_partitions('fixes', current_date + 30, current_date + 32, interval '1 day')")
+        ).scalar()
+        assert made == 3
+        again = connection.execute(
+            text("select make_partitions('fixes', current_date + 30, current_date + 32, interval '1 day')")
+        ).scalar()
+        assert again == 0
+        dropped = connection.execute(text("select drop_partitions('fixes', current_date - 30)")).scalar()
+        assert dropped == 5
+        connection.rollback()
+    for statement in (
+        "select drop_partitions('journal', current_date - 400)",
+        "select drop_partitions('fixes', current_date)",
+        "select make_partitions('users', current_date, current_date, interval '1 day')",
+        "delete from journal",
+        "drop table fixes_default",
+    ):
+        with engine.connect() as connection:
+            try:
+                connection.execute(text(statement))
+            except Exception as error:
+                assert "xungeng" not in str(type(error))
+            else:
+                raise AssertionError(f"allowed: {statement}")
