@@ -7,9 +7,9 @@ local counter = 0
 function setup(thread)
   thread:set("id", counter)
   counter = counter + 1
-  thread:set("threads", 0)
+  thread:set("total", 0)
   table.insert(threads, thread)
-  for _, one in ipairs(threads) do one:set("threads", counter) end
+  for _, one in ipairs(threads) do one:set("total", counter) end
 end
 
 function init(args)
@@ -51,7 +51,7 @@ function request()
     part = fixes_of(round)
   end
   local officer = officers[position + 1]
-  position = position + threads
+  position = position + total
   local body = '{"device_id":"' .. officer.device .. '","sent_at":"' .. sent_at .. '","fixes":[' .. part .. ']}'
   return wrk.format("POST", "/api/v1/officer/fixes",
     { ["Authorization"] = "Bearer " .. officer.token, ["Content-Type"] = "application/json" }, body)

@@ -34,7 +34,6 @@ from backend.core.tokens import AccessTokens, derive_key
 from backend.embedded.cluster import Cluster
 from bench.report import Pairs, Report, at_least, in_pairs, progress
 from bench.servers import (
-    PEERS,
     CannotMeasureError,
     answers,
     folder,

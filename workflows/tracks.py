@@ -20,15 +20,17 @@ import logging
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import msgspec
 import psycopg
-from sqlalchemy import Engine, text
+from psycopg.rows import namedtuple_row
+from sqlalchemy import Engine
 
 from backend.core import clock
 from backend.core.config import libpq_url
@@ -38,10 +40,9 @@ from backend.core.ids import new_id
 from backend.core.listen import AREAS, DEVICES, SHIFTS, get_listener
 from backend.core.memory import Memory
 from backend.core.metrics import FIXES, GROUP_SIZE
-from backend.core.uow import unit_of_work
 from backend.core.vocabulary import DeviceState, Outcome, Protocol
 from geo.areas import AreaIndex
-from geo.fixes import Fix, Flag, Reason, ShiftWindow, window_at
+from geo.fixes import Fix, Reason, ShiftWindow, window_at
 from geo.footing import Footing
 from geo.pipeline import LATE_AFTER, Batch, Context, run
 from notifications.channels import realtime
@@ -52,8 +53,10 @@ from workflows.grouping import Grouping
 
 SHIFTS_REMEMBERED = timedelta(hours=80)
 """How far back an officer's shifts are read at first: 72 hours of backlog and a good margin."""
-LAST_FIX_WITHIN = timedelta(hours=6)
+FOOTING_S = 6 * 3600.0
 """An older fix says nothing about how fast the next one was reached."""
+READERS = 4
+"""Connections of a process that read what it does not remember yet."""
 LOST_FOR_S = 5.0
 """How long requests are held while the database is away before they are told to come again."""
 RETRY_PAUSE_S = 0.1
@@ -61,8 +64,13 @@ SORT_OUT_ROUNDS = 4
 MAX_SEQ = 32_767
 
 Raw = dict[str, Any]
+Answer = TypeVar("Answer")
 
 log = logging.getLogger(__name__)
+
+
+class DatabaseLost(Exception):
+    """The connection broke or could not be made; nobody knows whether the last transaction was committed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +150,8 @@ class Duty:
     read_at: datetime
     latest_at: datetime | None
     """When the position was measured that the live map shows, as far as this process knows."""
+    shown: tuple[UUID, Fix] | None = None
+    """That position as it was read, and the device that measured it."""
 
 
 @dataclass(slots=True)
@@ -192,9 +202,11 @@ class Ingest:
         self._devices: Memory[tuple[str, bytes], DeviceIdentity | None] = Memory()
         self._phones: Memory[tuple[UUID, UUID], DeviceIdentity | None] = Memory()
         self._duties: Memory[UUID, Duty] = Memory()
-        lasting_s = LAST_FIX_WITHIN.total_seconds()
+        lasting_s = FOOTING_S
         self._footings: Memory[UUID, Footing] = Memory(announced_s=lasting_s, unannounced_s=lasting_s)
         self._areas: Memory[UUID, AreaIndex] = Memory(announced_s=3600, unannounced_s=60)
+        self._readers: list[psycopg.Connection[Any]] = []
+        self._reading = threading.BoundedSemaphore(READERS)
         self._here = threading.local()
         self._away_since: float | None = None
         self._grouping: Grouping[Delivery, Receipt] = Grouping(
@@ -213,14 +225,14 @@ class Ingest:
         remembered = (credential_kind, hashed)
         found = self._devices.get(remembered)
         if found is None:
-            found = self._devices.learn(remembered, lambda: _read_device(credential_kind, hashed))
+            found = self._devices.learn(remembered, lambda: self._read_device(credential_kind, hashed))
         return found
 
     def phone_of(self, town_id: UUID, officer_id: UUID, device_id: UUID) -> DeviceIdentity | None:
         remembered = (officer_id, device_id)
         found = self._phones.get(remembered)
         if found is None:
-            found = self._phones.learn(remembered, lambda: _read_phone(town_id, officer_id, device_id))
+            found = self._phones.learn(remembered, lambda: self._read_phone(town_id, officer_id, device_id))
         return found
 
     def take(
@@ -239,13 +251,13 @@ class Ingest:
         batch = Batch(fixes, list(quarantined))
         duty = self._duties.get(device.officer_id)
         if duty is None:
-            duty = self._read_duty(device, received_at - SHIFTS_REMEMBERED)
+            duty = self._duty_since(device, received_at - SHIFTS_REMEMBERED)
         kept = run(batch, self._context(device, duty, received_at))
         if kept.off_shift and (duty.read_at < received_at or _oldest(fixes, received_at) < duty.since):
             # Nothing is refused on the word of a memory: the shift may have begun on another process just
             # now.
             since = min(received_at - SHIFTS_REMEMBERED, _oldest(fixes, received_at) - timedelta(days=1))
-            duty = self._read_duty(device, since)
+            duty = self._duty_since(device, since)
             kept = run(batch, self._context(device, duty, received_at))
         set_aside = list(kept.quarantined)
         kept_fixes = kept.fixes
@@ -268,12 +280,12 @@ class Ingest:
         )  # fmt: skip
 
     def _context(self, device: DeviceIdentity, duty: Duty, received_at: datetime) -> Context:
-        footing = self._footings.get(device.device_id)
-        if footing is None:
-            footing = self._footings.learn(device.device_id, lambda: _read_footing(device, received_at))
+        footing, previous = self._footings.get(device.device_id), None
+        if footing is None and duty.shown is not None and duty.shown[0] == device.device_id:
+            previous = duty.shown[1]
         area_of = self._areas.get(device.town_id)
         if area_of is None:
-            area_of = self._areas.learn(device.town_id, lambda: _read_areas(device.town_id))
+            area_of = self._areas.learn(device.town_id, lambda: self._read_areas(device.town_id))
         return Context(
             received_at=received_at,
             windows=duty.windows,
@@ -281,11 +293,12 @@ class Ingest:
             area_of=area_of,
             travel=duty.travel,
             footing=footing,
+            previous=previous,
         )
 
-    def _read_duty(self, device: DeviceIdentity, since: datetime) -> Duty:
+    def _duty_since(self, device: DeviceIdentity, since: datetime) -> Duty:
         return self._duties.learn(
-            device.officer_id, lambda: _read_duty(device.town_id, device.officer_id, since)
+            device.officer_id, lambda: self._read_duty(device.town_id, device.officer_id, since)
         )
 
     # --- What was announced
@@ -316,41 +329,59 @@ class Ingest:
 
     def _commit(self, group: Sequence[Delivery]) -> list[Receipt | Exception]:
         """Write the deliveries of one town in one transaction; safe to repeat."""
+
+        def attempt() -> list[Receipt | Exception]:
+            connection = self._flusher()
+            with _loss_noticed(connection):
+                return self._write(connection, group)
+
+        receipts = self._patiently(attempt)
+        GROUP_SIZE.observe(len(group))
+        return receipts
+
+    def _patiently(self, attempt: Callable[[], Answer]) -> Answer:
+        """Return what ``attempt`` returns, trying again while the database is away for a moment.
+
+        Raises:
+            Unavailable: it has been away for longer than requests are to be held.
+        """
         while True:
             try:
-                connection = self._connection()
-                receipts = self._write(connection, group)
-            except psycopg.OperationalError as error:
-                broken: psycopg.Connection[Any] | None = getattr(self._here, "connection", None)
-                if broken is not None and not broken.closed:
-                    raise  # The database is there and did not like the statement (a deadlock, a timeout).
-                self._here.connection = None
+                answer = attempt()
+            except DatabaseLost as loss:
                 now = time.monotonic()
                 self._away_since = self._away_since or now
-                log.warning("ingest.database_lost", extra={"error": type(error).__name__})
                 if now - self._away_since > LOST_FOR_S:
-                    raise Unavailable("The database is away.", code="database_unavailable") from error
+                    raise Unavailable("The database is away.", code="database_unavailable") from loss
                 time.sleep(RETRY_PAUSE_S)
             else:
                 self._away_since = None
-                GROUP_SIZE.observe(len(group))
-                return receipts
+                return answer
 
-    def _connection(self) -> psycopg.Connection[Any]:
+    def _flusher(self) -> psycopg.Connection[Any]:
+        """The connection of this thread that groups are written over."""
         connection: psycopg.Connection[Any] | None = getattr(self._here, "connection", None)
         if connection is None or connection.closed:
-            connection = psycopg.connect(
-                self._conninfo, autocommit=True, connect_timeout=3, application_name="xungeng-ingest"
-            )
+            connection = self._connect("xungeng-ingest")
             # The arrays' lengths are unknown to the planner, so one plan fits all groups as well as a new one
             # for each; without hash joins it would compare every fix with every shift of the group.
-            connection.execute(
-                "select set_config('plan_cache_mode', 'force_generic_plan', false),"
-                " set_config('enable_nestloop', 'off', false), set_config('statement_timeout', '15s', false)"
-            )
-            connection.prepare_threshold = 0
-            fix_rows.register(connection)
+            with _loss_noticed(connection):
+                connection.execute(
+                    "select set_config('plan_cache_mode', 'force_generic_plan', false),"
+                    " set_config('enable_nestloop', 'off', false), set_config('statement_timeout', '15s', false)"
+                )
+                fix_rows.register(connection)
             self._here.connection = connection
+        return connection
+
+    def _connect(self, name: str) -> psycopg.Connection[Any]:
+        try:
+            connection = psycopg.connect(
+                self._conninfo, autocommit=True, connect_timeout=3, application_name=name
+            )
+        except psycopg.OperationalError as error:
+            raise DatabaseLost from error
+        connection.prepare_threshold = 0
         return connection
 
     def _write(
@@ -503,8 +534,105 @@ class Ingest:
             if (fix := delivery.latest) is not None and delivery.room_id is not None
         )
 
+    # --- What is read before the write
+
+    def _read(self, town_id: UUID | None, statement: str, parameters: Sequence[Any] = ()) -> list[Any]:
+        """Ask one question in a transaction of its own, in one round trip; rows as named tuples."""
+
+        def attempt() -> list[Any]:
+            connection = self._readers.pop() if self._readers else self._connect("xungeng-ingest-read")
+            with _loss_noticed(connection), connection.cursor(row_factory=namedtuple_row) as cursor:
+                try:
+                    with connection.pipeline():
+                        connection.execute(TOWN, (str(town_id) if town_id else "",))
+                        cursor.execute(statement, parameters)
+                    return cursor.fetchall()
+                finally:
+                    if not connection.closed:
+                        self._readers.append(connection)
+
+        with self._reading:
+            return self._patiently(attempt)
+
+    def _read_device(self, credential_kind: str, hashed: bytes) -> DeviceIdentity | None:
+        rows = self._read(None, "select * from device_of_credential(%b)", (hashed,))
+        if not rows or rows[0].protocol != credential_kind:
+            return None
+        [row] = rows
+        revoked = row.state == DeviceState.REVOKED or row.revoked_at is not None
+        return DeviceIdentity(
+            device_id=row.device_id,
+            town_id=row.town_id,
+            officer_id=row.officer_id,
+            protocol=row.protocol,
+            state=DeviceState.REVOKED if revoked else DeviceState.ACTIVE,
+            datum=row.datum,
+            username=row.username,
+            revoked_at=row.revoked_at,
+        )
+
+    def _read_phone(self, town_id: UUID, officer_id: UUID, device_id: UUID) -> DeviceIdentity | None:
+        rows = self._read(
+            town_id,
+            "select state, datum, revoked_at from devices where id = %b and officer_id = %b and protocol = %b",
+            (device_id, officer_id, str(Protocol.OFFICER)),
+        )
+        if not rows:
+            return None
+        [row] = rows
+        return DeviceIdentity(
+            device_id, town_id, officer_id, Protocol.OFFICER, row.state, row.datum, revoked_at=row.revoked_at
+        )
+
+    def _read_duty(self, town_id: UUID, officer_id: UUID, since: datetime) -> Duty:
+        read_at = clock.now()
+        rows = self._read(town_id, DUTY, (officer_id, since))
+        windows = tuple(
+            ShiftWindow(row.id, officer_id, row.area_id, row.started_at, row.closes_at, row.ended_at)
+            for row in rows
+        )
+        shown = None
+        if rows and (last := rows[-1]).fixed_at is not None:
+            shown = last.device_id, Fix(last.fixed_at, last.lon, last.lat, accuracy_m=last.accuracy_m)
+        return Duty(
+            windows=windows,
+            travel=rows[-1].travel if rows else None,
+            since=since,
+            read_at=read_at,
+            latest_at=shown[1].fixed_at if shown else None,
+            shown=shown,
+        )
+
+    def _read_areas(self, town_id: UUID) -> AreaIndex:
+        rows = self._read(town_id, "select id, parent_id, kind, ST_AsBinary(geom) as shape from areas")
+        return AreaIndex([(row.id, row.parent_id, row.kind, bytes(row.shape)) for row in rows])
+
+
+@contextmanager
+def _loss_noticed(connection: psycopg.Connection[Any]) -> Iterator[None]:
+    """Tell a lost connection from a statement that the database, which is there, did not like."""
+    try:
+        yield
+    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+        if connection.closed:
+            log.warning("ingest.database_lost", extra={"error": type(error).__name__})
+            raise DatabaseLost from error
+        raise
+
 
 # --- The statements
+
+TOWN = "select set_config('xungeng.town', %b::text, true)"
+
+DUTY = """
+select s.id, s.area_id, s.started_at, s.closes_at, s.ended_at, c.travel,
+       p.device_id, p.fixed_at, ST_X(p.geom::geometry) as lon, ST_Y(p.geom::geometry) as lat, p.accuracy_m
+from shifts s
+left join crews c on c.id = s.crew_id
+left join latest_positions p on p.officer_id = s.officer_id
+where s.officer_id = %b and coalesce(s.ended_at, s.closes_at) >= %b
+order by s.started_at
+"""
 
 INSERT = """
 with gate as materialized (
@@ -592,94 +720,6 @@ where towns.id = (select xungeng_town())
 order by c.protocol, c.outcome
 on conflict (town_id, day, protocol, outcome) do update set count = gate_counters.count + excluded.count
 """
-
-
-# --- What is read before the write
-
-
-def _read_device(credential_kind: str, hashed: bytes) -> DeviceIdentity | None:
-    with unit_of_work() as uow:
-        row = uow.session.execute(
-            text("select * from device_of_credential(:hashed)"), {"hashed": hashed}
-        ).one_or_none()
-    if row is None or row.protocol != credential_kind:
-        return None
-    revoked = row.state == DeviceState.REVOKED or row.revoked_at is not None
-    return DeviceIdentity(
-        device_id=row.device_id,
-        town_id=row.town_id,
-        officer_id=row.officer_id,
-        protocol=row.protocol,
-        state=DeviceState.REVOKED if revoked else DeviceState.ACTIVE,
-        datum=row.datum,
-        username=row.username,
-        revoked_at=row.revoked_at,
-    )
-
-
-def _read_phone(town_id: UUID, officer_id: UUID, device_id: UUID) -> DeviceIdentity | None:
-    with unit_of_work(town_id) as uow:
-        row = uow.session.execute(
-            text(
-                "select state, datum from devices"
-                " where id = :device and officer_id = :officer and protocol = :protocol"
-            ),
-            {"device": device_id, "officer": officer_id, "protocol": Protocol.OFFICER},
-        ).one_or_none()
-    if row is None:
-        return None
-    return DeviceIdentity(device_id, town_id, officer_id, Protocol.OFFICER, row.state, row.datum)
-
-
-def _read_duty(town_id: UUID, officer_id: UUID, since: datetime) -> Duty:
-    read_at = clock.now()
-    with unit_of_work(town_id) as uow:
-        rows = uow.session.execute(
-            text(
-                "select s.id, s.area_id, s.started_at, s.closes_at, s.ended_at, c.travel,"
-                "  (select p.fixed_at from latest_positions p where p.officer_id = s.officer_id) as latest_at"
-                " from shifts s left join crews c on c.id = s.crew_id"
-                " where s.officer_id = :officer and coalesce(s.ended_at, s.closes_at) >= :since"
-                " order by s.started_at"
-            ),
-            {"officer": officer_id, "since": since},
-        ).all()
-    return Duty(
-        windows=tuple(
-            ShiftWindow(row.id, officer_id, row.area_id, row.started_at, row.closes_at, row.ended_at)
-            for row in rows
-        ),
-        travel=rows[-1].travel if rows else None,
-        since=since,
-        read_at=read_at,
-        latest_at=rows[-1].latest_at if rows else None,
-    )
-
-
-def _read_areas(town_id: UUID) -> AreaIndex:
-    with unit_of_work(town_id) as uow:
-        rows = uow.session.execute(text("select id, parent_id, kind, ST_AsBinary(geom) from areas")).all()
-    return AreaIndex([(row[0], row[1], row[2], bytes(row[3])) for row in rows])
-
-
-def _read_footing(device: DeviceIdentity, received_at: datetime) -> Footing:
-    with unit_of_work(device.town_id) as uow:
-        row = uow.session.execute(
-            text(
-                "select fixed_at, ST_X(geom) as lon, ST_Y(geom) as lat, accuracy_m, flags from fixes"
-                " where device_id = :device and fixed_at > :oldest and fixed_at <= :newest"
-                " order by fixed_at desc, seq desc limit 1"
-            ),
-            {
-                "device": device.device_id,
-                "oldest": received_at - LAST_FIX_WITHIN,
-                "newest": received_at + timedelta(minutes=5),
-            },
-        ).one_or_none()
-    if row is None or row.flags & (Flag.MOCK | Flag.INACCURATE):
-        return Footing.on(None)
-    last = Fix(row.fixed_at, row.lon, row.lat, accuracy_m=row.accuracy_m, flags=row.flags)
-    return Footing.on(last, believed=not row.flags & Flag.IMPOSSIBLE_SPEED)
 
 
 # --- Small things
