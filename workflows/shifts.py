@@ -387,6 +387,25 @@ def officer_kinds(uow: UnitOfWork, officer_ids: Sequence[UUID]) -> dict[UUID, st
     return {r.user_id: r.officer_kind for r in rows}
 
 
+def officers(
+    uow: UnitOfWork, actor: Actor, *, words: str | None, after: Sequence[str] | None, limit: int
+) -> Page[User]:
+    """Return the officers whom the desk may see, on shift or not, by name; `words` is a part of the name."""
+    query = (
+        select(User)
+        .where(User.id.in_(access.officers_within(access.roots(actor, "see", "officer"))))
+        .order_by(User.display_name, User.id)
+        .limit(limit + 1)
+    )
+    if words:
+        query = query.where(User.display_name.icontains(words, autoescape=True))
+    if after and len(after) == 2:
+        query = query.where(
+            or_(User.display_name > after[0], (User.display_name == after[0]) & (User.id > _uuid(after[1])))
+        )
+    return page(list(uow.session.scalars(query)), limit, lambda u: (u.display_name, u.id))
+
+
 def colleagues(uow: UnitOfWork, actor: Actor, *, after: Sequence[str] | None, limit: int) -> Page[User]:
     """Return the other active officers of the actor's areas, by name, for making up a crew."""
     query = (

@@ -14,7 +14,7 @@ from geo.motion import Status
 from mobile_api.endpoint import Door
 from mobile_api.fields import Moment, Word, line, names
 from mobile_api.paging import PageQuerySchema, decode_cursor, page_of
-from workflows import officers
+from workflows import officers, shifts
 
 blp = Door("officers", Audience.DESK, "/officers", "Officers on shift, live.")
 SEE = ("see", "officer")
@@ -66,6 +66,20 @@ class DeskOfficersQuerySchema(PageQuerySchema):
     area_id = fields.UUID(load_default=None)
     status = Word(Status, load_default=None)
     q = line(60, load_default=None, metadata={"description": "Words of the name or the call sign."})
+
+
+class DeskKnownOfficerSchema(Schema):
+    """An officer, on shift or not."""
+
+    id = fields.UUID(required=True)
+    display_name = fields.String(required=True)
+    kind = fields.String(allow_none=True, required=True)
+
+
+class DeskDirectoryQuerySchema(PageQuerySchema):
+    """Which officers."""
+
+    q = line(60, load_default=None, metadata={"description": "A part of the name."})
 
 
 class DeskTrailQuerySchema(Schema):
@@ -122,6 +136,25 @@ def list_officers(uow: UnitOfWork, actor: Actor, query: dict[str, Any]) -> Page[
         limit=query["limit"],
     )
     return Page([_document(row) for row in found.items], found.after)
+
+
+@blp.query(
+    "/directory",
+    may=SEE,
+    answers=page_of(DeskKnownOfficerSchema),
+    arguments=DeskDirectoryQuerySchema,
+    refuses=(422,),
+)
+def list_known_officers(uow: UnitOfWork, actor: Actor, query: dict[str, Any]) -> Page[dict[str, Any]]:
+    """List the officers of your areas by name, on shift or not: whom a replay or a device can be about."""
+    found = shifts.officers(
+        uow, actor, words=query["q"], after=decode_cursor(query.get("cursor")), limit=query["limit"]
+    )
+    kinds = shifts.officer_kinds(uow, [user.id for user in found.items])
+    items = [
+        {"id": user.id, "display_name": user.display_name, "kind": kinds.get(user.id)} for user in found.items
+    ]
+    return Page(items, found.after)
 
 
 @blp.query("/<uuid:officer_id>", may=SEE, answers=DeskLiveOfficerSchema)

@@ -13,7 +13,7 @@ from mobile_api.desk.officers import DeskAreaNameSchema
 from mobile_api.endpoint import Door
 from mobile_api.fields import Moment, Word, line
 from mobile_api.paging import PageQuerySchema, decode_cursor, page_of
-from workflows import shifts
+from workflows import access, shifts
 from workflows.shifts import SHIFT
 
 blp = Door("shifts", Audience.DESK, "/shifts", "Shifts in your areas.")
@@ -27,6 +27,23 @@ class DeskShiftOfficerSchema(Schema):
     kind = fields.String(allow_none=True, required=True)
 
 
+class DeskCrewMemberSchema(Schema):
+    """Somebody of the crew."""
+
+    id = fields.UUID(required=True)
+    display_name = fields.String(required=True)
+
+
+class DeskCrewSchema(Schema):
+    """Officers who go together."""
+
+    id = fields.UUID(required=True)
+    call_sign = fields.String(required=True)
+    travel = fields.String(required=True)
+    leader_id = fields.UUID(required=True)
+    members = fields.List(fields.Nested(DeskCrewMemberSchema), required=True)
+
+
 class DeskShiftSchema(Schema):
     """A shift, and what the desk may do with it now."""
 
@@ -35,6 +52,7 @@ class DeskShiftSchema(Schema):
     officer = fields.Nested(DeskShiftOfficerSchema, required=True)
     area = fields.Nested(DeskAreaNameSchema, required=True)
     call_sign = fields.String(allow_none=True, required=True)
+    crew = fields.Nested(DeskCrewSchema, allow_none=True, required=True)
     started_at = Moment(required=True)
     planned_end_at = Moment(allow_none=True, required=True)
     closes_at = Moment(required=True)
@@ -63,12 +81,23 @@ def _document(actor: Actor, shift: Any, kinds: dict[UUID, str]) -> dict[str, Any
         "officer": {"id": officer.id, "display_name": officer.display_name, "kind": kinds.get(officer.id)},
         "area": shift.area,
         "call_sign": shift.crew.call_sign if shift.crew else None,
+        "crew": _crew(shift.crew) if shift.crew else None,
         "started_at": shift.started_at,
         "planned_end_at": shift.planned_end_at,
         "closes_at": shift.closes_at,
         "ended_at": shift.ended_at,
         "ended_by": shift.ended_by,
         "actions": SHIFT.actions(actor, shift),
+    }
+
+
+def _crew(crew: Any) -> dict[str, Any]:
+    return {
+        "id": crew.id,
+        "call_sign": crew.call_sign,
+        "travel": crew.travel,
+        "leader_id": crew.leader_id,
+        "members": [{"id": m.user.id, "display_name": m.user.display_name} for m in crew.members],
     }
 
 
@@ -86,6 +115,13 @@ def list_shifts(uow: UnitOfWork, actor: Actor, query: dict[str, Any]) -> Page[di
     )
     kinds = shifts.officer_kinds(uow, [s.officer_id for s in found.items])
     return Page([_document(actor, s, kinds) for s in found.items], found.after)
+
+
+@blp.query("/<uuid:shift_id>", may=("see", "shift"), answers=DeskShiftSchema)
+def get_shift(uow: UnitOfWork, actor: Actor, shift_id: UUID) -> dict[str, Any]:
+    """Return one shift: who goes together, and what may be done with it now."""
+    shift = access.shift(uow, actor, shift_id)
+    return _document(actor, shift, shifts.officer_kinds(uow, [shift.officer_id]))
 
 
 @blp.command("/<uuid:shift_id>/end", may=("end", "shift"), body=DeskShiftEndSchema, answers=DeskShiftSchema)
