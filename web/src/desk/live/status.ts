@@ -1,8 +1,8 @@
 /** Whether an officer moves, stands, is silent or was never located: told again every second, not only by the server. */
 import type { OfficerStatus } from '@/shared/types'
 
-/** Slower than this is standing; a phone lying still reports a few decimetres a second of noise. */
-export const MOVING_MPS = 0.6
+/** Slower than this is standing, as on the server; a phone lying still reports a few decimetres a second of noise. */
+export const MOVING_MPS = 0.8
 /** A battery at or below this needs somebody's attention. */
 export const LOW_BATTERY_PCT = 15
 
