@@ -336,7 +336,9 @@ class Sessions:
             raise Invalid("The authenticator is set up already; switch it off first.", "totp_enabled")
         secret = pyotp.random_base32()
         user.totp_secret = self._totp_box.encrypt(secret.encode()).decode()
-        return secret, pyotp.TOTP(secret).provisioning_uri(user.login or user.display_name, "Xungeng")
+        return secret, pyotp.TOTP(secret).provisioning_uri(
+            name=user.login or user.display_name, issuer_name="Xungeng"
+        )
 
     def confirm_totp(self, uow: UnitOfWork, actor: Actor, code: str) -> None:
         """Switch the authenticator on, if the code shows that it was set up."""

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from argon2 import PasswordHasher
 from flask import Flask
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.pool import NullPool
 from werkzeug.test import Client, TestResponse
 
+from backend.adapters import passwords
 from backend.core import db
 from backend.core.config import Config
 from tests import factories
@@ -70,7 +72,9 @@ class Caller:
             more["json"] = json
         return self._open(method, path, headers=headers, **more)
 
-    def _open(self, method: str, path: str, headers: dict[str, str] | None = None, **more: Any) -> TestResponse:
+    def _open(
+        self, method: str, path: str, headers: dict[str, str] | None = None, **more: Any
+    ) -> TestResponse:
         return self._client.open(
             path,
             method=method,
@@ -80,8 +84,17 @@ class Caller:
         )
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _cheap_hashing() -> None:
+    """Hash at a cost that a test run can bear; which cost is served with, ``tests/workflows`` checks."""
+    passwords._hasher = PasswordHasher(time_cost=1, memory_cost=256, parallelism=1)
+    passwords._decoy = passwords._hasher.hash("nobody has this password")
+
+
 @pytest.fixture(scope="session")
-def world(cluster: Any, _template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def world(
+    cluster: Any, _template: str, _cheap_hashing: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[World]:
     from backend.app import create_app
     from tests.conftest import Database
 

@@ -6,11 +6,13 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from geoalchemy2 import alembic_helpers
 from sqlalchemy import Engine, create_engine, text
+from sqlalchemy.exc import InternalError, ProgrammingError
 from sqlalchemy.pool import NullPool
 
 from backend.core import migrating
@@ -44,7 +46,8 @@ def test_each_migration_goes_down_and_up_again(empty_database: Any) -> None:
     with engine.connect() as connection:
         left = connection.execute(
             text(
-                "select c.relname from pg_class c where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p')"
+                "select c.relname from pg_class c where c.relnamespace = 'public'::regnamespace"
+                " and c.relkind in ('r', 'p')"
                 " and not exists (select from pg_depend d where d.objid = c.oid and d.deptype = 'e')"
                 " and c.relname <> 'alembic_version'"
             )
@@ -52,7 +55,8 @@ def test_each_migration_goes_down_and_up_again(empty_database: Any) -> None:
         assert list(left) == []
         types = connection.execute(
             text(
-                "select t.typname from pg_type t where t.typnamespace = 'public'::regnamespace and t.typtype in ('c', 'd', 'e')"
+                "select t.typname from pg_type t where t.typnamespace = 'public'::regnamespace"
+                " and t.typtype in ('c', 'd', 'e')"
                 " and not exists (select from pg_depend d where d.objid = t.oid and d.deptype = 'e')"
                 " and not exists (select from pg_class c where c.reltype = t.oid)"
             )
@@ -92,10 +96,5 @@ def test_partitions_are_made_ahead_and_dropped_by_age(owner_engine: Engine, engi
         "delete from journal",
         "drop table fixes_default",
     ):
-        with engine.connect() as connection:
-            try:
-                connection.execute(text(statement))
-            except Exception as error:
-                assert "xungeng" not in str(type(error))
-            else:
-                raise AssertionError(f"allowed: {statement}")
+        with engine.connect() as connection, pytest.raises((ProgrammingError, InternalError)):
+            connection.execute(text(statement))

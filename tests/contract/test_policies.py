@@ -79,7 +79,9 @@ def test_every_scoped_table_has_row_level_security_and_a_policy(owner_engine: En
                 " where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p')"
             )
         ).all()
-    assert {t.name for t in Base.metadata.tables.values() if "town_id" in t.columns} <= {r.relname for r in rows}
+    assert {t.name for t in Base.metadata.tables.values() if "town_id" in t.columns} <= {
+        r.relname for r in rows
+    }
     for row in rows:
         assert row.relrowsecurity, row.relname
         assert row.n > 0 or row.relispartition, row.relname
