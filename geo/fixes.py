@@ -28,6 +28,10 @@ HIDDEN: int = int(Flag.MOCK | Flag.IMPOSSIBLE_SPEED | Flag.INACCURATE)
 """The bits that keep a fix off the live map; a plain int, because IntFlag arithmetic is slow."""
 
 
+MOST_SEQ = 32_767
+"""The greatest `seq` there is: it is stored in two bytes."""
+
+
 class Reason(StrEnum):
     """Why a fix was put into quarantine instead of the track."""
 

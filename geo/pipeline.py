@@ -15,7 +15,7 @@ from uuid import UUID
 import msgspec
 
 from geo import datum as datums
-from geo.fixes import HIDDEN, Fix, Flag, Reason, ShiftWindow, payload, window_at
+from geo.fixes import HIDDEN, MOST_SEQ, Fix, Flag, Reason, ShiftWindow, payload, window_at
 from geo.footing import MAX_SPEED_MPS, Footing
 
 FUTURE_AFTER = timedelta(seconds=120)
@@ -121,19 +121,24 @@ def duplicates(batch: Batch, context: Context) -> Batch:
 
 
 def _numbered(same_instant: list[Fix]) -> list[Fix]:
+    """The different ones of some fixes of one instant, in an order of their own, each with its number.
+
+    A number that the client gave is kept if it is free; if numbers run out, all are numbered anew.
+    """
     keyed = [(fix.seq, msgspec.json.encode(payload(fix), order="sorted"), fix) for fix in same_instant]
     keyed.sort(key=lambda entry: entry[:2])
-    seen: set[bytes] = set()
-    kept: list[Fix] = []
-    next_seq = 0
-    for seq, key, fix in keyed:
-        if key in seen:
-            continue
-        seen.add(key)
-        seq = max(seq, next_seq)
-        next_seq = seq + 1
-        kept.append(fix if fix.seq == seq else _with(fix, seq=seq))
-    return kept
+    first: dict[bytes, Fix] = {}
+    for _, key, fix in keyed:
+        first.setdefault(key, fix)
+    different = list(first.values())
+    numbers: list[int] = []
+    for fix in different:
+        numbers.append(max(fix.seq, numbers[-1] + 1 if numbers else 0))
+    if numbers[-1] > MOST_SEQ:
+        numbers = list(range(len(different)))
+    return [
+        fix if fix.seq == seq else _with(fix, seq=seq) for fix, seq in zip(different, numbers, strict=True)
+    ]
 
 
 def order(batch: Batch, context: Context) -> Batch:
