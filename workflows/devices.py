@@ -304,5 +304,5 @@ def _last_fixes(uow: UnitOfWork, device_ids: Sequence[UUID]) -> dict[UUID, datet
         .correlate(Device)
         .scalar_subquery()
     )
-    rows = uow.session.execute(select(Device.id, newest).where(Device.id.in_(device_ids))).tuples()
+    rows = uow.session.execute(select(Device.id, newest).where(Device.id.in_(device_ids)))
     return {device_id: at for device_id, at in rows if at is not None}

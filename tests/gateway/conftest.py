@@ -1,4 +1,4 @@
-"""A small town with two officers and a desk, and the app that serves it, with everything really committed."""
+"""A town whose officers get trackers, and the app that serves it, with everything really committed."""
 
 from __future__ import annotations
 
@@ -16,64 +16,60 @@ from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
-from backend.adapters import passwords
-from backend.core import db, identity
+from backend.core import db
 from backend.core.config import Config
 from backend.core.identity import Actor
 from backend.core.ids import new_id
 from backend.core.uow import unit_of_work
-from backend.core.vocabulary import DeviceState, OfficerKind, Protocol, Role, ShiftState
+from backend.core.vocabulary import Protocol, ShiftState
 from backend.embedded.cluster import Cluster
-from backend.models import Area, Device, Membership, Shift, Town, User
+from backend.models import Shift
+from tests import factories
 from tests.conftest import Database
+from tests.factories import Town
 from workflows import devices
 from workflows.devices import Credential
-
-PASSWORD = "correct horse battery staple 7"
-SQUARE = "MULTIPOLYGON(((121.4 31.1, 121.6 31.1, 121.6 31.3, 121.4 31.3, 121.4 31.1)))"
 
 
 @dataclass
 class Setting:
-    """What a test knows of its town. The officer is on shift, the other one is not."""
+    """The town of a module's tests; each test makes officers and devices of its own."""
 
     config: Config
     owner: Engine
-    town_id: UUID
-    area_id: UUID
-    officer_id: UUID
-    idle_officer_id: UUID
-    supervisor_id: UUID
-    admin_id: UUID
-    dispatcher_id: UUID
-
-    def actor(self, user_id: UUID, role: Role) -> Actor:
-        """Return an actor with a role in the whole town."""
-        return Actor(user_id, self.town_id, None, (identity.Membership(role, self.area_id),))
+    town: Town
 
     @property
     def supervisor(self) -> Actor:
         """Who gives out devices."""
-        return self.actor(self.supervisor_id, Role.SUPERVISOR)
+        return self.town["supervisor"].actor()
 
     def new_officer(self, *, on_shift: bool = True) -> UUID:
         """Add an officer to the town, on shift since two hours ago or off shift."""
+        officer = factories.add_officer(self.owner, self.town, f"officer-{new_id().hex[-8:]}")
         now = datetime.now(UTC)
-        with Session(self.owner) as session, session.begin():
-            user = _user(self.town_id, f"officer-{new_id().hex[-8:]}", now, None)
-            session.add(user)
-            session.flush()
-            session.add(_membership(self.town_id, self.area_id, user.id, Role.OFFICER, now))
-            if on_shift:
-                session.add(_shift(self.town_id, self.area_id, user.id, now))
-            return user.id
+        if on_shift:
+            with Session(self.owner) as session, session.begin():
+                session.add(
+                    Shift(
+                        id=new_id(),
+                        town_id=self.town.id,
+                        officer_id=officer.id,
+                        area_id=officer.area_id,
+                        state=ShiftState.ON_DUTY,
+                        started_at=now - timedelta(hours=2),
+                        closes_at=now + timedelta(hours=8),
+                        version=1,
+                    )
+                )
+        return officer.id
 
     def device(
         self, protocol: Protocol, *, officer_id: UUID | None = None, datum: str = "wgs84"
     ) -> tuple[UUID, Credential]:
         """Give an officer on shift (a new one, or the one named) a device and return its id and credential."""
         officer_id = officer_id or self.new_officer()
-        with unit_of_work(self.town_id) as uow:
+        with unit_of_work(self.town.id) as uow:
             shown, credential = devices.create(
                 uow,
                 self.supervisor,
@@ -93,7 +89,8 @@ class Setting:
     def fixes(self, device_id: UUID) -> list[dict[str, Any]]:
         """Return what is stored of a device, in order of time."""
         return self.rows(
-            "select *, ST_X(geom) as lon, ST_Y(geom) as lat from fixes where device_id = :id order by fixed_at, seq",
+            "select *, ST_X(geom) as lon, ST_Y(geom) as lat from fixes where device_id = :id"
+            " order by fixed_at, seq",
             id=device_id,
         )
 
@@ -115,47 +112,9 @@ class Setting:
         return int(found[0]["n"])
 
 
-def _membership(town_id: UUID, area_id: UUID, user_id: UUID, role: Role, now: datetime) -> Membership:
-    return Membership(
-        id=new_id(),
-        town_id=town_id,
-        user_id=user_id,
-        role=role,
-        area_id=area_id,
-        officer_kind=OfficerKind.PATROL if role is Role.OFFICER else None,
-        granted_at=now,
-    )
-
-
-def _shift(town_id: UUID, area_id: UUID, officer_id: UUID, now: datetime) -> Shift:
-    return Shift(
-        id=new_id(),
-        town_id=town_id,
-        officer_id=officer_id,
-        area_id=area_id,
-        state=ShiftState.ON_DUTY,
-        started_at=now - timedelta(hours=2),
-        closes_at=now + timedelta(hours=8),
-        version=1,
-    )
-
-
-def _user(town_id: UUID, login: str, now: datetime, hashed: str | None) -> User:
-    return User(
-        id=new_id(),
-        town_id=town_id,
-        login=login,
-        display_name=login,
-        state="active",
-        locale="zh-CN",
-        created_at=now,
-        password_hash=hashed,
-    )
-
-
 @pytest.fixture(scope="module")
 def setting(cluster: Cluster, _template: str, config: Config) -> Iterator[Setting]:
-    """A town of one area, in a database that the tests of a module share; each makes devices of its own."""
+    """A town in a database that the tests of a module share."""
     name = "xungeng_" + os.urandom(6).hex()
     cluster.make_database(name, template=_template)
     database = Database(cluster, name)
@@ -165,78 +124,12 @@ def setting(cluster: Cluster, _template: str, config: Config) -> Iterator[Settin
     db.set_engine(engine)
     owner = create_engine(live_config.owner_url, poolclass=NullPool)
     try:
-        yield _made(live_config, owner)
+        yield Setting(live_config, owner, factories.make_town(owner, f"t{name[-6:]}"))
     finally:
         db.set_engine(before)
         engine.dispose()
         owner.dispose()
         cluster.drop_database(name)
-
-
-def _made(live_config: Config, owner: Engine) -> Setting:
-    now = datetime.now(UTC)
-    town_id, area_id = new_id(), new_id()
-    hashed = passwords.hash_password(PASSWORD)
-    with Session(owner) as session, session.begin():
-        session.add(
-            Town(
-                id=town_id,
-                code=f"t{town_id.hex[-6:]}",
-                name={"zh-CN": "青禾镇", "en": "Qinghe"},
-                time_zone="Asia/Shanghai",
-                locale="zh-CN",
-                calendar={},
-                created_at=now,
-            )
-        )
-        session.flush()
-        session.add(
-            Area(
-                id=area_id,
-                town_id=town_id,
-                parent_id=None,
-                ancestors=[area_id],
-                kind="town",
-                code="town",
-                name={"zh-CN": "青禾镇", "en": "Qinghe"},
-                geom=f"SRID=4326;{SQUARE}",
-            )
-        )
-        users = {
-            role: _user(town_id, f"{role}-{town_id.hex[-6:]}", now, hashed)
-            for role in ("officer", "idle", "supervisor", "admin", "dispatcher")
-        }
-        session.add_all(users.values())
-        session.flush()
-        for name, user in users.items():
-            role = Role.OFFICER if name == "idle" else Role(name)
-            session.add(_membership(town_id, area_id, user.id, role, now))
-        session.add(_shift(town_id, area_id, users["officer"].id, now))
-        session.add(
-            Device(
-                id=new_id(),
-                town_id=town_id,
-                officer_id=users["officer"].id,
-                kind="phone",
-                protocol=Protocol.OFFICER,
-                name="phone",
-                datum="wgs84",
-                state=DeviceState.ACTIVE,
-                created_at=now,
-                version=1,
-            )
-        )
-        return Setting(
-            live_config,
-            owner,
-            town_id,
-            area_id,
-            users["officer"].id,
-            users["idle"].id,
-            users["supervisor"].id,
-            users["admin"].id,
-            users["dispatcher"].id,
-        )
 
 
 @pytest.fixture(scope="module")

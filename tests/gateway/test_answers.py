@@ -186,13 +186,13 @@ def test_renewing_and_revoking_count_at_once(
 ) -> None:
     device_id, old = setting.device(protocol)
     assert told(send(client, protocol, old)) == OK[protocol]
-    with unit_of_work(setting.town_id) as uow:
+    with unit_of_work(setting.town.id) as uow:
         _, new = devices.renew(uow, setting.supervisor, device_id, command_id=new_id())
     assert new is not None
     forget()
     assert send(client, protocol, old, at=ago(-1)).status_code == UNKNOWN[protocol]
     assert told(send(client, protocol, new, at=ago(2))) == OK[protocol]
-    with unit_of_work(setting.town_id) as uow:
+    with unit_of_work(setting.town.id) as uow:
         devices.revoke(uow, setting.supervisor, device_id, command_id=new_id())
     forget()
     assert send(client, protocol, new, at=ago(-1)).status_code == UNKNOWN[protocol]
@@ -205,7 +205,7 @@ def test_what_was_measured_before_the_renewal_is_set_aside_and_accepted(
 ) -> None:
     """F23: a phone that was offline meanwhile gets rid of its backlog; nothing of it is accepted, nothing is lost."""
     device_id, old = setting.device(protocol)
-    with unit_of_work(setting.town_id) as uow:
+    with unit_of_work(setting.town.id) as uow:
         devices.renew(uow, setting.supervisor, device_id, command_id=new_id())
     forget()
     assert told(send(client, protocol, old, at=ago(600))) == OK[protocol]
@@ -574,7 +574,7 @@ def test_gpsloggers_profile_is_downloaded_by_its_link(client: FlaskClient, setti
     assert response.status_code == 200
     assert f"log_customurl_url=http://localhost/gateway/gpslogger/{credential.secret}\n" in response.text
     assert client.get("/gateway/gpslogger/nobody/xungeng.properties").status_code == 404
-    with unit_of_work(setting.town_id) as uow:
+    with unit_of_work(setting.town.id) as uow:
         devices.revoke(uow, setting.supervisor, device_id, command_id=new_id())
     forget()
     assert client.get(path).status_code == 404
