@@ -23,7 +23,7 @@ from flask import Flask, Response, current_app, g, request
 from flask_smorest import Blueprint
 from marshmallow import Schema, fields
 
-from backend.core.errors import Unreadable
+from backend.core.errors import Unauthenticated, Unreadable
 from backend.core.uow import unit_of_work
 from backend.core.vocabulary import Audience
 from mobile_api import limits, strict_json
@@ -336,24 +336,20 @@ def _media(body: bytes, media: str) -> Response:
 
 
 def check_limits() -> None:
-    """Count the call against its route's limit; runs before every request that has a policy."""
+    """Count the call against its route's limit, and refuse it without a token; before anything else is read."""
     policy = POLICIES.get(request.endpoint or "")
     if policy is None:
         return
     if policy.body_limit is not None:
         request.max_content_length = policy.body_limit
     counters: limits.Limits = current_app.extensions["xungeng.limits"]
-    caller = f"address:{request.remote_addr}"
     if policy.may is not None:
         try:
-            claims = identity().claims(bearer(request))
-            caller = f"session:{claims.session_id}"
-            request.xungeng_session = claims.session_id  # type: ignore[attr-defined]
-        except Exception:
-            caller = (
-                f"address:{request.remote_addr}"  # The view refuses it; the refusals are counted by address.
-            )
-    counters.check(policy.limit, request.endpoint or "", caller)
+            request.xungeng_session = identity().claims(bearer(request)).session_id  # type: ignore[attr-defined]
+        except Unauthenticated:
+            counters.check(policy.limit, request.endpoint or "", limits.caller_of(request))
+            raise
+    counters.check(policy.limit, request.endpoint or "", limits.caller_of(request))
     if request.view_args:
         counters.check_misses(limits.caller_of(request))
 

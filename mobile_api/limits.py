@@ -75,11 +75,14 @@ class Limits:
         """Count a look at something that is not there, and raise the alarm at the bound."""
         caller = caller_of(request)
         try:
-            if not self._limiter.hit(MISSES, "misses", caller):
-                ENUMERATION_ALERTS.inc()
-                log.warning("enumeration.suspected", caller_kind=caller.partition(":")[0])
+            self._limiter.hit(MISSES, "misses", caller)
+            remaining = self._limiter.get_window_stats(MISSES, "misses", caller).remaining
         except Exception as error:
             self._store_failed(error)
+            return
+        if remaining == 0:
+            ENUMERATION_ALERTS.inc()
+            log.warning("enumeration.suspected", kind=caller.partition(":")[0])
 
     def _hit(self, item: RateLimitItem, route: str, caller: str) -> None:
         if time.monotonic() < self._broken_until:

@@ -54,7 +54,11 @@ class DeskClient:
         self.namespace = namespace
         self.answer: Any = None
         if access is not None or auth is not None:
-            self.ws.send(f"40{namespace}," + json.dumps(auth if auth is not None else {"token": access}))
+            self.ws.send(
+                "40"
+                + (f"{namespace}," if namespace else "")
+                + json.dumps(auth if auth is not None else {"token": access})
+            )
             self.answer = self.packet()
 
     def packet(self, timeout_s: float = 10.0) -> str:
@@ -182,7 +186,9 @@ def free_port() -> int:
 
 
 @contextmanager
-def live_server(env: Mapping[str, str] | None = None, port: int | None = None, *arguments: str) -> Iterator[LiveServer]:
+def live_server(
+    env: Mapping[str, str] | None = None, port: int | None = None, *arguments: str
+) -> Iterator[LiveServer]:
     """Run a server of the live channel until the block ends."""
     port = port or free_port()
     command = [

@@ -110,7 +110,9 @@ def control() -> dict[str, Any]:
             if asked.get("announce", True):
                 channel.session_changed({"session_id": asked["session_id"], "user_id": None})
         case "missed":
-            watch.missed = [ShiftEvent(UUID(one), UUID(int=5), UUID(int=6), "end", 2) for one in asked["areas"]]
+            watch.missed = [
+                ShiftEvent(UUID(one), UUID(int=5), UUID(int=6), "end", 2) for one in asked["areas"]
+            ]
             channel.missed()
         case "slow":
             watch.slow_s = asked["seconds"]

@@ -59,3 +59,17 @@ def test_a_shift_shows_its_crew_and_what_may_be_done_and_only_to_its_own_desk(
     assert [one["id"] for one in seen["crew"]["members"]] == [seen["officer"]["id"]]
     assert "end" in seen["actions"]
     assert signed_in("desk_b").get(f"/api/v1/desk/shifts/{shift['id']}").status_code == 404
+
+
+def test_the_auditor_reads_names_where_journal_and_disclosures_keep_ids(world: Any, signed_in: Any) -> None:
+    officer = world.officer("a")
+    _starts_a_shift(signed_in, officer)
+    desk = signed_in("desk_a")
+    assert desk.get(f"/api/v1/desk/officers/{officer.id}/trail").status_code == 200
+    auditor = signed_in("auditor")
+    look = auditor.get("/api/v1/desk/disclosures", subject_id=str(officer.id)).json["items"][0]
+    assert (look["kind"], look["subject_id"]) == ("trail", str(officer.id))
+    assert look["subject"]
+    assert look["by"]
+    acts = auditor.get("/api/v1/desk/journal", limit=20).json["items"]
+    assert all(one["actor"] for one in acts if one["actor_id"])

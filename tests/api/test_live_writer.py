@@ -46,7 +46,9 @@ from tests.api.live_client import ROOM, Closed, DeskClient, LiveServer, live_ser
 # --- Framing
 
 
-def from_client(opcode: int, payload: bytes, *, final: bool = True, key: bytes = b"\1\2\3\4", rsv: int = 0) -> bytes:
+def from_client(
+    opcode: int, payload: bytes, *, final: bool = True, key: bytes = b"\1\2\3\4", rsv: int = 0
+) -> bytes:
     """A masked frame as a client sends it."""
     size = len(payload)
     head = bytes([(0x80 if final else 0) | rsv | opcode])
@@ -337,7 +339,9 @@ def test_goodbye_finishes_the_frame_under_way_and_drops_the_rest(pair: Pair) -> 
     """F49: what waited for a revoked client is not delivered any more."""
     pair.connection.send(frame(TEXT, b"a" * 100_000))
     pair.connection.send(frame(TEXT, b"secret"))
-    pair.connection.send_latest(frame(TEXT, b"secret"), "key", lambda: lambda: (frame(TEXT, b"secret"), False))
+    pair.connection.send_latest(
+        frame(TEXT, b"secret"), "key", lambda: lambda: (frame(TEXT, b"secret"), False)
+    )
     pair.connection.close(4401, "revoked", last=frame(TEXT, b"revoked"))
     assert not pair.connection.send(frame(TEXT, b"secret"))
     pair.read()
@@ -472,7 +476,9 @@ def test_who_was_behind_gets_the_newest_of_every_officer_and_no_stale_one(pair: 
     rounds = 0
     while pair.connection.backlog is None or rounds < 50:
         rounds += 1
-        audiences.publish([row(one, rounds, b'["%d",%d,"%s"]' % (one, rounds, b"." * 50)) for one in range(officers)])
+        audiences.publish(
+            [row(one, rounds, b'["%d",%d,"%s"]' % (one, rounds, b"." * 50)) for one in range(officers)]
+        )
         audiences.flush()
     audiences.publish([row(3, 1000)])
     audiences.flush()
@@ -600,7 +606,9 @@ def test_a_supervisor_who_stops_reading_stalls_nobody_and_reads_on_without_a_bre
         awake.close()
 
 
-def test_sixty_thousand_events_to_a_paused_client_end_in_4408_and_not_in_a_broken_frame(server: LiveServer) -> None:
+def test_sixty_thousand_events_to_a_paused_client_end_in_4408_and_not_in_a_broken_frame(
+    server: LiveServer,
+) -> None:
     """F13, the experiment that breaks the stock server: small frames that must arrive, to a client that waits."""
     paused = DeskClient(server.port, token(ROOM), receive_buffer=4096)
     try:
@@ -631,7 +639,9 @@ def test_two_hundred_readers_of_a_byte_a_second_cost_little_and_slow_down_nobody
             server.do("stream", room=ROOM, officers=500, seconds=seconds, every_s=0.02)
             alone: list[float] = []
             lag_of(awake, seconds, alone)
-            crawlers = [DeskClient(server.port, token(ROOM), receive_buffer=2048) for _ in range(crawlers_count)]
+            crawlers = [
+                DeskClient(server.port, token(ROOM), receive_buffer=2048) for _ in range(crawlers_count)
+            ]
             before = server.stats()["resident_bytes"]
             stop = threading.Event()
 
@@ -686,7 +696,9 @@ def test_a_client_that_answers_no_ping_is_closed() -> None:
             talking.close()
 
 
-def test_clients_that_come_and_go_leave_nothing_behind(server: LiveServer, thin: Callable[[int, int], int]) -> None:
+def test_clients_that_come_and_go_leave_nothing_behind(
+    server: LiveServer, thin: Callable[[int, int], int]
+) -> None:
     for _ in range(thin(500, 60)):
         client = DeskClient(server.port, token(ROOM))
         client.close()
