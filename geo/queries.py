@@ -237,6 +237,8 @@ def tracks(session: Session, legs: Sequence[Leg], *, since: datetime, until: dat
     rows = np.frombuffer(
         body, _ROW, count=(len(body) - _HEADER_BYTES - _TRAILER_BYTES) // _ROW.itemsize, offset=19
     )
+    if len(rows) == 0:
+        return {}
     numbers, starts = np.unique(rows["officer"], return_index=True)
     parts = np.split(rows, starts[1:])
     return {int(number): _columns(part) for number, part in zip(numbers, parts, strict=True) if len(part)}

@@ -52,6 +52,17 @@ def journal_page(
     return page(rows, limit, lambda row: (row.at.isoformat(), row.id))
 
 
+def names_of(uow: UnitOfWork, user_ids: Sequence[UUID | None]) -> dict[UUID, str]:
+    """Return what people are called now; the journal and the disclosures keep their ids alone."""
+    wanted = {user_id for user_id in user_ids if user_id is not None}
+    if not wanted:
+        return {}
+    return {
+        row.id: row.display_name
+        for row in uow.session.execute(select(User.id, User.display_name).where(User.id.in_(wanted)))
+    }
+
+
 def disclosures(
     uow: UnitOfWork, actor: Actor, *, subject_id: UUID | None, after: Sequence[str] | None, limit: int
 ) -> Page[Look]:

@@ -18,12 +18,13 @@ blp = Door("oversight", Audience.DESK, "", "What is looked at to see that all is
 
 
 class DeskJournalEntrySchema(Schema):
-    """One act. People stand in it by id only."""
+    """One act. People are kept in it by id only; `actor` is what that person is called now."""
 
     id = fields.UUID(required=True)
     at = Moment(required=True)
     device_at = Moment(allow_none=True, required=True)
     actor_id = fields.UUID(allow_none=True, required=True)
+    actor = fields.String(allow_none=True, required=True)
     on_behalf_of = fields.UUID(allow_none=True, required=True)
     subject_kind = fields.String(required=True)
     subject_id = fields.UUID(required=True)
@@ -46,6 +47,9 @@ class DeskDisclosureSchema(Schema):
     actor_id = fields.UUID(allow_none=True, required=True)
     subject_kind = fields.String(required=True)
     subject_id = fields.UUID(required=True)
+    subject = fields.String(
+        allow_none=True, required=True, metadata={"description": "Whose data, by his name of now."}
+    )
     data = fields.Dict(allow_none=True, required=True)
 
 
@@ -89,6 +93,25 @@ class DeskCountersQuerySchema(Schema):
     day = fields.Date(load_default=None, metadata={"description": "One day (UTC)."})
 
 
+def _entry(entry: Any, name: str | None) -> dict[str, Any]:
+    return {
+        "id": entry.id,
+        "at": entry.at,
+        "device_at": entry.device_at,
+        "actor_id": entry.actor_id,
+        "actor": name,
+        "on_behalf_of": entry.on_behalf_of,
+        "subject_kind": entry.subject_kind,
+        "subject_id": entry.subject_id,
+        "action": entry.action,
+        "from_state": entry.from_state,
+        "to_state": entry.to_state,
+        "reason": entry.reason,
+        "data": entry.data,
+        "request_id": entry.request_id,
+    }
+
+
 @blp.query(
     "/journal",
     may=("see", "journal"),
@@ -98,13 +121,15 @@ class DeskCountersQuerySchema(Schema):
 )
 def list_journal(uow: UnitOfWork, actor: Actor, query: dict[str, Any]) -> Page[Any]:
     """List what was done, newest first."""
-    return oversight.journal_page(
+    found = oversight.journal_page(
         uow,
         actor,
         subject_id=query["subject_id"],
         after=decode_cursor(query.get("cursor")),
         limit=query["limit"],
     )
+    names = oversight.names_of(uow, [entry.actor_id for entry in found.items])
+    return Page([_entry(entry, names.get(entry.actor_id)) for entry in found.items], found.after)
 
 
 @blp.query(
@@ -116,13 +141,15 @@ def list_journal(uow: UnitOfWork, actor: Actor, query: dict[str, Any]) -> Page[A
 )
 def list_disclosures(uow: UnitOfWork, actor: Actor, query: dict[str, Any]) -> Page[Any]:
     """List who looked at whose data and why, newest first."""
-    return oversight.disclosures(
+    found = oversight.disclosures(
         uow,
         actor,
         subject_id=query["subject_id"],
         after=decode_cursor(query.get("cursor")),
         limit=query["limit"],
     )
+    names = oversight.names_of(uow, [look.subject_id for look in found.items if look.subject_kind == "user"])
+    return Page([vars(look) | {"subject": names.get(look.subject_id)} for look in found.items], found.after)
 
 
 @blp.query(
