@@ -212,7 +212,7 @@ export function createDuty(session: Session, api: Api) {
     const steps: Step[] = []
     let cursor: string | null = null
     do {
-      const page: Page<TrackPoint> = await api.get(`/api/v1/officer/shifts/${shiftId}/track`, { cursor, limit: 1000 })
+      const page: Page<TrackPoint> = await api.get(`/api/v1/officer/shifts/${shiftId}/track`, { cursor, limit: 500 })
       for (const point of page.items) {
         if (point.flags.some((flag) => flag === 'mock' || flag === 'impossible_speed')) continue
         steps.push({ t: Date.parse(point.fixed_at), place: [point.lon, point.lat], accuracy_m: point.accuracy_m })

@@ -1,17 +1,26 @@
 import { createRouter, createWebHistory } from 'vue-router'
 import { session } from './client'
+import DisclosuresView from './views/DisclosuresView.vue'
+import DutyView from './views/DutyView.vue'
+import MeView from './views/MeView.vue'
+import NoticeView from './views/NoticeView.vue'
+import SessionsView from './views/SessionsView.vue'
+import ShiftsView from './views/ShiftsView.vue'
+import SignInView from './views/SignInView.vue'
+import UploadsView from './views/UploadsView.vue'
 
+// Every screen is here from the start: whoever loses the network must still get to each of them.
 export const router = createRouter({
   history: createWebHistory('/officer/'),
   routes: [
-    { path: '/sign-in', name: 'sign-in', component: () => import('./views/SignInView.vue'), meta: { open: true } },
-    { path: '/', name: 'duty', component: () => import('./views/DutyView.vue'), meta: { tabs: true } },
-    { path: '/uploads', name: 'uploads', component: () => import('./views/UploadsView.vue'), meta: { tabs: true } },
-    { path: '/me', name: 'me', component: () => import('./views/MeView.vue'), meta: { tabs: true } },
-    { path: '/notice', name: 'notice', component: () => import('./views/NoticeView.vue') },
-    { path: '/sessions', name: 'sessions', component: () => import('./views/SessionsView.vue') },
-    { path: '/disclosures', name: 'disclosures', component: () => import('./views/DisclosuresView.vue') },
-    { path: '/shifts', name: 'shifts', component: () => import('./views/ShiftsView.vue') },
+    { path: '/sign-in', name: 'sign-in', component: SignInView, meta: { open: true } },
+    { path: '/', name: 'duty', component: DutyView, meta: { tabs: true } },
+    { path: '/uploads', name: 'uploads', component: UploadsView, meta: { tabs: true } },
+    { path: '/me', name: 'me', component: MeView, meta: { tabs: true } },
+    { path: '/notice', name: 'notice', component: NoticeView },
+    { path: '/sessions', name: 'sessions', component: SessionsView },
+    { path: '/disclosures', name: 'disclosures', component: DisclosuresView },
+    { path: '/shifts', name: 'shifts', component: ShiftsView },
     { path: '/:rest(.*)*', redirect: { name: 'duty' } },
   ],
   scrollBehavior: (_to, _from, saved) => saved ?? { top: 0 },

@@ -180,13 +180,12 @@ export interface TrackPoint {
 }
 
 export interface Disclosure {
-  id: string
   at: Instant
-  actor: Person | null
-  purpose?: string | null
-  reason: string | null
-  from: Instant | null
-  to: Instant | null
+  kind: string
+  reason: string
+  /** Display name of who looked. */
+  by: string | null
+  data: Record<string, unknown> | null
 }
 
 export type OfficerStatus = 'moving' | 'still' | 'silent' | 'unlocated'

@@ -26,7 +26,7 @@ export default {
     areaOwn: '本人辖区',
     plannedEnd: '计划下班',
     hours: '{n} 小时',
-    otherTime: '其他时间',
+    otherTime: '其他',
     pickTime: '选择下班时间',
     tomorrow: '次日 {time}',
     until: '到 {time}',
