@@ -23,13 +23,14 @@ from flask import Flask, Response, current_app, g, request
 from flask_smorest import Blueprint
 from marshmallow import Schema, fields
 
-from backend.core.errors import Unauthenticated, Unreadable
+from backend.core.errors import Unauthenticated, Unreadable, Unsupported
 from backend.core.uow import unit_of_work
 from backend.core.vocabulary import Audience
 from mobile_api import limits, strict_json
 from mobile_api.identity import bearer, identity
 from workflows import access, commands
 
+JSON = "application/json"
 PROBLEM_TEXT = {
     400: "Unreadable.",
     401: "Not signed in.",
@@ -68,6 +69,8 @@ class Policy:
     limit: limits.Limit
     command: bool
     body_limit: int | None = None
+    reads: str | None = None
+    """The media type of the body that the route reads, if it reads one."""
 
 
 class CommandHeadersSchema(Schema):
@@ -154,7 +157,8 @@ class Door(Blueprint):
         With ``raw`` (a media type) the body is bytes of that type. ``forgets`` names fields of the answer that are
         secrets: they go out once and are not kept, so a replay answers them as null.
         """
-        policy = Policy(self.audience, may, limit, command=True, body_limit=body_limit)
+        reads = raw or (JSON if body is not None else None)
+        policy = Policy(self.audience, may, limit, command=True, body_limit=body_limit, reads=reads)
         schema = answers() if isinstance(answers, type) else answers
 
         def declare(view: Callable[..., Any]) -> Callable[..., Any]:
@@ -208,7 +212,7 @@ class Door(Blueprint):
 
         It stores nothing but disclosures, so it takes no key: the same look again is another look.
         """
-        policy = Policy(self.audience, may, limit, command=False)
+        policy = Policy(self.audience, may, limit, command=False, reads=JSON)
         schema = answers()
 
         def declare(view: Callable[..., Any]) -> Callable[..., Any]:
@@ -235,7 +239,7 @@ class Door(Blueprint):
         refuses: tuple[int, ...] = (),
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """Declare an act before anybody is known. The view gets the body and opens its own units of work."""
-        policy = Policy(self.audience, None, limit, command=False)
+        policy = Policy(self.audience, None, limit, command=False, reads=JSON)
         schema = answers() if answers else None
 
         def declare(view: Callable[..., Any]) -> Callable[..., Any]:
@@ -364,10 +368,15 @@ def unpolicied(app: Flask, exempt: Mapping[str, str]) -> list[str]:
 
 
 def strict_body() -> None:
-    """Read JSON bodies strictly before anything else looks at them (F72, F73)."""
-    if request.mimetype == "application/json" and request.endpoint in POLICIES:
+    """Refuse bodies of another type, and read JSON strictly before anything else looks at it (F72, F73)."""
+    policy = POLICIES.get(request.endpoint or "")
+    if policy is None or policy.reads is None:
+        return
+    if request.mimetype != policy.reads:
+        raise Unsupported("unsupported_media_type", f"This address reads {policy.reads}.")
+    if policy.reads == JSON:
         try:
-            value = strict_json.loads(request.get_data(cache=True) or b"null")
+            value = strict_json.loads(request.get_data(cache=True))
         except strict_json.NotStrictError as error:
             raise Unreadable("unreadable", str(error)) from error
         request._cached_json = (value, value)
