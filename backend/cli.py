@@ -12,6 +12,7 @@ import click
 
 from backend.cli_town import accounts, import_, town
 from backend.core.config import Config, ConfigError
+from backend.demo.simulate import command as simulate
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -95,19 +96,21 @@ def serve(tls: bool, simulation: bool) -> None:
 def worker() -> None:
     """Run jobs and clocks. Any number of workers may run."""
     from backend import worker
-    from backend.core import logs
+    from backend.core import logs, preflight
 
     config = Config.from_env()
     logs.configure(config, "worker")
+    preflight.await_app(config)
     worker.run(config)
 
 
 @cli.command()
 def web() -> None:
     """Run the web processes alone (XUNGENG_WEB_PROCESSES), for containers; `serve` does this and the rest."""
+    from backend.core import preflight
     from backend.serve import web_command
 
-    Config.from_env()
+    preflight.await_app(Config.from_env())
     command = web_command()
     os.execv(command[0], command)
 
@@ -115,11 +118,13 @@ def web() -> None:
 @cli.command()
 def ingest() -> None:
     """Run the ingest processes alone (XUNGENG_INGEST_PROCESSES): the hot routes on XUNGENG_INGEST_PORT."""
+    from backend.core import preflight
     from backend.serve import ingest_command
 
     config = Config.from_env()
     if not config.ingest_processes:
         raise ConfigError("XUNGENG_INGEST_PROCESSES says how many; it is not set.")
+    preflight.await_app(config)
     command = ingest_command(config)
     os.execv(command[0], command)
 
@@ -227,7 +232,8 @@ def demo() -> None:
 def _fill(config: Config) -> None:
     from backend.demo.fill import fill
 
-    fill(config)
+    click.echo("Filling the empty installation with the demo town …")
+    fill(config, lambda what, step, steps: click.echo(f"  {step}/{steps} {what}"))
 
 
 @demo.command("fill")
@@ -248,18 +254,12 @@ def demo_accounts(as_json: bool) -> None:
     """Show how to sign in to the demo town."""
     import json
 
-    from backend.serve import accounts_path
+    from backend.demo import accounts as credentials
 
-    config = Config.from_env()
-    path = accounts_path(config)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError:
-        raise ConfigError(f"There is no demo town in {config.data_dir}: start script/server once.") from None
+    accounts = credentials.accounts(Config.from_env())
     if as_json:
-        click.echo(text, nl=not text.endswith("\n"))
+        click.echo(json.dumps(accounts, ensure_ascii=False, indent=2))
         return
-    accounts = json.loads(text)
     for role in ("admin", "supervisor", "desk", "auditor"):
         if role in accounts:
             click.echo(f"{role:<12}{accounts[role]['login']:<22}{accounts[role]['password']}")
@@ -293,6 +293,7 @@ def demo_reset(yes: bool) -> None:
 cli.add_command(accounts)
 cli.add_command(town)
 cli.add_command(import_)
+cli.add_command(simulate)
 
 
 def main() -> None:

@@ -13,7 +13,6 @@ from gunicorn.glogging import Logger
 
 from backend.core import logs
 from backend.core.config import Config
-from backend.serve_tls import certificate_for
 
 
 class QuietLogger(Logger):
@@ -54,6 +53,8 @@ forwarded_allow_ips = ""
 secure_scheme_headers: dict[str, str] = {}
 
 if _config.tls:
+    from backend.serve_tls import certificate_for
+
     _certificate = certificate_for(_config)
     certfile, keyfile = str(_certificate.certificate), str(_certificate.key)
 

@@ -21,6 +21,7 @@ from backend.core import db
 from backend.core.clock import now
 from backend.core.config import Config, libpq_url
 from backend.core.jobs import SCHEMA
+from backend.core.preflight import Unreachable
 from backend.core.uow import UnitOfWork, unit_of_work
 from workflows import closed_days, sessions, throttling, upkeep
 
@@ -170,12 +171,21 @@ def run(config: Config, *, wait: bool = True) -> None:
     use(config)
     with app.replace_connector(connector(config)) as working:
         log.info("worker started")
-        working.run_worker(
-            name="xungeng",
-            wait=wait,
-            concurrency=4,
-            delete_jobs="successful",
-            shutdown_graceful_timeout=10,
-            fetch_job_polling_interval=5,
-            stalled_worker_timeout=STALLED_AFTER_S,
-        )
+        try:
+            _work(working, wait)
+        except procrastinate.exceptions.ConnectorException as error:
+            raise Unreachable(
+                "The worker lost the database; whoever supervises it starts it again."
+            ) from error
+
+
+def _work(working: procrastinate.App, wait: bool) -> None:
+    working.run_worker(
+        name="xungeng",
+        wait=wait,
+        concurrency=4,
+        delete_jobs="successful",
+        shutdown_graceful_timeout=10,
+        fetch_job_polling_interval=5,
+        stalled_worker_timeout=STALLED_AFTER_S,
+    )

@@ -60,7 +60,7 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(?<![\w.-])\d{17}[\dXx](?![\w-])"), "[number]"),
     (re.compile(r"(?<![\w.-])(?:\+?86[- ]?)?1[3-9]\d[- ]?\d{4}[- ]?\d{4}(?![\w-])"), "[number]"),
     (re.compile(r"(?<![\w.])-?\d{1,3}\.\d{4,}(?![\w.])"), "[place]"),
-    # Long random texts: refresh tokens, tracker keys, hashes. UUIDs are ids and stay.
+    # Last, because ids are spared it. Long random texts: refresh tokens, tracker keys, hashes.
     (
         re.compile(
             r"(?<![\w-])(?![0-9a-f]{8}-[0-9a-f]{4}-)(?=[\w-]*\d)(?=[\w-]*[A-Za-z])[\w-]{32,}(?![\w-])"
@@ -70,9 +70,12 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
 )
 
 
-def scrubbed(text: str) -> str:
-    """The text without what looks like a phone or identity number, a place, a credential or an error's values."""
-    for pattern, replacement in _PATTERNS:
+def scrubbed(text: str, *, is_id: bool = False) -> str:
+    """The text without what looks like a phone or identity number, a place, a credential or an error's values.
+
+    An id of ours is a long random text as well, so with ``is_id`` those stay.
+    """
+    for pattern, replacement in _PATTERNS[:-1] if is_id else _PATTERNS:
         text = pattern.sub(replacement, text)
     return text
 
@@ -83,10 +86,12 @@ def _scrub(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mappi
             continue
         if key not in SAFE_KEYS and not key.endswith(SAFE_SUFFIXES):
             event[key] = WITHHELD
-        elif isinstance(value, str):
-            event[key] = value if key in ("timestamp", "level") else scrubbed(value)
-        elif value is not None and not isinstance(value, bool | int | float):
-            event[key] = scrubbed(str(value))
+        elif (
+            key not in ("timestamp", "level")
+            and value is not None
+            and not isinstance(value, bool | int | float)
+        ):
+            event[key] = scrubbed(str(value), is_id=key.endswith("_id"))
     return event
 
 
@@ -112,7 +117,12 @@ def _plain_line(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> 
     for key in ("timestamp", "logger"):
         event.pop(key, None)
     details = "  ".join(f"{key}={value}" for key, value in event.items())
-    return "\n".join(part for part in (f"{head}  {details}".rstrip(), exception) if part)
+    line = f"{' '.join(head.split())}  {details}".rstrip()
+    if exception:
+        # The whole of it is in the file; the console gets what it amounts to.
+        reason = [text.strip() for text in exception.splitlines() if text[:1].strip()][-1]
+        line += f"\n    {reason}  (the whole of it is in the log folder)"
+    return line
 
 
 def configure(config: Config, process: str) -> None:

@@ -7,13 +7,18 @@ not be used: the former may come back, and a web process waits for it (unready);
 from __future__ import annotations
 
 import re
+import time
 from urllib.parse import urlsplit
 
 import psycopg
-from sqlalchemy import Connection, Engine, text
+import structlog
+from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import NullPool
 
 from backend.core.config import APP_ROLE, Config, ConfigError, libpq_url
+
+log = structlog.get_logger(__name__)
 
 MINIMUM_POSTGRESQL = 15
 
@@ -76,6 +81,27 @@ def check_app(engine: Engine, config: Config) -> None:
     except DBAPIError as error:
         reason = _reason(error.orig or error)
         raise Unreachable(f"The database {place_of(config.database_url)} cannot be used: {reason}") from None
+
+
+def await_app(config: Config, timeout_s: float = 300.0) -> None:
+    """Do :func:`check_app`, waiting for a database that is not there yet: it is often started beside us.
+
+    Raises:
+        Unreachable: it is still not there after ``timeout_s``.
+        ConfigError: it must not be used; that is told at once.
+    """
+    engine = create_engine(config.database_url, poolclass=NullPool, connect_args={"connect_timeout": 5})
+    deadline, pause_s = time.monotonic() + timeout_s, 0.2
+    while True:
+        try:
+            check_app(engine, config)
+            return
+        except Unreachable as error:
+            if time.monotonic() + pause_s > deadline:
+                raise
+            log.warning("waiting for the database", reason=str(error))
+        time.sleep(pause_s)
+        pause_s = min(pause_s * 2, 10.0)
 
 
 def is_empty(owner_url: str) -> bool:

@@ -236,9 +236,10 @@ class Cluster:
         """Wait for the postmaster of a supervisor that was killed: it is shutting down, or is told to."""
         pid_file = self.cluster_dir / "postmaster.pid"
         told = False
-        while (pid := _postmaster_pid(pid_file)) is not None and _is_alive(pid):
-            if not _serves(pid, self.cluster_dir):
-                _disown(pid_file)
+        while (pid := _postmaster_pid(pid_file)) is not None:
+            if not (_is_alive(pid) and _serves(pid, self.cluster_dir)):
+                for claim in (pid_file, self.run_dir / f"{_SOCKET_NAME}.lock"):
+                    _disown(claim)
                 return
             if not told:
                 os.kill(pid, signal.SIGINT)
@@ -398,11 +399,13 @@ def _is_alive(pid: int) -> bool:
 
 
 def _disown(pid_file: Path) -> None:
-    """Take the claim off a process that was given the dead postmaster's number (after a reboot, say).
+    """Take the claim off the dead postmaster's number, which may be a zombie's or, after a reboot, anybody's.
 
     The file itself has to stay: its other lines are how PostgreSQL finds out whether sessions of the dead
     postmaster still hold its shared memory. PostgreSQL knows that the number of its own parent is no claim.
     """
+    if not pid_file.exists():
+        return
     lines = pid_file.read_text().splitlines(keepends=True)
     lines[0] = f"{os.getpid()}\n"
     with open(pid_file, "r+") as file:
@@ -418,5 +421,6 @@ def _serves(pid: int, cluster_dir: Path) -> bool:
 
 
 def _last_line(text: str) -> str:
-    lines = [line for line in text.strip().splitlines() if line.strip()]
-    return lines[-1].strip() if lines else "it wrote no reason."
+    lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
+    fatal = [line for line in lines if "FATAL:" in line or "PANIC:" in line]
+    return (fatal or lines or ["it wrote no reason."])[-1]

@@ -118,10 +118,17 @@ def test_a_traceback_shows_no_local_variables(written: Callable[[], str]) -> Non
 
 
 def test_a_request_id_runs_through_ours_and_the_libraries_lines(written: Callable[[], str]) -> None:
-    with structlog.contextvars.bound_contextvars(request_id="r-17"):
+    request_id = "6a23e1c0f1134ed08abe848b1924bb0f"
+    with structlog.contextvars.bound_contextvars(request_id=request_id):
         structlog.get_logger("x").info("ours")
         logging.getLogger("lib").warning("theirs")
-    assert [json.loads(line)["request_id"] for line in written().splitlines()] == ["r-17", "r-17"]
+    assert [json.loads(line)["request_id"] for line in written().splitlines()] == [request_id, request_id]
+
+
+def test_a_caller_cannot_bring_personal_data_in_as_his_request_id(written: Callable[[], str]) -> None:
+    with structlog.contextvars.bound_contextvars(request_id=CANARIES["phone"]):
+        structlog.get_logger("x").info("ours")
+    assert_no_canary(written())
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,210 @@
+"""`xungeng serve`: starts everything, outlives what dies, stops everything, comes back after being killed."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psycopg
+import pytest
+from running.installation import Installation, free_port, wait_until
+
+from backend.core.config import Config, libpq_url
+
+pytestmark = pytest.mark.xdist_group("serve")
+
+
+@pytest.fixture(scope="module")
+def installation() -> Iterator[Installation]:
+    """One that is started and stopped by several tests, in their order."""
+    installation = Installation()
+    yield installation
+    installation.remove()
+
+
+@pytest.fixture
+def running(installation: Installation) -> Installation:
+    if installation.process is None or installation.process.poll() is not None:
+        installation.start()
+    return installation
+
+
+def assert_one_sentence(error: str) -> None:
+    assert "Traceback" not in error
+    lines = [line for line in error.splitlines() if line.strip()]
+    assert len(lines) == 1, error
+    assert lines[0].rstrip().endswith(".")
+
+
+def rows_of(installation: Installation) -> int:
+    config = Config.from_env(installation.environment)
+    with psycopg.connect(libpq_url(config.owner_url)) as connection:
+        row = connection.execute("select count(*) from throttles where key = 'kept'").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def test_the_first_start_makes_a_database_of_its_own_and_answers(installation: Installation) -> None:
+    took = installation.start()
+    assert installation.get("/healthz").status_code == 200
+    assert installation.get("/readyz").json()["checks"] == {"database": "ok", "migrations": "ok"}
+    postmaster = installation.one("listen_addresses=")
+    if os.geteuid() == 0:
+        assert Path(f"/proc/{postmaster}").stat().st_uid != 0
+    print(f"first start: {took:.1f} s")
+
+
+def test_a_second_server_on_the_same_folder_is_refused_in_one_sentence(running: Installation) -> None:
+    before, running.settings["PORT"] = running.settings.get("PORT"), str(free_port())
+    try:
+        refused = running.command("serve")
+    finally:
+        del running.settings["PORT"]
+    assert before is None
+    assert refused.returncode == 1
+    assert_one_sentence(refused.stderr)
+    assert "Another server" in refused.stderr
+    assert running.answers()
+
+
+def test_ctrl_c_leaves_no_process_and_the_second_start_is_quick(running: Installation) -> None:
+    config = Config.from_env(running.environment)
+    with psycopg.connect(libpq_url(config.owner_url), autocommit=True) as connection:
+        connection.execute("insert into throttles (key, window_started_at, count) values ('kept', now(), 1)")
+    assert running.interrupt() == 0
+    assert running.processes() == {}
+    took = running.start()
+    used = running.cpu_s()
+    print(f"second start: {took:.1f} s, {used:.1f} s of processor time")
+    # Ten seconds on a machine that does nothing else; tests share theirs, so it is the work that is bounded.
+    assert used < 10
+    assert rows_of(running) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_the_other_ways_to_end_it_are_as_clean(running: Installation, number: signal.Signals) -> None:
+    assert running.interrupt(number) == 0
+    assert running.processes() == {}
+
+
+def test_killed_hard_it_leaves_no_process_and_recovers(running: Installation) -> None:
+    """F04: the supervisor dies without a word; the kernel tells its children."""
+    assert running.process is not None
+    running.process.kill()
+    running.process.wait()
+    took = running.wait_gone()
+    print(f"children gone after {took:.1f} s")
+    running.start()
+    assert running.answers()
+    assert rows_of(running) == 1
+
+
+def test_everything_killed_hard_at_once_it_recovers(running: Installation) -> None:
+    """F03: a power cut as far as processes are concerned: stale pid and lock files everywhere."""
+    assert running.process is not None
+    os.kill(running.process.pid, signal.SIGSTOP)  # It shall not start again what is killed.
+    for pid in running.processes():
+        if pid != running.process.pid:
+            os.kill(pid, signal.SIGKILL)
+    running.process.kill()
+    running.process.wait()
+    running.wait_gone(15)
+    assert (running.data / "postgres" / "data" / "postmaster.pid").exists()
+    running.start()
+    assert running.answers()
+    assert rows_of(running) == 1
+
+
+@pytest.mark.parametrize("name", ["gunicorn", "backend.cli worker"])
+def test_a_killed_child_is_started_again(running: Installation, name: str) -> None:
+    assert running.process is not None
+    before = set(running.processes(name))
+    os.kill(min(before), signal.SIGKILL)
+    wait_until(lambda: set(running.processes(name)) - before, 20)
+    wait_until(running.answers, 30)
+    assert running.process.poll() is None
+
+
+def test_a_killed_postgresql_is_started_again_and_the_web_process_finds_it(running: Installation) -> None:
+    """F03/F04: the postmaster dies; its sessions end; the pool connects anew."""
+    assert running.process is not None
+    os.kill(running.one("listen_addresses="), signal.SIGKILL)
+    took = wait_until(running.answers, 30)
+    print(f"answering again after {took:.1f} s")
+    assert rows_of(running) == 1
+    assert running.process.poll() is None
+
+
+def test_a_reused_process_number_in_a_stale_pid_file_stops_nobody(running: Installation) -> None:
+    """After a reboot the dead postmaster's number may be anybody's."""
+    pid_file = running.data / "postgres" / "data" / "postmaster.pid"
+    text = pid_file.read_text()
+    running.interrupt()
+    stranger = os.getpid()
+    pid_file.write_text(str(stranger) + text[text.index("\n") :])
+    if os.geteuid() == 0:
+        os.chown(pid_file, pid_file.parent.stat().st_uid, pid_file.parent.stat().st_gid)
+    running.start()
+    assert running.answers()
+
+
+def test_a_taken_port_is_one_sentence() -> None:
+    installation = Installation()
+    try:
+        with socket.socket() as other:
+            other.bind(("127.0.0.1", 0))
+            other.listen()
+            installation.port = other.getsockname()[1]
+            refused = installation.command("serve")
+        assert refused.returncode == 1
+        assert_one_sentence(refused.stderr)
+        assert f"Port {installation.port} is taken" in refused.stderr
+        assert not (installation.data / "postgres").exists(), "nothing was made before the port was had"
+    finally:
+        installation.remove()
+
+
+@pytest.mark.parametrize("command", [("serve",), ("migrate", "up"), ("check",)])
+def test_an_unreachable_database_is_one_sentence(command: tuple[str, ...]) -> None:
+    """F80: it does not start half."""
+    address = f"postgresql://nobody:geheim@127.0.0.1:{free_port()}/town"
+    installation = Installation(DATABASE_URL=address)
+    try:
+        refused = installation.command(*command)
+        assert refused.returncode == 1
+        assert_one_sentence(refused.stderr)
+        assert "town at 127.0.0.1" in refused.stderr
+        assert "geheim" not in refused.stderr
+        assert not installation.processes()
+    finally:
+        installation.remove()
+
+
+def test_over_https_it_serves_with_its_own_ca_and_hands_that_out() -> None:
+    installation = Installation(XUNGENG_CA_PORT=str(free_port()))
+    try:
+        installation.start("--tls", "--no-simulation")
+        page = f"http://127.0.0.1:{installation.settings['XUNGENG_CA_PORT']}"
+        der = httpx.get(f"{page}/ca.crt").content
+        trusting = ssl.create_default_context(cadata=der)
+        assert httpx.get(f"https://localhost:{installation.port}/healthz", verify=trusting).status_code == 200
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(f"https://localhost:{installation.port}/healthz", verify=ssl.create_default_context())
+        help_page = httpx.get(f"{page}/ca").text
+        fingerprint = re.search(r"\b(?:[0-9A-F]{2}:){31}[0-9A-F]{2}\b", installation.said())
+        assert "证书" in help_page
+        assert fingerprint is not None
+        assert fingerprint.group() in help_page
+        elsewhere = httpx.get(f"{page}/officer/")
+        assert elsewhere.status_code == 307
+        assert elsewhere.headers["Location"] == f"https://127.0.0.1:{installation.port}/officer/"
+        assert installation.interrupt() == 0
+        assert not installation.processes()
+    finally:
+        installation.remove()
