@@ -30,12 +30,11 @@ from uuid import UUID, uuid4
 import click
 import msgspec
 
-from backend.core.config import Config, ConfigError
 from backend.core.ids import new_id
 from backend.demo.people import Person
 from backend.demo.receiver import Mishaps, Receiver
 from backend.demo.town import DEFAULT_SEED, Town, generate
-from backend.demo.trackers import MIXED, PROTOCOLS, OfficerApp, Tracker, iso, tracker_for
+from backend.demo.trackers import MIXED, OfficerApp, Tracker, iso, tracker_for
 from backend.demo.walks import FOOT, Streets, Walk, streets_of
 from backend.demo.wire import Connection, NoAnswer, Request, Response
 
@@ -257,7 +256,7 @@ class Phone:
 
     def _forget(self, count: int) -> None:
         before = len(self.tracker.queue)
-        self.tracker.accept_first(count)
+        self.tracker.acceptable(count)
         self._tally.waiting -= before - len(self.tracker.queue)
 
     def _look_at(self, response: Response) -> None:
@@ -538,7 +537,7 @@ def fleet(
 
     Args:
         interval_s: seconds between two measurements of a phone.
-        protocol: one of ``trackers.PROTOCOLS``, or ``mixed``.
+        protocol: one of ``simulate.PROTOCOLS``, or ``mixed``.
         mishaps: how often things go wrong; by default as often as on real phones, somewhat hurried.
         keep: a file in which the phones stay signed in between two runs.
     """
@@ -563,7 +562,7 @@ def fleet(
             tally=tally,
             number=n,
         )
-        for n, account in enumerate(_first(accounts["officers"], officers))
+        for n, account in enumerate(able(accounts["officers"], officers))
     ]
     return Fleet(phones, tally, pocket)
 
@@ -602,98 +601,11 @@ def simulate(
     return asyncio.run(run())
 
 
-def _first(accounts: Iterable[Mapping[str, Any]], count: int) -> list[Mapping[str, Any]]:
-    """Those who can sign in; the ones that are left to people come last."""
-    able = [account for account in accounts if account.get("password")]
-    return sorted(able, key=lambda account: bool(account.get("reserved")))[:count]
+def able(accounts: Iterable[Mapping[str, Any]], count: int) -> list[Mapping[str, Any]]:
+    """The first ``count`` who can sign in; the ones that are left to people come last."""
+    found = [account for account in accounts if account.get("password")]
+    return sorted(found, key=lambda account: bool(account.get("reserved")))[:count]
 
 
 def _moment(text: str) -> datetime:
     return datetime.fromisoformat(text.replace("Z", "+00:00"))
-
-
-@click.command("simulate")
-@click.option(
-    "--officers", default=24, show_default=True, type=click.IntRange(1, 10_000), help="How many phones."
-)
-@click.option(
-    "--interval",
-    "interval_s",
-    default=5.0,
-    show_default=True,
-    type=click.FloatRange(0.2, 3600),
-    help="Seconds between two fixes of a phone.",
-)
-@click.option(
-    "--protocol",
-    default="mixed",
-    show_default=True,
-    type=click.Choice(["mixed", *PROTOCOLS]),
-    help="What the phones speak; osmand is a mixture of its three generations.",
-)
-@click.option("--duration", "duration_s", type=click.FloatRange(1), help="Stop after so many seconds.")
-@click.option("--url", help="Where the installation is; default: this machine, on $PORT.")
-@click.option("--seed", default=1, show_default=True, help="The same seed walks the same ways.")
-@click.option(
-    "--mishaps",
-    "mishap_factor",
-    default=1.0,
-    show_default=True,
-    type=click.FloatRange(0, 100),
-    help="How often things go wrong (gaps, outages, duplicates, jumps); 0: never.",
-)
-@click.option(
-    "--accounts",
-    "accounts_file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Whose phones.",
-)
-@click.option("--quiet", is_flag=True, help="Say only what goes wrong.")
-def command(
-    officers: int,
-    interval_s: float,
-    protocol: str,
-    duration_s: float | None,
-    url: str | None,
-    seed: int,
-    mishap_factor: float,
-    accounts_file: Path | None,
-    quiet: bool,
-) -> None:
-    """Let simulated officers walk the demo town and report over HTTP like real phones."""
-    config = Config.from_env()
-    path = accounts_file or config.secrets_dir / "demo-accounts.json"
-    try:
-        accounts = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise ConfigError(f"There is no demo town in {config.data_dir}: start script/server once.") from None
-    base_url = url or f"{'https' if config.tls else 'http'}://localhost:{config.port}"
-    known = len(_first(accounts.get("officers", []), officers))
-    if not known:
-        raise ConfigError(f"{path} holds no officers who can sign in.")
-    if known < officers:
-        click.echo(f"Only {known} officers of the town have a sign-in; simulating {known}.", err=True)
-    tally = simulate(
-        base_url,
-        accounts,
-        officers=known,
-        interval_s=interval_s,
-        protocol=protocol,
-        duration_s=duration_s,
-        seed=seed,
-        mishaps=Mishaps().scaled(mishap_factor),
-        keep=path.with_name("simulated-phones.json") if os.access(path.parent, os.W_OK) else None,
-        tls=_trust(config) if base_url.startswith("https:") else None,
-        quiet=quiet,
-    )
-    if not quiet:
-        click.echo(f"\n{tally.delivered} fixes delivered in {tally.requests} requests.")
-
-
-def _trust(config: Config) -> ssl.SSLContext:
-    """Trust the installation's own CA beside those of the system."""
-    context = ssl.create_default_context()
-    for candidate in (os.environ.get("XUNGENG_CA_FILE"), config.data_dir / "tls" / "ca.crt"):
-        if candidate and Path(candidate).is_file():
-            context.load_verify_locations(candidate)
-    return context

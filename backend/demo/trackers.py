@@ -346,7 +346,6 @@ class GpsLogger(_OneByOne):
 GENERATIONS: dict[str, type[TraccarQuery]] = {
     tracker.protocol: tracker for tracker in (TraccarQuery, TraccarForm, TraccarJson)
 }
-PROTOCOLS = ("officer", "osmand", *GENERATIONS, "owntracks", "overland", "gpslogger")
 MIXED = ("officer", "officer", "osmand", "owntracks", "overland", "gpslogger", "osmand", "officer")
 """What a town's phones speak, one after the other: mostly our own client, and some of each of the others."""
 
