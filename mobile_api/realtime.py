@@ -14,6 +14,7 @@ python-socketio and Flask-SocketIO do the protocol; the engine below them is our
 from __future__ import annotations
 
 import logging
+import resource
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -58,6 +59,8 @@ REMEMBER_ROOMS_S = 30.0
 REFUSALS = 20
 """What a client may say that is refused before it is closed."""
 MISSED_MARGIN = timedelta(seconds=10)
+SPARE_DESCRIPTORS = 256
+"""File descriptors that are kept for REST, the database and files."""
 
 CLOSED_AS = {1001: "going_away", 1008: "policy", 1009: "too_big", 4401: "revoked", 4408: "too_slow"}
 
@@ -173,6 +176,15 @@ class LiveSocketIO(SocketIO):
         server.eio.on("message", self._message)
         server.eio.on("disconnect", server._handle_eio_disconnect)
         server.environ = Environs(self._engine, app)
+        # Flask-SocketIO's own middleware copies the environ and makes a class for every request of the whole app.
+        engine, others, prefix = self._engine, self.sockio_mw.wsgi_app, f"/{options['path']}/"
+
+        def front(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+            if environ["PATH_INFO"].startswith(prefix):
+                return engine.handle_request(environ, start_response)
+            return others(environ, start_response)  # type: ignore[no-any-return]
+
+        app.wsgi_app = front  # type: ignore[method-assign]
 
     def _message(self, sid: str, data: str) -> None:
         """Pass on what a client may send; python-socketio would take a client's word for ``connect`` and the like.
@@ -475,7 +487,7 @@ def install(
     go to the clients of this process.
     """
     engine = Engine(
-        max_clients=max_clients,
+        max_clients=min(max_clients, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - SPARE_DESCRIPTORS),
         cors_allowed_origins=None if cors_allowed_origins is None else list(cors_allowed_origins),
     )
     channel = LiveChannel(watch, engine)
