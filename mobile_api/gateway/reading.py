@@ -105,18 +105,20 @@ def number(value: object) -> float | None:
     Text is read by the grammar of decimal numbers alone: Python's own ``float`` would also take ``nan``, ``1_000``
     and digits of other scripts.
     """
+    kind = type(value)
+    if kind is float:
+        return value if value - value == 0 else None  # type: ignore[operator, return-value]  # Neither NaN nor infinite.
+    if kind is int:
+        try:
+            return float(value)  # type: ignore[arg-type]
+        except OverflowError:
+            return None
     if isinstance(value, str):
         value = value.strip()
-        if len(value) > 64 or not _NUMBER.fullmatch(value):
-            return None
-        value = float(value)
-    elif isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        result = float(value)
-    except OverflowError:
-        return None
-    return result if math.isfinite(result) else None
+        if len(value) <= 64 and _NUMBER.fullmatch(value):
+            result = float(value)
+            return result if math.isfinite(result) else None
+    return None
 
 
 def bounded(value: object, low: float, high: float) -> float | None:
@@ -146,9 +148,8 @@ def moment(value: object) -> datetime:
     Raises:
         Misread: ``UNREADABLE`` for what is no time, ``ABSURD_TIME`` for one outside the calendar.
     """
-    if isinstance(value, datetime):
-        return _as_utc(value)
-    seconds = number(value)
+    is_date = isinstance(value, str) and value[4:5] == "-"
+    seconds = None if is_date else number(value)
     if seconds is not None:
         if seconds >= SECONDS_BELOW:
             seconds /= 1000
