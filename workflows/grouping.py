@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from typing import Generic, TypeVar
@@ -100,6 +101,7 @@ class Grouping(Generic[Item, Answer]):
         self._backlog_count = 0
         self._idle = 0
         self._running = 0
+        self._closed = False
 
     def submit(self, item: Item, weight: int = 1, *, key: Hashable = None, live: bool = True) -> Answer:
         """Hand in an item and return its answer once the commit that holds it is done.
@@ -111,6 +113,8 @@ class Grouping(Generic[Item, Answer]):
         """
         entry: _Entry[Item, Answer] = _Entry(item, weight)
         with self._mutex:
+            if self._closed:
+                raise Unavailable("This process is about to end.")
             if live and self._live_weight and self._live_weight + weight > self.live_limit:
                 raise Unavailable("More is coming in than can be written.", retry_after_s=2, code="busy")
             if not live and self._backlog_count >= self.backlog_limit:
@@ -139,6 +143,15 @@ class Grouping(Generic[Item, Answer]):
             raise entry.error
         return entry.answer  # type: ignore[return-value]  # An entry without an error has its answer.
 
+    def close(self, timeout_s: float = 10.0) -> None:
+        """Take no more items, commit those that wait, and end the flushers."""
+        deadline = time.monotonic() + timeout_s
+        with self._mutex:
+            self._closed = True
+            self._arrival.notify_all()
+            while self._running and (left_s := deadline - time.monotonic()) > 0:
+                self._arrival.wait(left_s)
+
     @property
     def waiting(self) -> tuple[int, int]:
         """The weight of the live items and the number of backlog items that wait for a group just now."""
@@ -150,6 +163,8 @@ class Grouping(Generic[Item, Answer]):
             while True:
                 with self._mutex:
                     while not self._waiting:
+                        if self._closed:
+                            return
                         self._idle += 1
                         try:
                             self._arrival.wait()
@@ -169,6 +184,7 @@ class Grouping(Generic[Item, Answer]):
         finally:
             with self._mutex:
                 self._running -= 1  # Whatever ends this thread, the next item starts another one.
+                self._arrival.notify_all()
 
     def _collect(self) -> list[_Entry[Item, Answer]]:
         """Take the next group: live items first, then the backlog's share, which is at least one item.

@@ -206,6 +206,7 @@ class Ingest:
         self._footings: Memory[UUID, Footing] = Memory(announced_s=lasting_s, unannounced_s=lasting_s)
         self._areas: Memory[UUID, AreaIndex] = Memory(announced_s=3600, unannounced_s=60)
         self._readers: list[psycopg.Connection[Any]] = []
+        self._flushers: list[psycopg.Connection[Any]] = []
         self._reading = threading.BoundedSemaphore(READERS)
         self._here = threading.local()
         self._away_since: float | None = None
@@ -301,6 +302,14 @@ class Ingest:
             device.officer_id, lambda: self._read_duty(device.town_id, device.officer_id, since)
         )
 
+    def close(self) -> None:
+        """Write what waits and give the connections back."""
+        self._grouping.close()
+        while self._readers:
+            self._readers.pop().close()
+        for connection in self._flushers:
+            connection.close()
+
     # --- What was announced
 
     def _shift_changed(self, message: Raw) -> None:
@@ -372,6 +381,7 @@ class Ingest:
                 )
                 fix_rows.register(connection)
             self._here.connection = connection
+            self._flushers = [known for known in self._flushers if not known.closed] + [connection]
         return connection
 
     def _connect(self, name: str) -> psycopg.Connection[Any]:
@@ -828,5 +838,17 @@ def _ingest() -> Ingest:
         with _ingest_lock:
             found = _process_ingest
             if found is None or found.engine is not engine:
-                found = _process_ingest = Ingest(engine, **_bounds)
+                replaced, found = found, Ingest(engine, **_bounds)
+                _process_ingest = found
+                if replaced is not None:
+                    replaced.close()
     return found
+
+
+def close() -> None:
+    """End this process's grouped write: what waits is written, and the connections are closed."""
+    global _process_ingest
+    with _ingest_lock:
+        ended, _process_ingest = _process_ingest, None
+    if ended is not None:
+        ended.close()

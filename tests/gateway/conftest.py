@@ -137,18 +137,15 @@ def ordinary_app(setting: Setting) -> Flask:
     """The app without its hot routes: Flask serves the gateways."""
     from backend.app import create_app
 
-    return create_app(setting.config, propagate_failures=True)
+    return create_app(setting.config, propagate_failures=True, hot_routes=False)
 
 
 @pytest.fixture(scope="module")
 def hot_app(setting: Setting) -> Flask:
     """The app as it is served: hot routes in front."""
     from backend.app import create_app
-    from mobile_api import hot
 
-    app = create_app(setting.config, propagate_failures=True)
-    hot.install(app)
-    return app
+    return create_app(setting.config, propagate_failures=True)
 
 
 @pytest.fixture(params=["ordinary", "hot"])
