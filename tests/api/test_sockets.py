@@ -839,6 +839,7 @@ def test_an_ended_membership_takes_the_room_away_even_if_nobody_announces_it(
             last_heard = ended
             with pytest.raises((Closed, websocket.WebSocketTimeoutException)):
                 while True:
+                    time.sleep(0.4)
                     walk()
                     if client.event(1.0)[0] == "positions":
                         last_heard = time.monotonic()
