@@ -232,14 +232,13 @@ def speed_and_mock(batch: Batch, context: Context) -> Batch:
     """Flag mock fixes and those that only an impossible speed could have reached.
 
     The speed is the one implied by places and times: the speed a phone reports is in a doubtful unit too
-    often. What is older than the last known fix is judged by itself, so a late backlog does not disturb the
+    often. What is older than the last trusted fix is judged by itself, so a late backlog does not disturb the
     live track. Fixes that are hidden anyway, or off shift, prove nothing about the others and are not
     looked at.
     """
     fixes = batch.fixes
     live = context.footing or _footing_from(context.previous)
-    known = live.newest
-    known_at = None if known is None else known.fixed_at
+    trusted_at = None if live.trusted is None else live.trusted.fixed_at
     late = Footing.on(live.trusted)
     bound = MAX_SPEED_MPS.get(context.travel, MAX_SPEED_MPS[None])
     all_on_shift = _all_on_shift(fixes, context.windows)
@@ -250,7 +249,7 @@ def speed_and_mock(batch: Batch, context: Context) -> Batch:
         elif fix.flags & HIDDEN or not (all_on_shift or window_at(context.windows, fix.fixed_at)):
             continue
         else:
-            if known_at is not None and fix.fixed_at < known_at:
+            if trusted_at is not None and fix.fixed_at < trusted_at:
                 late, doubtful = late.judge(fix, bound)
             else:
                 live, doubtful = live.judge(fix, bound)
