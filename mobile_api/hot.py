@@ -31,6 +31,7 @@ from mobile_api import problems
 from mobile_api.endpoint import PROBLEM_TEXT, ProblemSchema
 from mobile_api.gateway.wsgi import Gateways
 from mobile_api.identity import Identity
+from mobile_api.limits import Buckets
 from mobile_api.officer import fixes
 from workflows import access
 
@@ -316,35 +317,6 @@ def _inflated(raw: bytes, most_bytes: int) -> bytes:
     if not inflater.eof or inflater.unused_data:
         raise Unreadable(detail="The compressed body ends too early, or goes on after its end.")
     return body
-
-
-# --- How often
-
-
-class Buckets:
-    """A token bucket for each caller: ``burst`` calls at once, ``per_second`` in the long run."""
-
-    CALLERS = 50_000
-
-    def __init__(self, per_second: float, burst: float) -> None:
-        self._per_second = per_second
-        self._burst = burst
-        self._buckets: dict[Any, tuple[float, float]] = {}
-
-    def take(self, caller: Any) -> float:
-        """Take one call; return 0, or after how many seconds the caller may come again.
-
-        Two threads may count one call between them; a limit need not be exact to protect.
-        """
-        now = time.monotonic()
-        level, at = self._buckets.get(caller, (self._burst, now))
-        level = min(self._burst, level + (now - at) * self._per_second)
-        if level < 1.0:
-            return (1.0 - level) / self._per_second
-        if len(self._buckets) >= self.CALLERS and caller not in self._buckets:
-            self._buckets.clear()  # Everybody starts with a full bucket, as after a restart.
-        self._buckets[caller] = (level - 1.0, now)
-        return 0.0
 
 
 def paths() -> Sequence[tuple[str, str]]:

@@ -7,6 +7,7 @@ ordinary routes pass and refuses those that guard accounts (their own counts are
 
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 from flask import Request
@@ -110,3 +111,29 @@ def caller_of(request: Request) -> str:
     """Return whom to count: the session of the access token that was accepted, else the address."""
     session = getattr(request, "xungeng_session", None)
     return f"session:{session}" if session else f"address:{request.remote_addr}"
+
+
+class Buckets:
+    """A token bucket for each caller: ``burst`` calls at once, ``per_second`` in the long run."""
+
+    CALLERS = 50_000
+
+    def __init__(self, per_second: float, burst: float) -> None:
+        self._per_second = per_second
+        self._burst = burst
+        self._buckets: dict[Any, tuple[float, float]] = {}
+
+    def take(self, caller: Any) -> float:
+        """Take one call; return 0, or after how many seconds the caller may come again.
+
+        Two threads may count one call between them; a limit need not be exact to protect.
+        """
+        now = time.monotonic()
+        level, at = self._buckets.get(caller, (self._burst, now))
+        level = min(self._burst, level + (now - at) * self._per_second)
+        if level < 1.0:
+            return (1.0 - level) / self._per_second
+        if len(self._buckets) >= self.CALLERS and caller not in self._buckets:
+            self._buckets.clear()  # Everybody starts with a full bucket, as after a restart.
+        self._buckets[caller] = (level - 1.0, now)
+        return 0.0

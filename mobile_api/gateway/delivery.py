@@ -10,13 +10,14 @@ from functools import wraps
 
 from prometheus_client import Counter as Figure
 
-from backend.core.errors import Refusal
+from backend.core.errors import Refusal, TooMany
 from backend.core.failures import refusal_for
-from backend.core.metrics import ENUMERATION_ALERTS, REGISTRY
+from backend.core.metrics import ENUMERATION_ALERTS, LIMITED, REGISTRY
 from backend.core.uow import unit_of_work
 from backend.core.vocabulary import DeviceState
 from mobile_api.gateway.call import Answer, Call
 from mobile_api.gateway.reading import Reading
+from mobile_api.limits import Buckets
 from workflows import devices, tracks
 from workflows.tracks import DeviceIdentity
 
@@ -32,6 +33,9 @@ KINDS = frozenset(
 )  # fmt: skip
 """A phone may call a message anything; a figure has no more labels than these."""
 
+PER_SECOND, BURST = 50.0, 2000.0
+"""Calls of one device. An app with a backlog sends one after the other, some 20 a second; nobody else has to wait
+because a stolen credential floods the gate."""
 UNKNOWN_BOUND = 60
 UNKNOWN_WINDOW_S = 300.0
 
@@ -137,11 +141,19 @@ class Misses:
 
 
 MISSES = Misses()
+BUCKETS = Buckets(PER_SECOND, BURST)
 
 
 def device_of(call: Call, protocol: str, key: str | None) -> DeviceIdentity | None:
-    """Return the device whose credential was shown, or None, counting the miss."""
+    """Return the device whose credential was shown, or None, counting the miss.
+
+    Raises:
+        TooMany: one device calls more often than any app does, also with days of backlog to get rid of.
+    """
     device = tracks.device_for(protocol, key) if key and len(key) <= 256 else None
     if device is None:
         MISSES.count(call.address)
+    elif wait_s := BUCKETS.take(device.device_id):
+        LIMITED.inc()
+        raise TooMany(wait_s)
     return device

@@ -11,7 +11,6 @@ import io
 import json
 import time
 import zlib
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -24,7 +23,9 @@ from backend.core.errors import TooLarge, Unavailable, Unreadable
 from backend.core.ids import new_id
 from backend.core.uow import unit_of_work
 from backend.core.vocabulary import Protocol
+from mobile_api import limits
 from mobile_api.gateway import call as calls
+from mobile_api.gateway import delivery
 from tests.gateway.conftest import Setting
 from workflows import devices, tracks
 from workflows.devices import Credential
@@ -655,6 +656,18 @@ def test_both_paths_serve_the_same_addresses(ordinary_app: Any, hot_app: Any) ->
     assert rules - {"/gateway/gpslogger/<key>/xungeng.properties"} == set(ANSWERS)
 
 
+def test_one_device_cannot_flood_the_gate(
+    client: FlaskClient, setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "BUCKETS", limits.Buckets(0.01, 3))
+    _, flooding = setting.device(Protocol.OSMAND)
+    _, other = setting.device(Protocol.OSMAND)
+    statuses = [send(client, Protocol.OSMAND, flooding, at=ago(i)).status_code for i in range(5)]
+    assert statuses == [200, 200, 200, 429, 429]
+    assert int(send(client, Protocol.OSMAND, flooding).headers["Retry-After"]) > 0
+    assert told(send(client, Protocol.OSMAND, other)) == OK[Protocol.OSMAND]
+
+
 def test_guessing_raises_an_alarm_and_shuts_nobody_out(client: FlaskClient, setting: Setting) -> None:
     """F43: whole towns of phones share an address; the one with the right credential goes on."""
     from backend.core.metrics import ENUMERATION_ALERTS
@@ -676,6 +689,3 @@ def _fresh(address: str) -> bool:
     from mobile_api.gateway.delivery import MISSES
 
     return MISSES._counts.get(address, 0) == 70
-
-
-Sender = Callable[..., Any]
