@@ -254,19 +254,19 @@ def demo_accounts(as_json: bool) -> None:
     """Show how to sign in to the demo town."""
     import json
 
-    from backend.demo import accounts as credentials
+    from backend.demo.accounts import accounts
 
-    accounts = credentials.accounts(Config.from_env())
+    found = accounts(Config.from_env())
     if as_json:
-        click.echo(json.dumps(accounts, ensure_ascii=False, indent=2))
+        click.echo(json.dumps(found, ensure_ascii=False, indent=1))
         return
     for role in ("admin", "supervisor", "desk", "auditor"):
-        if role in accounts:
-            click.echo(f"{role:<12}{accounts[role]['login']:<22}{accounts[role]['password']}")
+        if role in found:
+            click.echo(f"{role:<12}{found[role]['login']:<22}{found[role]['password']}")
     for plural, role in (("handlers", "handler"), ("officers", "officer")):
-        for account in accounts.get(plural, []):
+        for account in found.get(plural, []):
             click.echo(f"{role:<12}{account['login']:<22}{account['password']}")
-    for account in accounts.get("residents", []):
+    for account in found.get("residents", []):
         click.echo(f"{'resident':<12}{account['phone']:<22}{account['code']}")
 
 
@@ -290,6 +290,7 @@ def demo_reset(yes: bool) -> None:
             _fill(config)
 
 
+cli.add_command(simulate)
 cli.add_command(accounts)
 cli.add_command(town)
 cli.add_command(import_)

@@ -55,12 +55,7 @@ def in_town(town_code: str | None) -> Iterator[tuple[UnitOfWork, Actor]]:
                 roles = (Role.ADMIN, Role.SUPERVISOR)
                 yield uow, Actor(None, town.id, None, tuple(Membership(role, root) for role in roles))
         except Refusal as refusal:
-            detail = "; ".join(f"{key}: {', '.join(map(str, said))}" for key, said in _errors(refusal))
-            raise ConfigError(f"{refusal.detail or refusal.code} {detail}".strip()) from None
-
-
-def _errors(refusal: Any) -> list[tuple[str, list[str]]]:
-    return list((getattr(refusal, "errors", None) or refusal.extra.get("errors") or {}).items())
+            raise ConfigError(f"{refusal.detail} ({refusal.code})") from None
 
 
 def user_by_login(uow: UnitOfWork, login: str) -> User:
@@ -356,6 +351,33 @@ def _polygons(path: str) -> list[tuple[dict[str, Any], dict[str, Any]]]:
 @click.group("import")
 def import_() -> None:
     """Bring in what exists: areas and recorded tracks."""
+
+
+@import_.command("gpx")
+@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False))
+@click.option("--officer", "login", help="Login of the officer who recorded it.")
+@click.option("--name", help="What the desk calls the track; default: its name in the file.")
+@town_option
+def import_gpx(paths: tuple[str, ...], login: str | None, name: str | None, town_code: str | None) -> None:
+    """Recorded tracks from GPX 1.1, kept apart from what shifts recorded. All files, or none of them."""
+    from workflows import imported_tracks
+
+    with in_town(town_code) as (uow, actor):
+        officer_id = user_by_login(uow, login).id if login else None
+        made = [
+            (path, track)
+            for path in paths
+            for track in imported_tracks.import_gpx(
+                uow,
+                actor,
+                Path(path).read_bytes(),
+                command_id=new_command_id(),
+                officer_id=officer_id,
+                name=name,
+            )
+        ]
+    for path, track in made:
+        click.echo(f"{track.id}  {track.point_count} points  {track.name}  ({path})")
 
 
 @import_.command("areas")

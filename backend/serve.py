@@ -132,6 +132,8 @@ class Supervisor:
             return 0
 
     def _serve(self, web_socket: socket.socket) -> int:
+        serving = self.config.data_dir / "serving"
+        serving.unlink(missing_ok=True)
         try:
             for log in (self.config.data_dir / "log").glob("*.log"):
                 _rotate(log)
@@ -141,6 +143,8 @@ class Supervisor:
             if not self._await_ready():
                 return 1
             self.starting = False
+            # For the other commands, which do not know this one's PORT and --tls.
+            serving.write_text(local_url(self.config, name="localhost") + "\n")
             self._start_rest()
             say(self.banner())
             while not self.stops_asked:
@@ -150,6 +154,7 @@ class Supervisor:
         except Interrupted:
             return 0
         finally:
+            serving.unlink(missing_ok=True)
             # From here on a signal only makes the end quicker; it interrupts nothing.
             self.starting = False
             self._stop()
@@ -175,14 +180,9 @@ class Supervisor:
         """
         mark = self.config.data_dir / "prepared"
         wanted = schema_digest()
-        if (
-            self.cluster is not None
-            and not self.config.production
-            and mark.exists()
-            and mark.read_text() == wanted
-        ):
-            if self._is_prepared():
-                return
+        unchanged = self.cluster is not None and mark.exists() and mark.read_text() == wanted
+        if unchanged and not self.config.production and self._is_prepared():
+            return
         code = self._call("prepare")
         if code:
             raise SystemExit(code)

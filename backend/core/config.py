@@ -95,6 +95,14 @@ class Config:
         """Whether people reach the installation by HTTPS, by our own certificate or by a declared proxy's."""
         return self.tls or (self.public_url or "").startswith("https://")
 
+    @property
+    def served_url(self) -> str:
+        """Where this machine finds the installation: as the running server says, or as the settings have it."""
+        try:
+            return (self.data_dir / "serving").read_text(encoding="utf-8").strip()
+        except OSError:
+            return f"{'https' if self.tls else 'http'}://localhost:{self.port}"
+
     @staticmethod
     def from_env(env: Mapping[str, str] | None = None) -> Config:
         """Read and check the settings of ``env`` (default: the process environment).

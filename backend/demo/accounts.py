@@ -70,7 +70,7 @@ def base_url(config: Config) -> str:
     """How trackers reach the installation: its public address, or this machine."""
     if config.public_url:
         return config.public_url.rstrip("/")
-    return f"{'https' if config.tls else 'http'}://localhost:{config.port}"
+    return config.served_url
 
 
 def new_password() -> str:
