@@ -214,9 +214,10 @@ def openapi(out: str | None) -> None:
     """Print the API's OpenAPI 3.1 document."""
     import json
 
-    from backend.app import openapi_document
+    from backend.app import create_app
 
-    text = json.dumps(openapi_document(Config.from_env()), ensure_ascii=False, indent=2) + "\n"
+    document = create_app(Config.from_env()).test_client().get("/api/v1/openapi.json").get_json()
+    text = json.dumps(document, ensure_ascii=False, indent=2) + "\n"
     if out:
         with open(out, "w", encoding="utf-8") as file:
             file.write(text)

@@ -108,7 +108,7 @@ def accounts_list(as_json: bool, town_code: str | None) -> None:
     with in_town(town_code) as (uow, _actor):
         users = list(uow.session.scalars(select(User).where(User.login.is_not(None)).order_by(User.login)))
         held = memberships_of(uow, [user.id for user in users])
-        rows = [
+        rows: list[dict[str, Any]] = [
             {
                 "id": str(user.id), "login": user.login, "display_name": user.display_name, "state": str(user.state),
                 "totp": user.totp_enabled_at is not None, "roles": sorted({str(m.role) for m in held[user.id]}),

@@ -153,7 +153,7 @@ def connector(config: Config) -> PsycopgConnector:
     """The queue's connections: the application's role, with the queue's schema on the path."""
 
     async def on_queue_schema(connection: psycopg.AsyncConnection[TupleRow]) -> None:
-        await connection.execute(f"set search_path = {SCHEMA}, public")  # type: ignore[arg-type]
+        await connection.execute(f"set search_path = {SCHEMA}, public")
         await connection.commit()
 
     return PsycopgConnector(
