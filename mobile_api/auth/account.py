@@ -19,6 +19,7 @@ from mobile_api.auth.schemas import (
 )
 from mobile_api.endpoint import Door
 from workflows import sessions
+from workflows.provisioning import qr_svg
 from workflows.sessions import Sessions
 
 blp = Door("account", Audience.AUTH, "", "One's own account.")
@@ -49,12 +50,17 @@ def change_password(uow: UnitOfWork, actor: Actor, command_id: UUID, body: dict[
 
 
 @blp.command(
-    "/totp", may=USE, answers=AuthTotpSecretSchema, limit=limits.HEAVY, refuses=(), forgets=("secret", "uri")
+    "/totp",
+    may=USE,
+    answers=AuthTotpSecretSchema,
+    limit=limits.HEAVY,
+    refuses=(),
+    forgets=("secret", "uri", "qr_svg"),
 )
 def begin_totp(uow: UnitOfWork, actor: Actor, command_id: UUID) -> dict[str, str]:
     """Begin to set up an authenticator."""
     secret, uri = _sessions().begin_totp(uow, actor)
-    return {"secret": secret, "uri": uri}
+    return {"secret": secret, "uri": uri, "qr_svg": qr_svg(uri)}
 
 
 @blp.command("/totp/confirm", may=USE, body=AuthTotpCodeSchema, limit=limits.HEAVY, refuses=())

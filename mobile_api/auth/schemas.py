@@ -148,6 +148,9 @@ class AuthTotpSecretSchema(Schema):
 
     secret = fields.String(required=True, allow_none=True)
     uri = fields.String(required=True, allow_none=True)
+    qr_svg = fields.String(
+        required=True, allow_none=True, metadata={"description": "The URI as a QR code, an SVG element."}
+    )
 
 
 class AuthTotpCodeSchema(Schema):
