@@ -145,15 +145,16 @@ def _depth(area_id: UUID, parents: dict[UUID, UUID | None]) -> int:
 
 def _polygon(area_id: UUID, kind: str, given: shapely.Geometry | bytes) -> shapely.Geometry:
     try:
-        polygon = shapely.from_wkb(given) if isinstance(given, bytes | bytearray | memoryview) else given
+        with np.errstate(invalid="ignore"):  # NaN is found below.
+            polygon = shapely.from_wkb(given) if isinstance(given, bytes | bytearray | memoryview) else given
     except shapely.errors.GEOSException as error:
         raise ValueError(f"Area {area_id} ({kind}) is not readable WKB: {error}.") from error
-    west, south, east, north = shapely.bounds(polygon)
-    on_earth = -180.0 <= west <= east <= 180.0 and -90.0 <= south <= north <= 90.0
+    places = shapely.get_coordinates(polygon)
+    on_earth = bool((np.abs(places) <= (180.0, 90.0)).all())  # False for NaN
     if polygon.geom_type not in ("Polygon", "MultiPolygon") or not on_earth:
         raise ValueError(f"Area {area_id} ({kind}) is not a polygon on earth.")
     if not shapely.is_valid(polygon):
         polygon = shapely.make_valid(polygon, method="structure", keep_collapsed=False)
-    if shapely.is_empty(polygon):
+    if not shapely.area(polygon) > 0.0:
         raise ValueError(f"Area {area_id} ({kind}) encloses nothing.")
     return polygon
