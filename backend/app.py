@@ -11,8 +11,8 @@ from flask_smorest import Api
 from prometheus_client import generate_latest
 from sqlalchemy import text
 from werkzeug.exceptions import Forbidden as HttpForbidden
-from werkzeug.exceptions import NotFound
 from werkzeug.middleware.proxy_fix import ProxyFix
+from werkzeug.routing import PathConverter
 
 from backend.adapters.sms import ConsoleSms, HttpSms, NullSms, Sms
 from backend.core import migrating
@@ -56,10 +56,28 @@ log = structlog.get_logger(__name__)
 
 
 class _Api(Api):
-    """flask-smorest without its own error shape: every refusal has the one of ``mobile_api.problems``."""
+    """flask-smorest with our refusals instead of its own, in the answers and in the document."""
+
+    ERROR_SCHEMA = endpoint.ProblemSchema
+    DEFAULT_ERROR_RESPONSE_NAME = (
+        None  # Each route names its refusals; "anything else" would hide a wrong one.
+    )
 
     def _register_error_handlers(self) -> None:
         return None
+
+    def _register_responses(self) -> None:
+        usual, self.DEFAULT_RESPONSE_CONTENT_TYPE = self.DEFAULT_RESPONSE_CONTENT_TYPE, problems.MEDIA_TYPE
+        try:
+            super()._register_responses()
+        finally:
+            self.DEFAULT_RESPONSE_CONTENT_TYPE = usual
+
+
+class _WebPath(PathConverter):
+    """A path that cannot be one of an interface, so that what is not there is 404 with any method."""
+
+    regex = "(?!api/v1/|gateway/|socket.io/)[^/].*?"
 
 
 def create_app(config: Config, *, propagate_failures: bool = False, hot_routes: bool = True) -> Flask:
@@ -218,15 +236,15 @@ def _add_own_pages(app: Flask, config: Config) -> None:
     def root_of_client(client: str) -> Any:
         return redirect(f"/{client}/", 308)
 
-    @app.get("/<path:path>")
+    app.url_map.converters["web_path"] = _WebPath
+
+    @app.get("/<web_path:path>")
     def static_web(path: str) -> Response:
         return _file(path)
 
 
 def _file(path: str) -> Response:
     """Serve a file of the built clients; names with a hash in them never change."""
-    if path.startswith("api/") and not path.startswith("api-docs/"):
-        raise NotFound()
     response = send_from_directory(WEB_ROOT, path)
     hashed = path.startswith("assets/") or "/assets/" in path
     response.headers["Cache-Control"] = "public, max-age=31536000, immutable" if hashed else "no-cache"

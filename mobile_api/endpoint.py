@@ -102,11 +102,13 @@ class Door(Blueprint):
         limit: limits.Limit = limits.SEE,
         refuses: tuple[int, ...] = (),
         media: str | None = None,
+        nothing: str | None = None,
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """Declare a look. The view gets ``(uow, actor, **path[, query])`` and returns what the schema dumps.
 
         ``may=None`` is an open look: the view gets no actor, and its unit of work has entered no town. With ``media``
-        the view returns bytes or a Response of that type.
+        the view returns bytes or a Response of that type. ``nothing`` says when the view returns None, which is
+        answered 204.
         """
         policy = Policy(self.audience, may, limit, command=False)
         schema = answers() if isinstance(answers, type) else answers
@@ -123,7 +125,7 @@ class Door(Blueprint):
                     with unit_of_work(claims.town_id, request_id=g.request_id) as uow:
                         actor = _admit(uow, claims, may)
                         found = view(uow, actor, **path, **given)
-                if found is None:
+                if found is None and nothing:
                     return Response(status=204)
                 if isinstance(found, Response):
                     return found
@@ -132,6 +134,8 @@ class Door(Blueprint):
             decorated = run
             if arguments:
                 decorated = self.arguments(arguments, location="query")(decorated)
+            if nothing:
+                decorated = self.alt_response(204, description=nothing)(decorated)
             return self._add(rule, "GET", view, decorated, policy, schema, 200, refuses, media)
 
         return declare
@@ -282,7 +286,7 @@ class Door(Blueprint):
         codes = (
             {429, 503, *refuses} | ({401, 403} if policy.may else set()) | ({404} if "<" in rule else set())
         )
-        codes |= {400, 413, 415, 422} if method != "GET" else set()
+        codes |= {400, 404, 413, 415} if method != "GET" else set()
         for code in sorted(codes):
             decorated = self.alt_response(
                 code,

@@ -100,7 +100,7 @@ class Invalid(Refusal):
 
     status, code, title = 422, "invalid", "Some fields are not acceptable."
 
-    def __init__(self, detail: str | None = None, code: str | None = None, **errors: Any) -> None:
+    def __init__(self, detail: str | None = None, code: str | None = None, /, **errors: Any) -> None:
         super().__init__(code or "invalid", detail, **({"errors": errors} if errors else {}))
 
 

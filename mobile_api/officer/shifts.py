@@ -39,7 +39,7 @@ def _document(
     return shift_document(shift, SHIFT.actions(actor, shift), kinds.get(shift.officer_id))
 
 
-@blp.query("/shift", may=USE, answers=OfficerShiftSchema)
+@blp.query("/shift", may=USE, answers=OfficerShiftSchema, nothing="Off duty.")
 def current_shift(uow: UnitOfWork, actor: Actor) -> dict[str, Any] | None:
     """Return the officer's open shift, or 204 when he is off duty."""
     shift = shifts.current(uow, actor)
