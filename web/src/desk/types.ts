@@ -1,5 +1,5 @@
 /** What the desk's part of the HTTP API and its socket say. */
-import type { Crew, Instant, LiveOfficer, LonLat, Named, Person } from '@/shared/types'
+import type { Crew, DatumName, Instant, LiveOfficer, LonLat, Membership, Named, Person } from '@/shared/types'
 
 export type AreaKind = 'town' | 'community' | 'compound' | 'grid' | 'building'
 export interface Area {
@@ -12,10 +12,20 @@ export interface Area {
   bounds: [number, number, number, number]
 }
 
-/** What the desk may do with the officer's shift comes with it; clients draw buttons from `actions` alone. */
-export interface DeskOfficer extends LiveOfficer {
-  crew?: Crew | null
-  actions?: string[]
+export type DeskOfficer = LiveOfficer
+
+/** One shift: who goes together, and what the desk may do with it now. */
+export interface DeskShift {
+  id: string
+  state: 'on_duty' | 'ended'
+  officer: Person & { kind: string | null }
+  call_sign: string | null
+  crew: Crew | null
+  started_at: Instant
+  planned_end_at: Instant | null
+  closes_at: Instant
+  ended_at: Instant | null
+  actions: string[]
 }
 
 /** One row of the socket's `positions` event, in the order of the contract. */
@@ -74,25 +84,114 @@ export interface ReplayQuestion {
 
 export type TrackerProtocol = 'osmand' | 'owntracks' | 'overland' | 'gpslogger'
 export interface Provisioning {
-  url: string | null
-  link: string | null
-  qr_svg: string | null
+  url: string
+  link: string
+  /** An SVG element, made by our own server. It is shown as an image, in which nothing runs. */
+  qr_svg: string
+  id?: string | null
   user?: string | null
   password?: string | null
   token?: string | null
+  template?: string | null
   note?: Named | null
 }
 export interface Device {
   id: string
   name: string
-  kind?: string | null
+  kind: string
   protocol: string
-  platform?: string | null
+  datum: DatumName
   state: 'active' | 'revoked'
-  officer: Person | null
+  officer: Person
   created_at: Instant
-  last_seen_at?: Instant | null
-  expires_at?: Instant | null
-  actions?: string[]
+  revoked_at: Instant | null
+  last_fix_at: Instant | null
+  actions: string[]
   provisioning?: Provisioning | null
+}
+
+export interface ImportedTrack {
+  id: string
+  name: string
+  officer_id: string | null
+  officer: string | null
+  point_count: number
+  started_at: Instant
+  ended_at: Instant
+  length_m: number
+  created_at: Instant
+}
+export interface ImportedTrackPoints extends ImportedTrack {
+  segments: ReplayPoint[][]
+}
+
+export interface QuarantinedFix {
+  id: string
+  received_at: Instant
+  device_id: string | null
+  device_name: string | null
+  protocol: string
+  reason: string
+  payload: unknown
+}
+export interface Counter {
+  day: string
+  protocol: string
+  outcome: string
+  count: number
+}
+
+export interface UserMembership extends Membership {
+  id: string
+  granted_at: Instant
+}
+export interface UserRow {
+  id: string
+  login: string | null
+  phone: string | null
+  display_name: string
+  state: 'active' | 'disabled'
+  locale: string
+  totp_enabled: boolean
+  created_at: Instant
+  memberships: UserMembership[]
+}
+export interface UserSession {
+  id: string
+  client: string
+  device_name: string | null
+  created_at: Instant
+  last_used_at: Instant
+}
+export interface Department {
+  id: string
+  kind: string
+  name: Named
+}
+
+export interface JournalEntry {
+  id: string
+  at: Instant
+  actor_id: string | null
+  actor: string | null
+  subject_kind: string
+  subject_id: string
+  action: string
+  from: string | null
+  to: string | null
+  reason: string | null
+  data: Record<string, unknown> | null
+  request_id: string | null
+}
+export interface DisclosureEntry {
+  id: string
+  at: Instant
+  kind: string
+  reason: string
+  by: string | null
+  actor_id: string | null
+  subject_kind: string
+  subject_id: string
+  subject: string | null
+  data: Record<string, unknown> | null
 }

@@ -59,6 +59,8 @@ export interface MarkerLayerOptions {
   palette: Palette
   smooth: boolean
   clustered: boolean
+  /** Below this zoom only the selected, the hovered and the silent are named. */
+  labelsFrom: number
 }
 
 const EQUATOR_M = 40_075_016.686
@@ -455,7 +457,7 @@ export class MarkerLayer {
         marks.push({ left: marker.x - half, right: marker.x + half, top: marker.y - half, bottom: marker.y + half })
         const raised = marker.id === this.selected || marker.id === this.hovered
         const silent = marker.look.status === 'silent'
-        if (zoom < 12.8 && !raised && !silent) continue
+        if (zoom < this.options.labelsFrom && !raised && !silent) continue
         const width = marker.look.label.length * 9 + 8
         wishes.push({
           id: marker.id,
