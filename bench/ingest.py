@@ -89,13 +89,13 @@ class Run:
 
 
 @contextmanager
-def town_on_duty() -> Iterator[Town]:
+def town_on_duty(count: int = OFFICERS) -> Iterator[Town]:
     """A migrated database with a town of officers who are all on duty, each with a phone and a token."""
     with postgis() as cluster, folder() as place:
         cluster.make_database()
         migrate(cluster.url(OWNER_ROLE))
         secret = secrets.token_urlsafe(32)
-        officers = [(new_id(), new_id(), new_id(), new_id()) for _ in range(OFFICERS)]
+        officers = [(new_id(), new_id(), new_id(), new_id()) for _ in range(count)]
         now = datetime.now(UTC)
         town = Town(
             cluster=cluster, secret=secret, officers=officers, town_id=new_id(), area_id=new_id(),

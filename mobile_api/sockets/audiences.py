@@ -14,9 +14,11 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Sequence
+from typing import Any
 from uuid import UUID
 
 import gevent
+from gevent import monkey
 from gevent.event import Event
 
 from mobile_api.sockets.connection import OPEN
@@ -33,6 +35,8 @@ REMEMBER_S = 180.0
 """How long a row is kept for clients that are behind; they are closed for slowness long before."""
 CATCH_UP_ROWS = 500
 """Rows of one frame for a client that is behind, so that what it is being sent stays small however many it missed."""
+
+_native_ident = monkey.get_original("_thread", "get_ident")
 
 
 class Audience:
@@ -151,12 +155,15 @@ class Audiences:
         self._by_room: dict[UUID, tuple[Audience, ...]] = {}
         self._arrived = Event()
         self._pacer: gevent.Greenlet | None = None
+        self._loop: Any = None
+        self._thread = 0
         self._swept_at = time.monotonic()
         self.rounds = 0
         self.written = 0
 
     def join(self, connection: LiveConnection, rooms: frozenset[UUID]) -> Audience:
         """Make a client a member of the audience with exactly these rooms."""
+        self._loop, self._thread = gevent.get_hub().loop, _native_ident()
         audience = self._by_rooms.get(rooms)
         if audience is None:
             audience = self._by_rooms[rooms] = Audience(rooms, self._prefix)
@@ -186,6 +193,10 @@ class Audiences:
     def publish(self, rows: Sequence[Row]) -> None:
         """Send rows with the next round to everybody who may see their rooms."""
         if not self._by_rooms:
+            return
+        if _native_ident() != self._thread:
+            # Somebody publishes from a native thread; sockets belong to the loop's.
+            self._loop.run_callback_threadsafe(self.publish, rows)
             return
         now = time.monotonic()
         for row in rows:

@@ -515,6 +515,17 @@ def test_who_changed_scope_while_behind_gets_nothing_of_the_old_one(pair: Pair) 
     assert {entry[0] for entry in positions_in(pair.frames())} == {"old", "new"}
 
 
+def test_a_native_thread_may_publish(pair: Pair) -> None:
+    """Under gunicorn gevent's patches stand between; here the thread is a real one."""
+    audiences = audience_of(pair, 1)
+    thread = threading.Thread(target=lambda: audiences.publish([row(1, 5)]))
+    thread.start()
+    thread.join()
+    gevent.sleep(0.05)
+    pair.read(0.05)
+    assert positions_in(pair.frames()) == [["1", 5]]
+
+
 def test_rounds_wait_longer_the_more_they_take_and_never_longer_than_the_bound(pair: Pair) -> None:
     audiences = audience_of(pair, 1)
     slow = 0.01

@@ -100,6 +100,8 @@ function officerOf(header) {
 }
 
 async function serve() {
+  // For script/bench live: who is told of what was committed.
+  const { publish } = process.env.PUBLISHER ? await import(process.env.PUBLISHER) : {}
   const pool = new pg.Pool({ host: SOCKET_DIR, port: Number(PG_PORT), database: DATABASE, user: PG_USER, max: 16 })
   const app = Fastify({ bodyLimit: 1048576 })
   app.addHook('onRequest', async (request, reply) => {
@@ -123,6 +125,7 @@ async function serve() {
       ],
     })
     const { stored } = rows[0]
+    publish?.(request.officer, last)
     return { stored, duplicates: fixes.length - stored }
   })
   await app.listen({ port: Number(PORT), host: '127.0.0.1' })
