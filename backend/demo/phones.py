@@ -42,6 +42,8 @@ REFRESH_BEFORE_S = 60.0
 LOOK_EVERY_S = 90.0
 STARTS_PER_S = 8.0
 """How many phones switch on per second: a sign-in costs the server a password hash."""
+LINE_EVERY_S = 30.0
+"""How often a log, as opposed to a terminal, is told how the phones are."""
 _MODELS = (
     "HUAWEI Mate 60",
     "HUAWEI nova 12",
@@ -256,7 +258,7 @@ class Phone:
 
     def _forget(self, count: int) -> None:
         before = len(self.tracker.queue)
-        self.tracker.acceptable(count)
+        self.tracker.accept_first(count)
         self._tally.waiting -= before - len(self.tracker.queue)
 
     def _look_at(self, response: Response) -> None:
@@ -499,7 +501,7 @@ class Fleet:
     async def _keep(self, quiet: bool) -> None:
         """Save what the phones remember, and say now and then how they are."""
         told: set[str] = set()
-        began = time.monotonic()
+        began = said = time.monotonic()
         while True:
             await asyncio.sleep(2)
             self._pocket.save()
@@ -507,9 +509,15 @@ class Fleet:
                 if login not in told:
                     told.add(login)
                     click.echo(f"simulation: {problem}", err=True)
-            if not quiet:
-                line = f"{self.summary()}, {time.monotonic() - began:.0f} s"
-                click.echo(f"\r\x1b[K{line}", nl=False) if sys.stdout.isatty() else click.echo(line)
+            if quiet:
+                continue
+            now = time.monotonic()
+            line = f"{self.summary()}, {now - began:.0f} s"
+            if sys.stdout.isatty():
+                click.echo(f"\r\x1b[K{line}", nl=False)
+            elif now - said >= LINE_EVERY_S:
+                said = now
+                click.echo(line)
 
     def summary(self) -> str:
         """How the phones are, in one line."""
