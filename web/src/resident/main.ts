@@ -1,2 +1,16 @@
-import { createApp, h } from 'vue'
-createApp({ render: () => h('main') }).mount('#app')
+import { createApp } from 'vue'
+import 'vant/lib/index.css'
+import '@/shared/phone/phone.css'
+import { createTranslations } from '@/shared/i18n'
+import { loadInstallation } from '@/shared/installation'
+import { dress } from '@/shared/phone/theme'
+import { registerServiceWorker } from '@/shared/phone/pwa'
+import App from './App.vue'
+import en from './locales/en'
+import zhCN from './locales/zh-CN'
+import { router } from './router'
+
+dress('resident')
+registerServiceWorker('resident')
+void loadInstallation()
+createApp(App).use(createTranslations({ 'zh-CN': zhCN, en })).use(router).mount('#app')

@@ -54,7 +54,7 @@ export default {
     revokeTitle: 'End this sign-in?',
     revokeText: 'That device is signed out at once.',
     revoked: 'Ended',
-    hint: 'A device you do not know? End it at once and change your password.',
+    hint: 'A device you do not know? End it at once.',
     unknownDevice: 'Unknown device',
     clients: { officer: 'Officer', resident: 'Resident', desk: 'Desk', other: 'Other' },
   },

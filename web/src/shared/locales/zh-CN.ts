@@ -54,7 +54,7 @@ export default {
     revokeTitle: '注销此登录？',
     revokeText: '该设备将立即退出登录。',
     revoked: '已注销',
-    hint: '发现不认识的设备？请立即注销并修改密码。',
+    hint: '发现不认识的设备？请立即注销。',
     unknownDevice: '未知设备',
     clients: { officer: '巡逻端', resident: '居民端', desk: '指挥席', other: '其他' },
   },

@@ -1,13 +1,13 @@
-/** The service worker of the officer client: it starts without a network, and a new version waits for the officer. */
+/** The service worker of a phone client: it starts without a network, and a new version waits until it is wanted. */
 import { ref } from 'vue'
 import { Workbox } from 'workbox-window'
 
 export const updateReady = ref(false)
 let workbox: Workbox | null = null
 
-export function registerServiceWorker(): void {
+export function registerServiceWorker(client: 'officer' | 'resident'): void {
   if (!import.meta.env.PROD || !('serviceWorker' in navigator)) return
-  workbox = new Workbox('/officer/sw.js', { scope: '/officer/' })
+  workbox = new Workbox(`/${client}/sw.js`, { scope: `/${client}/` })
   workbox.addEventListener('waiting', () => (updateReady.value = true))
   void workbox.register().catch(() => {
     // Without it the client works as long as there is a network.

@@ -1,0 +1,24 @@
+import { createRouter, createWebHistory } from 'vue-router'
+import { session } from './client'
+import HomeView from './views/HomeView.vue'
+import MeView from './views/MeView.vue'
+import SessionsView from './views/SessionsView.vue'
+import SignInView from './views/SignInView.vue'
+
+export const router = createRouter({
+  history: createWebHistory('/resident/'),
+  routes: [
+    { path: '/sign-in', name: 'sign-in', component: SignInView, meta: { open: true } },
+    { path: '/', name: 'home', component: HomeView, meta: { tabs: true } },
+    { path: '/me', name: 'me', component: MeView, meta: { tabs: true } },
+    { path: '/sessions', name: 'sessions', component: SessionsView },
+    { path: '/:rest(.*)*', redirect: { name: 'home' } },
+  ],
+  scrollBehavior: (_to, _from, saved) => saved ?? { top: 0 },
+})
+
+router.beforeEach((to) => {
+  if (!to.meta.open && !session.signedIn.value) return { name: 'sign-in' }
+  if (to.name === 'sign-in' && session.signedIn.value) return { name: 'home' }
+  return true
+})
