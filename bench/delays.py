@@ -201,15 +201,17 @@ class Phones:
             self.poll.register(connection.fileno(), select.EPOLLIN)
             self._idle.append(connection)
         self._began = 0.0
+        self.every_s = EVERY_S
 
-    def begin(self) -> None:
-        """The first fix is due now."""
+    def begin(self, every_s: float = EVERY_S) -> None:
+        """The first fix is due now; each phone sends every so many seconds."""
+        self.every_s = every_s
         self._began = time.time()
         self._next = 0
 
     def next_due(self) -> float:
         """When the next fix is due."""
-        return self._began + self._next * EVERY_S / self._officers
+        return self._began + self._next * self.every_s / self._officers
 
     def step(self, now: float, until: float) -> None:
         """Send what is due by ``now``, of what is due before ``until``."""
@@ -339,8 +341,8 @@ class Delays:
     missing: int
 
 
-def measure(side: Side, officers: int, screens_count: int, seconds: float) -> Delays:
-    """One round of everybody to warm up, then ``seconds`` that count."""
+def measure(side: Side, officers: int, screens_count: int, seconds: float, warm_s: float) -> Delays:
+    """Everybody once within ``warm_s`` to warm up, then ``seconds`` that count."""
     phones = Phones(side, officers)
     screens = Screens(side, screens_count)
     waiting = select.epoll()
@@ -350,15 +352,15 @@ def measure(side: Side, officers: int, screens_count: int, seconds: float) -> De
         for warm in (True, False):
             phones.due.clear()
             screens.heard.clear()
-            phones.begin()
-            until = time.time() + (EVERY_S + 0.5 if warm else seconds)
+            phones.begin(warm_s if warm else EVERY_S)
+            until = time.time() + (warm_s + 0.1 if warm else seconds)
             last = until + 5
             while (now := time.time()) < until or (phones.pending and now < last):
                 phones.step(now, until)
                 waiting.poll(max(0.0, min(0.01, phones.next_due() - now)))
                 phones.answered()
                 screens.look()
-            quiet = time.time() + (1.5 if warm else 1.0)
+            quiet = time.time() + 0.7
             while time.time() < quiet:
                 waiting.poll(0.05)
                 screens.look()
@@ -393,7 +395,7 @@ def delays(report: Report, quick: bool) -> None:
             ("production", 5000, 200, our_production, peer_production, "Fastify ×2 + Redis + socket.io", []),
             ("default", 1000, 200, our_default, peer_default, "Fastify + socket.io, one process", [at_most(2)]),
         ]
-    seconds, pairs = (4.0, 1) if quick else (10.0, 5)
+    seconds, warm_s, pairs = (2.5, 2.5, 1) if quick else (10.0, EVERY_S, 5)
     with watched_town(1000 if quick else 5000) as (town, phones, supervisors), redis_server() as redis_url:
         for profile, officers, screens, us, them, against, targets in cases:
             with ExitStack() as stack:
@@ -405,8 +407,8 @@ def delays(report: Report, quick: bool) -> None:
                     for attempt in range(3):
                         with foreign_cpu() as foreign:
                             pair = (
-                                measure(here, officers, screens, seconds),
-                                measure(there, officers, screens, seconds),
+                                measure(here, officers, screens, seconds, warm_s),
+                                measure(there, officers, screens, seconds, warm_s),
                             )
                         if quick or foreign.cores <= FOREIGN_CPU_LIMIT or attempt == 2:
                             break

@@ -1,4 +1,4 @@
-"""``script/bench live``: fan-out, memory, and from a phone's POST to the supervisors' screens.
+"""``script/bench live``: from a phone's POST to the supervisors' screens (b), fan-out (c), memory (i).
 
 c: one event to 1,000 clients, as small as a shift's and as large as 200 positions, against socket.io, nchan (what C
 does inside nginx: the limit) and ws (a bare WebSocket library). The clients check that everybody got every byte and
@@ -25,6 +25,7 @@ from uuid import UUID
 
 from backend.core.tokens import AccessTokens
 from bench.crowd import SOCKET_IO_PATH, Crowd, Door, Publisher, frames
+from bench.delays import delays
 from bench.report import Report, at_least, at_most, in_pairs, progress
 from bench.servers import (
     PEERS,
@@ -35,11 +36,12 @@ from bench.servers import (
     free_port,
     node_program,
     peer_packages,
+    pss_kib,
     python_program,
     server,
 )
 
-CLIENTS = 1000
+CLIENTS, IDLE_CLIENTS = 1000, 3000
 UNDER_WAY = 4
 """Events that have been posted and not yet reached everybody, at most."""
 
@@ -142,8 +144,17 @@ class FanOut:
 
     def __init__(self, side: Side, clients: int = CLIENTS) -> None:
         self.side = side
+        warm = Crowd(side.server.port, side.door, 50)
+        warm.settle(0.1)
+        warm.close()
+        time.sleep(0.5)
+        before = side.server.pss_kib()
         self.crowd = Crowd(side.server.port, side.door, clients)
         self.crowd.settle()
+        after = side.server.pss_kib()
+        self.client_kib = (after - before) / clients
+        """What one of these clients costs while it is idle."""
+        self.process_mib = max(pss_kib(pid) for pid in side.server.tree()) / 1024
 
     def rate(self, kind: str, body: Callable[[], bytes], seconds: float) -> float:
         """Messages a second, over all clients; every client must have got every one, whole."""
@@ -188,8 +199,8 @@ class FanOut:
 
 
 def fan_out(report: Report, keys: Keys, quick: bool) -> None:
-    """c: messages and positions a second to 1,000 clients."""
-    seconds, pairs = (1.0, 3) if quick else (3.0, 5)
+    """c: messages and positions a second to 1,000 clients; and i, in the quick run, from the same clients."""
+    seconds, pairs = (0.6, 2) if quick else (3.0, 5)
     peers = [
         ("socket.io (node), 1 process", socket_io, at_least(1.3)),
         ("nchan (C, nginx), 1 process", nchan, at_least(0.7)),
@@ -217,8 +228,15 @@ def fan_out(report: Report, keys: Keys, quick: bool) -> None:
                                 f"c fan-out, {title}", found.value, "messages/s", against=name,
                                 against_value=found.against_value, ratio=found.ratio, target=target,
                             )  # fmt: skip
+                            if kind == "positions":
+                                report.add(
+                                    "c fan-out, positions", found.value * 200, "positions/s", against=name,
+                                    against_value=found.against_value * 200, ratio=found.ratio, target=target,
+                                )  # fmt: skip
                     finally:
                         them.close()
+                    if quick and start is socket_io:
+                        report_memory(report, us, them)
         finally:
             us.close()
 
@@ -226,44 +244,36 @@ def fan_out(report: Report, keys: Keys, quick: bool) -> None:
 # --- i: memory
 
 
-def memory(report: Report, keys: Keys, quick: bool) -> None:
-    """i: what an idle client costs, and the process without any."""
-    clients = 1500 if quick else 3000
-    costs: dict[str, float] = {}
-    bases: dict[str, float] = {}
-    for name, start in (("us", our_channel), ("socket.io", socket_io)):
-        progress(f"memory of {clients} idle clients: {name}")
-        with start(keys) as side:
-            warm = Crowd(side.server.port, side.door, 50)
-            warm.settle()
-            warm.close()
-            time.sleep(1.0)
-            before = side.server.pss_kib()
-            crowd = Crowd(side.server.port, side.door, clients)
-            crowd.settle(1.0)
-            costs[name] = (side.server.pss_kib() - before) / clients
-            bases[name] = max(_pss_of_tree(side.server)) / 1024
-            crowd.close()
+def memory(report: Report, keys: Keys) -> None:
+    """i: what an idle client costs, and the process."""
+    progress(f"memory of {IDLE_CLIENTS} idle clients")
+    with our_channel(keys) as here:
+        us = FanOut(here, IDLE_CLIENTS)
+        us.close()
+    with socket_io(keys) as there:
+        them = FanOut(there, IDLE_CLIENTS)
+        them.close()
+    report_memory(report, us, them)
+
+
+def report_memory(report: Report, us: FanOut, them: FanOut) -> None:
+    """Put what was measured when the clients connected into the report."""
     report.add(
-        "i memory per idle client", costs["us"], "KiB (PSS)", against="socket.io (node)",
-        against_value=costs["socket.io"], target=[at_most(67, "value"), at_most(35, "value")],
+        "i memory per idle client", us.client_kib, "KiB (PSS)", against="socket.io (node)",
+        against_value=them.client_kib, target=[at_most(67, "value"), at_most(35, "value")],
     )  # fmt: skip
     report.add(
-        "i memory of a live process", bases["us"], "MiB (PSS)", against="socket.io (node)",
-        against_value=bases["socket.io"],
+        "i memory of a process with its clients", us.process_mib, "MiB (PSS)", against="socket.io (node)",
+        against_value=them.process_mib,
     )  # fmt: skip
 
 
-def _pss_of_tree(running: Server) -> list[int]:
-    from bench.servers import pss_kib
-
-    return [pss_kib(pid) for pid in running.tree()]
-
-
-def run(quick: bool) -> Report:
+def run(quick: bool = False) -> Report:
     """Measure everything; ``quick`` stays under a minute."""
     report = Report("live")
     keys = Keys()
+    delays(report, quick)
     fan_out(report, keys, quick)
-    memory(report, keys, quick)
+    if not quick:
+        memory(report, keys)
     return report
