@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import numpy as np
@@ -198,17 +198,33 @@ def _days(since: datetime, until: datetime) -> list[date]:
     return [first + timedelta(days=n) for n in range((until - since).days)]
 
 
-def _closed_days(
+class ClosedTrack(NamedTuple):
+    """One officer's thinned track of one closed day, packed."""
+
+    officer_id: UUID
+    points: bytes
+    fix_count: int
+    length_m: float
+
+
+def closed_tracks(
     uow: UnitOfWork, ids: Sequence[UUID], since: datetime, until: datetime
-) -> dict[UUID, tuple[list[Any], int, float, bool]]:
-    """Return the tracks that were made when the days were closed."""
+) -> list[ClosedTrack]:
+    """Return the tracks that were made when the days of the span were closed, by officer and day."""
     rows = uow.session.execute(
         select(TrackDay.officer_id, TrackDay.points, TrackDay.fix_count, TrackDay.length_m)
         .where(TrackDay.day.in_(_days(since, until)), TrackDay.officer_id.in_(ids))
         .order_by(TrackDay.officer_id, TrackDay.day)
     )
+    return [ClosedTrack(*row) for row in rows]
+
+
+def _closed_days(
+    uow: UnitOfWork, ids: Sequence[UUID], since: datetime, until: datetime
+) -> dict[UUID, tuple[list[Any], int, float, bool]]:
+    """Return closed tracks as a replay shows them."""
     drawn: dict[UUID, tuple[list[Any], int, float, bool]] = {}
-    for officer_id, points, fix_count, length_m in rows:
+    for officer_id, points, fix_count, length_m in closed_tracks(uow, ids, since, until):
         epoch_s, lon, lat = packing.unpack(points)
         nan = np.full(len(epoch_s), np.nan)
         track = Track(epoch_s, lon, lat, nan, nan, np.zeros(len(epoch_s), dtype=np.int64))

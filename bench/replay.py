@@ -1,0 +1,237 @@
+"""Replay (e): an officer's day and a town's day, read back through the code that serves them.
+
+Against the naive layout: one table in the order of arrival, an id as its key, an index on officer and time and one on
+the place, and ``DISTINCT ON`` for who was where last. Both sides hold the same rows and are read by the same client.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import statistics
+import time
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import text
+
+from backend.core.uow import unit_of_work
+from bench.history import History, town_with_history
+from bench.report import Report, at_most
+from geo import motion, packing
+from workflows import closed_days, replays, tracks_of
+
+POINTS = 5000
+NAIVE = """
+create table naive (id bigserial primary key, officer_id uuid not null, fixed_at timestamptz not null,
+                    geom geometry(Point, 4326) not null, accuracy_m real, speed_mps real, flags smallint);
+insert into naive (officer_id, fixed_at, geom, accuracy_m, speed_mps, flags)
+  select d.officer_id, f.fixed_at, f.geom, f.accuracy_m, f.speed_mps, f.flags
+  from fixes f join devices d on d.id = f.device_id order by f.fixed_at, f.device_id;
+create unique index on naive (officer_id, fixed_at);
+create index on naive using gist (geom);
+analyze naive;
+"""
+NAIVE_DAY = """
+select extract(epoch from fixed_at)::float8, ST_X(geom), ST_Y(geom), accuracy_m, speed_mps, flags from naive
+where officer_id = :officer and fixed_at >= :since and fixed_at < :until order by fixed_at
+"""
+NAIVE_LATEST = (
+    "select distinct on (officer_id) officer_id, fixed_at, geom from naive order by officer_id, fixed_at desc"
+)
+LATEST = "select officer_id, fixed_at, geom from latest_positions"
+
+
+def run(quick: bool) -> Report:
+    """Measure; the full run holds 50 million fixes of 1,000 officers, the quick one a million of 100."""
+    officers, days = (100, 2) if quick else (1000, 10)
+    report = Report("replay")
+    with town_with_history() as history:
+        history.add_people(1, officers)
+        past = [history.today - timedelta(days=n) for n in range(days, 0, -1)]
+        for day in past:
+            history.add_day(day, 1, officers, POINTS)
+        _make_latest(history, officers)
+        with history.owner.begin() as connection:
+            for statement in NAIVE.strip().split(";\n"):
+                connection.execute(text(statement.rstrip(";")))
+        history.settle()
+        arrived = _officer_day_ms(history, past[-1], officers, quick)
+        for day in past:
+            history.close(day)
+        history.settle()
+        _officer_day(report, history, past[-1], officers, arrived, quick)
+        _town_day(report, history, past[-1], officers, quick)
+        _latest(report, history, quick)
+        _many_partitions(report, history, past[-1], officers, quick)
+    report.note(
+        f"{officers} officers x {days} days x {POINTS} fixes = {history.points:,} fixes, read through the app's role."
+    )
+    return report
+
+
+def _officer(n: int) -> UUID:
+    return UUID(hashlib.md5(f"officer{n}".encode(), usedforsecurity=False).hexdigest())
+
+
+def _median_ms(act: Callable[[int], object], times: int) -> float:
+    spent = []
+    for n in range(times):
+        begun = time.perf_counter()
+        act(n)
+        spent.append((time.perf_counter() - begun) * 1000)
+    return statistics.median(spent)
+
+
+def _read_day(history: History, officer_id: UUID, since: datetime, until: datetime) -> int:
+    """Read one officer's day as the endpoint does: shifts, devices, fixes as columns."""
+    with unit_of_work(history.town_id) as uow:
+        shifts = tracks_of.shifts_between(uow, [officer_id], since=since, until=until)
+        track = tracks_of.read(uow, shifts, since=since, until=until)[officer_id]
+    assert len(track.epoch_s) == POINTS, len(track.epoch_s)
+    return len(track.epoch_s)
+
+
+def _officer_day_ms(history: History, day: date, officers: int, quick: bool) -> float:
+    since, until = closed_days.bounds(day)
+    return _median_ms(
+        lambda n: _read_day(history, _officer(n % officers + 1), since, until), 10 if quick else 30
+    )
+
+
+def _officer_day(
+    report: Report, history: History, day: date, officers: int, arrived_ms: float, quick: bool
+) -> None:
+    since, until = closed_days.bounds(day)
+    times = 10 if quick else 30
+
+    def naive(n: int) -> None:
+        with history.owner.connect() as connection:
+            rows = connection.execute(
+                text(NAIVE_DAY), {"officer": _officer(n % officers + 1), "since": since, "until": until}
+            ).all()
+        assert len(rows) == POINTS
+
+    one = _officer(7)
+    _read_day(history, one, since, until)
+    hot = _median_ms(lambda n: _read_day(history, one, since, until), times)
+    naive_hot = _median_ms(lambda n: naive(6), times)
+    spread = _median_ms(lambda n: _read_day(history, _officer(n % officers + 1), since, until), times)
+    report.add(
+        "officer-day, hot",
+        hot,
+        "ms",
+        against="naive layout, hot",
+        against_value=naive_hot,
+        target=at_most(5, "value"),
+    )
+    report.add(
+        "officer-day, any officer",
+        spread,
+        "ms",
+        against="the same day as it arrived",
+        against_value=arrived_ms,
+    )
+    cold, naive_cold = [], []
+    for n in range(3 if quick else 7):
+        history.evict()
+        with history.owner.connect() as connection:
+            connection.execute(text("select 1"))
+        with unit_of_work(history.town_id) as uow:
+            uow.session.execute(text("select 1"))
+        cold.append(_median_ms(lambda _, n=n: _read_day(history, _officer(n * 13 + 1), since, until), 1))
+        naive_cold.append(_median_ms(lambda _, n=n: naive(n * 13 + 5), 1))
+    report.add(
+        "officer-day, evicted", statistics.median(cold), "ms", against="naive layout, evicted",
+        against_value=statistics.median(naive_cold), target=at_most(15, "value"),
+    )  # fmt: skip
+
+
+def _town_day(report: Report, history: History, day: date, officers: int, quick: bool) -> None:
+    """The thinned tracks of everybody on a closed day, against reading all their fixes."""
+    ids = [_officer(n) for n in range(1, officers + 1)]
+    since, until = closed_days.bounds(day)
+
+    def thinned(_: int) -> int:
+        with unit_of_work(history.town_id) as uow:
+            rows = replays.closed_tracks(uow, ids, since, until)
+        assert len(rows) == officers
+        return len(rows)
+
+    def raw(_: int) -> None:
+        with unit_of_work(history.town_id) as uow:
+            shifts = tracks_of.shifts_between(uow, ids, since=since, until=until)
+            found = tracks_of.read(uow, shifts, since=since, until=until)
+        assert len(found) == officers
+
+    thinned(0)
+    hot = _median_ms(thinned, 10 if quick else 30)
+    all_of_it = _median_ms(raw, 2)
+    report.add(
+        "town-day, hot",
+        hot,
+        "ms",
+        against="every fix of the day",
+        against_value=all_of_it,
+        target=at_most(5, "value"),
+    )
+    with unit_of_work(history.town_id) as uow:
+        rows = replays.closed_tracks(uow, ids, since, until)
+    packed = [bytes(row.points) for row in rows]
+    unpacking = _median_ms(lambda _: [motion.segments(packing.unpack(one)[0]) for one in packed], 5)
+    report.add("town-day, unpacked for drawing", unpacking, "ms", against="reading it", against_value=hot)
+
+
+def _make_latest(history: History, officers: int) -> None:
+    with history.owner.begin() as connection:
+        connection.execute(
+            text(
+                "insert into latest_positions (officer_id, town_id, shift_id, room_id, device_id, geom, fixed_at,"
+                " received_at) select d.officer_id, :town, s.id, s.area_id, d.id,"
+                " ST_SetSRID(ST_MakePoint(121.3, 31.1), 4326), now(), now() from devices d"
+                " join lateral (select id, area_id from shifts where officer_id = d.officer_id limit 1) s on true"
+            ),
+            {"town": history.town_id},
+        )
+
+
+def _latest(report: Report, history: History, quick: bool) -> None:
+    def read(statement: str, *, owner: bool) -> int:
+        if owner:
+            with history.owner.connect() as connection:
+                return len(connection.execute(text(statement)).all())
+        with unit_of_work(history.town_id) as uow:
+            return len(uow.session.execute(text(statement)).all())
+
+    ours = _median_ms(lambda _: read(LATEST, owner=False), 10 if quick else 30)
+    distinct = _median_ms(lambda _: read(NAIVE_LATEST, owner=True), 1 if not quick else 2)
+    report.add(
+        "everybody's latest position", ours, "ms", against="DISTINCT ON over the history", against_value=distinct,
+        target=at_most(0.5),
+    )  # fmt: skip
+
+
+def _many_partitions(report: Report, history: History, day: date, officers: int, quick: bool) -> None:
+    """An officer's day among 10, 200 and 800 partitions: the bound of time keeps the rest out of it."""
+    since, until = closed_days.bounds(day)
+    one = _officer(3)
+    spent: dict[int, float] = {}
+    for wanted in (10, 200) if quick else (10, 200, 800):
+        with history.owner.begin() as connection:
+            there = connection.execute(
+                text("select count(*) from pg_inherits where inhparent = 'fixes'::regclass")
+            ).scalar_one()
+            if there < wanted:
+                first = datetime(2020, 1, 1, tzinfo=UTC).date()
+                connection.execute(
+                    text("select make_partitions('fixes', :first, :last, interval '1 day')"),
+                    {"first": first, "last": first + timedelta(days=wanted - 1)},
+                )
+        history.engine.dispose()
+        _read_day(history, one, since, until)
+        spent[wanted] = _median_ms(lambda _: _read_day(history, one, since, until), 10 if quick else 30)
+    most, least = max(spent), min(spent)
+    report.add(
+        f"officer-day among {most} partitions", spent[most], "ms", against=f"among {least} or so", ratio=None,
+        against_value=spent[least], target=at_most(1.5),
+    )  # fmt: skip
