@@ -63,8 +63,9 @@ def database(config: Config) -> Iterator[None]:
 @contextmanager
 def opened(config: Config) -> Iterator[Engine]:
     """The database with its schema in place, as the application sees it, and units of work open on it."""
-    from backend.core import db, migrating, preflight
+    from backend.core import db, logs, migrating, preflight
 
+    logs.configure(config, "commands")
     with database(config):
         preflight.check_server(config.owner_url)
         if migrating.current(config.owner_url) != migrating.head():
@@ -215,8 +216,11 @@ def openapi(out: str | None) -> None:
     import json
 
     from backend.app import create_app
+    from backend.core import logs
 
-    document = create_app(Config.from_env()).test_client().get("/api/v1/openapi.json").get_json()
+    config = Config.from_env()
+    logs.configure(config, "commands")
+    document = create_app(config).test_client().get("/api/v1/openapi.json").get_json()
     text = json.dumps(document, ensure_ascii=False, indent=2) + "\n"
     if out:
         with open(out, "w", encoding="utf-8") as file:

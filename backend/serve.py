@@ -57,8 +57,10 @@ class Child:
     started_at: float = 0.0
     deaths: int = 0
     not_before: float = 0.0
+    asked: bool = False
 
     def start(self) -> None:
+        self.asked = False
         self.process = subprocess.Popen(
             self.command,
             cwd=_ROOT,
@@ -83,12 +85,19 @@ class Child:
         self.process = None
         return True
 
+    def ask_to_stop(self) -> None:
+        """Send SIGTERM; :meth:`stop` waits for the end."""
+        if self.process is not None and not self.asked:
+            self.asked = True  # Once: to some a second signal means to drop everything.
+            with suppress(ProcessLookupError):
+                self.process.terminate()
+
     def stop(self) -> None:
+        """Have it ended when this returns: by itself within its grace, or else by force."""
+        self.ask_to_stop()
         process, self.process = self.process, None
         if process is None:
             return
-        with suppress(ProcessLookupError):
-            process.terminate()
         try:
             process.wait(self.grace_s)
         except subprocess.TimeoutExpired:
@@ -217,6 +226,7 @@ class Supervisor:
             web_command(),
             environment={"XUNGENG_LISTEN_FD": str(descriptor)},
             descriptors=(descriptor,),
+            grace_s=20,
         )
         self.children.append(web)
         if self.config.ingest_processes:
@@ -275,7 +285,6 @@ class Supervisor:
 
     def _start_rest(self) -> None:
         """Start what nobody waits for, once the web process has the machine no longer to itself."""
-        # Before the web process in the list, because the list is the order of stopping.
         rest = [Child("worker", [sys.executable, "-m", "backend.cli", "worker"], grace_s=15)]
         if self.simulate and accounts_path(self.config).exists():
             environment = {}
@@ -286,10 +295,10 @@ class Supervisor:
                 sys.executable, "-m", "backend.cli", "simulate", "--officers", str(self.config.simulate_officers),
                 "--interval", "5", "--url", local_url(self.config), "--quiet",
             ]  # fmt: skip
-            rest.insert(0, Child("simulation", command, environment=environment, grace_s=5))
+            rest.append(Child("simulation", command, environment=environment, grace_s=5))
         for child in rest:
             child.start()
-        self.children[:0] = rest
+        self.children += rest
 
     # --- watch ----------------------------------------------------------------------------------------------
 
@@ -341,10 +350,16 @@ class Supervisor:
             raise Interrupted
 
     def _stop(self) -> None:
-        for child in self.children:
-            if self.stops_asked > 1:  # Asked twice: at once.
-                child.grace_s = 0.5
-            child.stop()
+        # The simulated phones first, so that nobody calls while the others end; those side by side.
+        first = [child for child in self.children if child.name == "simulation"]
+        rest = [child for child in self.children if child.name != "simulation"]
+        for group in (first, rest):
+            for child in group:
+                child.ask_to_stop()
+            for child in group:
+                if self.stops_asked > 1:  # Asked twice: at once.
+                    child.grace_s = 0.5
+                child.stop()
         if self.cluster is not None:
             self.cluster.stop(timeout_s=3 if self.stops_asked > 1 else 30)
 

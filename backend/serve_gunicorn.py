@@ -43,7 +43,8 @@ workers = _config.web_processes
 worker_connections = _config.worker_connections
 backlog = 2048
 timeout = 60
-graceful_timeout = 5
+# Requests take milliseconds; what holds on for longer are live sockets, whose clients connect again.
+graceful_timeout = 10 if _config.production else 2
 keepalive = 30
 proc_name = "xungeng"
 logger_class = QuietLogger

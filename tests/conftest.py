@@ -6,9 +6,8 @@ import ipaddress
 import os
 import shutil
 import socket
-import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,9 @@ from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
-from backend.core.config import APP_ROLE, AUDITOR_ROLE, OWNER_ROLE, Config, libpq_url
+from backend.core.config import OWNER_ROLE, Config
 from backend.embedded.cluster import Cluster
+from clusters import Database, running_cluster, temporary_folder
 
 TEMPLATE = "xungeng_template"
 
@@ -87,44 +87,9 @@ def _is_here(host: str) -> bool:
     return address.is_loopback or address.is_unspecified
 
 
-@dataclass(frozen=True)
-class Database:
-    """One database of the test run's cluster, with the schema of the migrations."""
-
-    cluster: Cluster
-    name: str
-
-    @property
-    def owner_url(self) -> str:
-        """SQLAlchemy URL of the owner (a superuser of this cluster: it bypasses row-level security)."""
-        return self.cluster.url(OWNER_ROLE, self.name)
-
-    @property
-    def app_url(self) -> str:
-        """SQLAlchemy URL of the application's role."""
-        return self.cluster.url(APP_ROLE, self.name)
-
-    @property
-    def auditor_url(self) -> str:
-        return self.cluster.url(AUDITOR_ROLE, self.name)
-
-    @property
-    def owner_conninfo(self) -> str:
-        """The owner's address as psycopg and libpq read it."""
-        return libpq_url(self.owner_url)
-
-
-def temporary_folder(prefix: str) -> Path:
-    """A folder with a short path (sockets live in it) that the postgres user may pass through."""
-    folder = Path(tempfile.mkdtemp(prefix=prefix, dir="/tmp"))
-    folder.chmod(0o711)
-    return folder
-
-
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     """The PostgreSQL of this test process (each xdist worker has one), durability off for speed."""
-    folder = temporary_folder("xg-test-")
     settings = {
         "fsync": "off",
         "full_page_writes": "off",
@@ -133,14 +98,8 @@ def cluster() -> Iterator[Cluster]:
         "max_connections": "100",
         "autovacuum": "off",
     }
-    cluster = Cluster(folder, settings)
-    cluster.initialise()
-    cluster.start()
-    try:
+    with running_cluster(settings) as cluster:
         yield cluster
-    finally:
-        cluster.stop()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -13,9 +13,9 @@ from pathlib import Path
 import httpx
 import psycopg
 import pytest
-from running.installation import Installation, free_port, wait_until
 
 from backend.core.config import Config, libpq_url
+from running.installation import Installation, free_port, wait_until
 
 pytestmark = pytest.mark.xdist_group("serve")
 
