@@ -8,6 +8,7 @@ figures move with the machine by more than most changes of the code do.
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import statistics
@@ -230,7 +231,8 @@ def percentile(values: Iterable[float], share: float) -> float:
     ordered = sorted(values)
     if not ordered:
         return float("nan")
-    return ordered[min(len(ordered) - 1, max(0, round(share * len(ordered) + 0.5) - 1))]
+    rank = math.ceil(round(share * len(ordered), 9))
+    return ordered[min(len(ordered), max(1, rank)) - 1]
 
 
 def progress(text: str) -> None:

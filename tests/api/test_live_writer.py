@@ -647,7 +647,7 @@ def test_two_hundred_readers_of_a_byte_a_second_cost_little_and_slow_down_nobody
         awake = DeskClient(server.port, token(ROOM))
         crawlers = []
         try:
-            server.do("stream", room=ROOM, officers=500, seconds=seconds, every_s=0.02)
+            server.do("stream", room=ROOM, officers=300, seconds=seconds, every_s=0.1)
             alone: list[float] = []
             lag_of(awake, seconds, alone)
             crawlers = [
@@ -664,7 +664,7 @@ def test_two_hundred_readers_of_a_byte_a_second_cost_little_and_slow_down_nobody
 
             thread = threading.Thread(target=crawl)
             thread.start()
-            server.do("stream", room=ROOM, officers=500, seconds=seconds, every_s=0.02)
+            server.do("stream", room=ROOM, officers=300, seconds=seconds, every_s=0.1)
             beside: list[float] = []
             lag_of(awake, seconds, beside)
             grown = (server.stats()["resident_bytes"] - before) / 2**20
