@@ -56,7 +56,8 @@ insert into fixes (town_id, device_id, fixed_at, seq, shift_id, geom, accuracy_m
   select :town, o.device, cast(:since as timestamptz) + t * make_interval(secs => cast(:step as float8)) , 0, o.shift,
          ST_SetSRID(ST_MakePoint(121.3 + o.n * 1e-5 + sin(t / 40.0) * 0.004 + t * 1e-6,
                                  31.1 + cos(t / 55.0) * 0.004), 4326),
-         5 + (t % 7), 1.2, t % 360, 80, 0, cast(:since as timestamptz) + t * make_interval(secs => cast(:step as float8))
+         5 + (t % 7), 1.2, t % 360, 80, 0,
+         cast(:since as timestamptz) + t * make_interval(secs => cast(:step as float8))
   from generate_series(0, cast(:points as int) - 1) t
   cross join (select n, md5('device' || n)::uuid as device, md5('shift' || n || :day)::uuid as shift
               from generate_series(cast(:first as int), cast(:last as int)) n) o
@@ -101,10 +102,14 @@ class History:
             connection.execute(text(FIXES), values)
         self.points += (last - first + 1) * points
 
-    def close(self, day: date) -> None:
-        """Lay the day out for reading and make its thinned tracks, as the nightly clock does."""
+    def order(self, day: date) -> None:
+        """Lay the day out for reading."""
         with self.owner.begin() as connection:
             connection.execute(text("select order_partition(:day)"), {"day": day})
+
+    def close(self, day: date) -> None:
+        """Lay the day out and make its thinned tracks, as the nightly clock does."""
+        self.order(day)
         with unit_of_work(self.town_id) as uow:
             while closed_days.close(uow, day):
                 pass

@@ -51,7 +51,7 @@ def run(quick: bool) -> Report:
         past = [history.today - timedelta(days=n) for n in range(days, 0, -1)]
         for day in past:
             history.add_day(day, 1, officers, POINTS)
-        _make_latest(history, officers)
+        make_latest(history)
         with history.owner.begin() as connection:
             for statement in NAIVE.strip().split(";\n"):
                 connection.execute(text(statement.rstrip(";")))
@@ -70,11 +70,13 @@ def run(quick: bool) -> Report:
     return report
 
 
-def _officer(n: int) -> UUID:
+def officer_id(n: int) -> UUID:
+    """The id that ``bench.history`` gives to officer ``n``."""
     return UUID(hashlib.md5(f"officer{n}".encode(), usedforsecurity=False).hexdigest())
 
 
-def _median_ms(act: Callable[[int], object], times: int) -> float:
+def median_ms(act: Callable[[int], object], times: int) -> float:
+    """The median time of ``act``, which is told the number of its turn."""
     spent = []
     for n in range(times):
         begun = time.perf_counter()
@@ -83,19 +85,19 @@ def _median_ms(act: Callable[[int], object], times: int) -> float:
     return statistics.median(spent)
 
 
-def _read_day(history: History, officer_id: UUID, since: datetime, until: datetime) -> int:
+def read_day(history: History, officer: UUID, since: datetime, until: datetime) -> int:
     """Read one officer's day as the endpoint does: shifts, devices, fixes as columns."""
     with unit_of_work(history.town_id) as uow:
-        shifts = tracks_of.shifts_between(uow, [officer_id], since=since, until=until)
-        track = tracks_of.read(uow, shifts, since=since, until=until)[officer_id]
+        shifts = tracks_of.shifts_between(uow, [officer], since=since, until=until)
+        track = tracks_of.read(uow, shifts, since=since, until=until)[officer]
     assert len(track.epoch_s) == POINTS, len(track.epoch_s)
     return len(track.epoch_s)
 
 
 def _officer_day_ms(history: History, day: date, officers: int, quick: bool) -> float:
     since, until = closed_days.bounds(day)
-    return _median_ms(
-        lambda n: _read_day(history, _officer(n % officers + 1), since, until), 10 if quick else 30
+    return median_ms(
+        lambda n: read_day(history, officer_id(n % officers + 1), since, until), 10 if quick else 30
     )
 
 
@@ -108,15 +110,15 @@ def _officer_day(
     def naive(n: int) -> None:
         with history.owner.connect() as connection:
             rows = connection.execute(
-                text(NAIVE_DAY), {"officer": _officer(n % officers + 1), "since": since, "until": until}
+                text(NAIVE_DAY), {"officer": officer_id(n % officers + 1), "since": since, "until": until}
             ).all()
         assert len(rows) == POINTS
 
-    one = _officer(7)
-    _read_day(history, one, since, until)
-    hot = _median_ms(lambda n: _read_day(history, one, since, until), times)
-    naive_hot = _median_ms(lambda n: naive(6), times)
-    spread = _median_ms(lambda n: _read_day(history, _officer(n % officers + 1), since, until), times)
+    one = officer_id(7)
+    read_day(history, one, since, until)
+    hot = median_ms(lambda n: read_day(history, one, since, until), times)
+    naive_hot = median_ms(lambda n: naive(6), times)
+    spread = median_ms(lambda n: read_day(history, officer_id(n % officers + 1), since, until), times)
     report.add(
         "officer-day, hot",
         hot,
@@ -139,8 +141,8 @@ def _officer_day(
             connection.execute(text("select 1"))
         with unit_of_work(history.town_id) as uow:
             uow.session.execute(text("select 1"))
-        cold.append(_median_ms(lambda _, n=n: _read_day(history, _officer(n * 13 + 1), since, until), 1))
-        naive_cold.append(_median_ms(lambda _, n=n: naive(n * 13 + 5), 1))
+        cold.append(median_ms(lambda _, n=n: read_day(history, officer_id(n * 13 + 1), since, until), 1))
+        naive_cold.append(median_ms(lambda _, n=n: naive(n * 13 + 5), 1))
     report.add(
         "officer-day, evicted", statistics.median(cold), "ms", against="naive layout, evicted",
         against_value=statistics.median(naive_cold), target=at_most(15, "value"),
@@ -149,7 +151,7 @@ def _officer_day(
 
 def _town_day(report: Report, history: History, day: date, officers: int, quick: bool) -> None:
     """The thinned tracks of everybody on a closed day, against reading all their fixes."""
-    ids = [_officer(n) for n in range(1, officers + 1)]
+    ids = [officer_id(n) for n in range(1, officers + 1)]
     since, until = closed_days.bounds(day)
 
     def thinned(_: int) -> int:
@@ -165,8 +167,8 @@ def _town_day(report: Report, history: History, day: date, officers: int, quick:
         assert len(found) == officers
 
     thinned(0)
-    hot = _median_ms(thinned, 10 if quick else 30)
-    all_of_it = _median_ms(raw, 2)
+    hot = median_ms(thinned, 10 if quick else 30)
+    all_of_it = median_ms(raw, 2)
     report.add(
         "town-day, hot",
         hot,
@@ -178,11 +180,12 @@ def _town_day(report: Report, history: History, day: date, officers: int, quick:
     with unit_of_work(history.town_id) as uow:
         rows = replays.closed_tracks(uow, ids, since, until)
     packed = [bytes(row.points) for row in rows]
-    unpacking = _median_ms(lambda _: [motion.segments(packing.unpack(one)[0]) for one in packed], 5)
+    unpacking = median_ms(lambda _: [motion.segments(packing.unpack(one)[0]) for one in packed], 5)
     report.add("town-day, unpacked for drawing", unpacking, "ms", against="reading it", against_value=hot)
 
 
-def _make_latest(history: History, officers: int) -> None:
+def make_latest(history: History) -> None:
+    """Give everybody who had a shift a latest position."""
     with history.owner.begin() as connection:
         connection.execute(
             text(
@@ -203,8 +206,8 @@ def _latest(report: Report, history: History, quick: bool) -> None:
         with unit_of_work(history.town_id) as uow:
             return len(uow.session.execute(text(statement)).all())
 
-    ours = _median_ms(lambda _: read(LATEST, owner=False), 10 if quick else 30)
-    distinct = _median_ms(lambda _: read(NAIVE_LATEST, owner=True), 1 if not quick else 2)
+    ours = median_ms(lambda _: read(LATEST, owner=False), 10 if quick else 30)
+    distinct = median_ms(lambda _: read(NAIVE_LATEST, owner=True), 1 if not quick else 2)
     report.add(
         "everybody's latest position", ours, "ms", against="DISTINCT ON over the history", against_value=distinct,
         target=at_most(0.5),
@@ -214,7 +217,7 @@ def _latest(report: Report, history: History, quick: bool) -> None:
 def _many_partitions(report: Report, history: History, day: date, officers: int, quick: bool) -> None:
     """An officer's day among 10, 200 and 800 partitions: the bound of time keeps the rest out of it."""
     since, until = closed_days.bounds(day)
-    one = _officer(3)
+    one = officer_id(3)
     spent: dict[int, float] = {}
     for wanted in (10, 200) if quick else (10, 200, 800):
         with history.owner.begin() as connection:
@@ -228,8 +231,8 @@ def _many_partitions(report: Report, history: History, day: date, officers: int,
                     {"first": first, "last": first + timedelta(days=wanted - 1)},
                 )
         history.engine.dispose()
-        _read_day(history, one, since, until)
-        spent[wanted] = _median_ms(lambda _: _read_day(history, one, since, until), 10 if quick else 30)
+        read_day(history, one, since, until)
+        spent[wanted] = median_ms(lambda _: read_day(history, one, since, until), 10 if quick else 30)
     most, least = max(spent), min(spent)
     report.add(
         f"officer-day among {most} partitions", spent[most], "ms", against=f"among {least} or so", ratio=None,

@@ -90,8 +90,12 @@ class Report:
         against_value: float | None = None,
         ratio: float | None = None,
         target: Target | Sequence[Target] | None = None,
+        rule: tuple[str, bool] | None = None,
     ) -> Figure:
-        """Add a figure; without ``ratio`` it is the quotient of the values. Several targets must all hold."""
+        """Add a figure; without ``ratio`` it is the quotient of the values. Several targets must all hold.
+
+        ``rule`` is a target that is more than a bound: its words, and whether it is met.
+        """
         if ratio is None and against_value:
             ratio = value / against_value
         targets = [] if target is None else [target] if isinstance(target, Target) else list(target)
@@ -104,8 +108,8 @@ class Report:
             against,
             None if against_value is None else _rounded(against_value),
             None if ratio is None else _rounded(ratio),
-            " and ".join(map(str, targets)) or None,
-            met,
+            rule[0] if rule else " and ".join(map(str, targets)) or None,
+            rule[1] if rule else met,
         )
         self.figures.append(figure)
         return figure
