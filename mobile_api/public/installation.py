@@ -56,6 +56,10 @@ class PublicInstallationSchema(Schema):
         metadata={"description": "Functions that browsers switch off on plain HTTP beyond localhost."},
     )
     version = fields.String(required=True)
+    fix_retention_days = fields.Integer(
+        required=True,
+        metadata={"description": "How long tracks are kept; officers are told before the first."},
+    )
     otp = fields.String(required=True, metadata={"description": "development, sms or off"})
 
 
@@ -84,5 +88,6 @@ def installation(uow: UnitOfWork, query: dict[str, Any]) -> dict[str, Any]:
         "secure": secure,
         "off": [] if secure else NEEDS_HTTPS,
         "version": config.version,
+        "fix_retention_days": config.fix_retention_days,
         "otp": current_app.extensions["xungeng.sms"].name,
     }
