@@ -104,8 +104,9 @@ class Point(msgspec.Struct, gc=False):
         return None if self.time is None else instant(self.time)
 
     def reading(self, *names: str) -> float | None:
-        """The first number in the extensions whose element has one of these local names: `reading("speed")`."""
-        for element in walk(self.extensions or []):
+        """The first number in the extensions, or in what the schema does not know, whose element has one of
+        these local names: `reading("speed")`."""
+        for element in walk([*(self.extensions or []), *self.others]):
             if element.tag.rpartition("}")[2] in names:
                 value = _number(element.text)
                 if value is not None:
@@ -225,6 +226,7 @@ def _fix(point: Point) -> Fix:
     )
 
 
+_ENCODING = re.compile(rb"""<\?xml[^>]{0,100}?encoding\s*=\s*["']([A-Za-z0-9._-]+)""")
 _NUMBER = re.compile(r"[+-]?(\d{1,30}(\.\d{0,30})?|\.\d{1,30})([eE][+-]?\d{1,3})?", re.ASCII)
 _DATE_TIME = re.compile(
     r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,20})?(Z|[+-]\d\d:\d\d)?",
@@ -340,10 +342,14 @@ class _Reader:
 
     def read(self, data: bytes) -> Document:
         try:
-            self.parser.Parse(data, True)
+            self.parser.Parse(_decoded(data), True)
         except expat.ExpatError as error:
             reason = expat.ErrorString(error.code)
             raise GpxError(f"The document is not well-formed XML ({reason}).", error.lineno) from None
+        except GpxError:
+            raise
+        except (LookupError, ValueError):
+            raise GpxError("The document is in an encoding that cannot be read; save it as UTF-8.") from None
         if self.document is None:
             raise GpxError("The document is empty.")
         return self.document
@@ -483,8 +489,16 @@ class _Reader:
             extensions=frame.parts.get("extensions"),
             others=frame.children,
             attributes=frame.attributes,
-            namespaces={prefix: uri for prefix, uri in self.namespaces.items() if uri != GPX},
+            namespaces=self.namespaces,
         )
+
+
+def _decoded(data: bytes) -> bytes | str:
+    """The document as expat can read it: what declares a Chinese encoding of several bytes is decoded first."""
+    declared = _ENCODING.match(data)
+    if declared and declared[1].lower() in (b"gb2312", b"gbk", b"gb18030"):
+        return data.decode("gb18030")  # which holds the two others
+    return data
 
 
 @functools.lru_cache(1024)
@@ -800,7 +814,8 @@ def _canonical(element: Any, kind: str | None) -> tuple[Any, ...]:
     text = element.text or ""
     tails = [child.tail or "" for child in element]
     is_number = kind == _TEXT and element.tag in (f"{_IN_GPX}ele", f"{_IN_GPX}time")
-    if is_number or (len(children) and not (text + "".join(tails)).strip(_SPACE)) or schema is not None:
+    is_structure = schema is not None or kind == _EXTENSIONS
+    if is_number or is_structure or (children and not (text + "".join(tails)).strip(_SPACE)):
         text = text.strip(_SPACE)
         tails = [""] * len(children)
     inside = tuple((*child, tail) for (_, child), tail in zip(children, tails, strict=True))
