@@ -121,14 +121,7 @@ def forget_expired(timestamp: int) -> None:
 @app.task(name="upkeep.close_days", queueing_lock="upkeep.close_days", lock="upkeep.days")
 def close_days(timestamp: int) -> None:
     """Make the tracks of the days that are over, and again those of days for which fixes came late."""
-
     today = now().date()
-    for age_days in (
-        1,
-        upkeep.LATE_AT_MOST.days,
-    ):  # Roughly at once, and for good once nothing late can come.
-        with unit_of_work() as uow:
-            upkeep.order_day(uow, today - timedelta(days=age_days))
     for age_days in range(1, upkeep.LATE_AT_MOST.days + 1):
         day = today - timedelta(days=age_days)
 
@@ -137,6 +130,19 @@ def close_days(timestamp: int) -> None:
 
         while sum(in_every_town(close)):
             pass
+
+
+@app.periodic(cron="23 18 * * *")
+@app.task(name="upkeep.order_days", queueing_lock="upkeep.order_days", lock="upkeep.days")
+def order_days(timestamp: int) -> None:
+    """Lay out closed days in reading order: once a day, because whoever writes to such a day waits meanwhile.
+
+    18:23 UTC is the small hours in China. Yesterday roughly at once, and each day for good once nothing late can come.
+    """
+    today = now().date()
+    for age_days in (1, upkeep.LATE_AT_MOST.days):
+        with unit_of_work() as uow:
+            upkeep.order_day(uow, today - timedelta(days=age_days))
 
 
 @app.periodic(cron="*/2 * * * *")

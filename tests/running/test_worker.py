@@ -1,0 +1,177 @@
+"""Jobs: queued with the act that needs them, done once by one of many workers, resumed when one is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, create_engine, text
+from sqlalchemy.pool import NullPool
+
+from backend import worker
+from backend.core.config import Config
+from backend.core.jobs import enqueue
+from backend.core.uow import unit_of_work
+from running.installation import ROOT, wait_until
+from workflows import upkeep
+
+PROGRAM = """
+import sys, time
+from pathlib import Path
+from backend import worker
+from backend.core.config import Config
+
+@worker.app.task(name="test.note")
+def note(number: int, sleep_s: float = 0) -> None:
+    path = Path(sys.argv[1]) / "done"
+    with open(path, "a") as file:
+        file.write(f"{number}\\n")
+    time.sleep(sleep_s)
+
+worker.run(Config.from_env(), wait=sys.argv[2] == "wait")
+"""
+
+
+def start_worker(config: Config, folder: Path, mode: str = "drain") -> subprocess.Popen[bytes]:
+    environment = {
+        "PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "XUNGENG_DATA": str(config.data_dir),
+        "DATABASE_URL": config.owner_url, "DATABASE_APP_URL": config.database_url,
+    }  # fmt: skip
+    command = [sys.executable, "-c", PROGRAM, str(folder), mode]
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL)
+
+
+def noted(folder: Path) -> list[int]:
+    path = folder / "done"
+    return [int(line) for line in path.read_text().split()] if path.exists() else []
+
+
+def waiting(engine: Engine) -> int:
+    with engine.connect() as connection:
+        return int(connection.execute(text("select count(*) from jobs.procrastinate_jobs")).scalar_one())
+
+
+def test_a_job_exists_when_its_act_is_committed_and_not_before(live_engine: Engine) -> None:
+    with pytest.raises(LookupError), unit_of_work() as uow:
+        assert enqueue(uow, "test.note", number=1) is not None
+        raise LookupError
+    assert waiting(live_engine) == 0
+    with unit_of_work() as uow:
+        enqueue(uow, "test.note", number=1)
+        assert waiting(live_engine) == 0
+        assert uow.session.execute(text("show search_path")).scalar_one() == '"$user", public'
+    assert waiting(live_engine) == 1
+
+
+def test_a_job_that_is_wanted_once_is_queued_once_while_it_waits(live_engine: Engine) -> None:
+    with unit_of_work() as uow:
+        first = enqueue(uow, "test.note", once="the note", number=1)
+        assert enqueue(uow, "test.note", once="the note", number=2) is None
+        assert enqueue(uow, "test.note", once="another", number=3) is not None
+    assert first is not None
+    assert waiting(live_engine) == 2
+
+
+def test_of_many_workers_each_job_is_done_by_one(
+    live_engine: Engine, live_config: Config, tmp_path: Path, thin: Callable[[int, int], int]
+) -> None:
+    jobs = thin(500, 40)
+    with unit_of_work() as uow:
+        for number in range(jobs):
+            enqueue(uow, "test.note", number=number)
+    workers = [start_worker(live_config, tmp_path) for _ in range(3)]
+    assert [process.wait(120) for process in workers] == [0, 0, 0]
+    assert Counter(noted(tmp_path)) == Counter(range(jobs))
+    with live_engine.connect() as connection:
+        left = text("select count(*) from jobs.procrastinate_jobs where task_name = 'test.note'")
+        assert connection.execute(left).scalar_one() == 0, "what is done is deleted"
+
+
+def test_the_job_of_a_killed_worker_is_resumed(
+    live_engine: Engine, live_config: Config, tmp_path: Path
+) -> None:
+    """F02 for jobs: a worker dies in the middle; another one does the job again."""
+    with unit_of_work() as uow:
+        enqueue(uow, "test.note", number=7, sleep_s=60)
+    process = start_worker(live_config, tmp_path, "wait")
+    wait_until(lambda: noted(tmp_path) == [7], 60)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    owner = create_engine(live_config.owner_url, poolclass=NullPool)
+    with owner.begin() as connection:
+        connection.execute(text("set local search_path = jobs, public"))
+        connection.execute(
+            text("update jobs.procrastinate_workers set last_heartbeat = now() - interval '5 minutes'")
+        )
+        connection.execute(text("update jobs.procrastinate_jobs set args = '{\"number\": 8}'"))
+        # The clocks' ticks would be done as well; this one alone is wanted, and at once.
+        connection.execute(text("delete from jobs.procrastinate_jobs where task_name <> 'test.note'"))
+    with unit_of_work() as uow:
+        enqueue(uow, "jobs.resume_stalled", timestamp=0)
+    for _ in range(2):  # One round puts it back, and at the latest the next one does it.
+        assert start_worker(live_config, tmp_path).wait(120) == 0
+    assert noted(tmp_path) == [7, 8]
+
+
+def test_every_clock_ticks_without_a_fault_on_an_empty_installation(
+    live_engine: Engine, live_config: Config
+) -> None:
+    worker.use(live_config)
+    periodic = worker.app.periodic_registry.periodic_tasks.values()
+    names = {entry.task.name for entry in periodic}
+    assert names == {
+        "shifts.close_forgotten", "upkeep.partitions", "upkeep.forget", "upkeep.close_days", "upkeep.order_days",
+        "jobs.resume_stalled",
+    }  # fmt: skip
+    for entry in periodic:
+        if entry.task.name != "jobs.resume_stalled":
+            entry.task.func(0)
+
+
+def test_one_towns_fault_stops_no_other_town(live_engine: Engine, live_config: Config) -> None:
+    owner = create_engine(live_config.owner_url, poolclass=NullPool)
+    with owner.begin() as connection:
+        for code in ("a", "b"):
+            connection.execute(
+                text(
+                    "insert into towns (id, code, name, time_zone, locale, created_at) values (gen_random_uuid(),"
+                    ' :code, \'{"zh-CN": "甲", "en": "A"}\', \'Asia/Shanghai\', \'zh-CN\', now())'
+                ),
+                {"code": code},
+            )
+    seen = []
+
+    def act(uow: object) -> None:
+        seen.append(uow)
+        if len(seen) == 1:
+            raise LookupError
+
+    with pytest.raises(ExceptionGroup):
+        worker.in_every_town(act)
+    assert len(seen) == 2
+
+
+def test_partitions_are_made_ahead_and_dropped_past_their_retention(live_engine: Engine) -> None:
+    def partitions() -> set[str]:
+        with live_engine.connect() as connection:
+            found = connection.execute(
+                text("select relname from pg_class where relname ~ '^fixes_[0-9]{8}$'")
+            )
+            return set(found.scalars())
+
+    with unit_of_work() as uow:
+        today = uow.now.date()
+        done = upkeep.keep_partitions(uow, ahead_days=20, fix_retention_days=10)
+    assert done["made"] > 0
+    assert done["dropped"] > 0
+    names = {f"fixes_{today + timedelta(days=days):%Y%m%d}" for days in range(-10, 21)}
+    assert partitions() == names
+    with unit_of_work() as uow:
+        assert upkeep.keep_partitions(uow, ahead_days=20, fix_retention_days=10) == {"made": 0, "dropped": 0}
