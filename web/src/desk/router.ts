@@ -1,6 +1,6 @@
 /** Screens, each with the permission that it needs; the navigation is drawn from the same table. */
 import { createRouter, createWebHistory, type RouteRecordRaw } from 'vue-router'
-import { may } from './client'
+import { may, session } from './client'
 
 export interface Screen {
   name: string
@@ -51,6 +51,8 @@ export const router = createRouter({
 })
 
 router.beforeEach((to) => {
+  // Before anybody has signed in, the address waits: whoever comes may have come for it.
+  if (!session.signedIn.value) return true
   const screen = SCREENS.find((one) => one.name === to.name)
   if (screen && opened(screen)) return true
   return { name: home().name, replace: true }

@@ -93,7 +93,7 @@ export default {
     clearFind: 'Clear',
     area: 'All areas',
     order: 'Order',
-    orders: { attention: 'Attention first', name: 'By name', age: 'By age of fix' },
+    orders: { attention: 'Attention', name: 'Name', age: 'Age of fix' },
     filterStatus: 'Filter by status',
     emptyTitle: 'Nobody is on shift',
     emptyText: 'Officers appear here the moment they start a shift on their phone.',
@@ -457,6 +457,8 @@ export default {
     lastMinutes: 'the last {minutes} minutes',
     actions: {
       create: 'create',
+      sign_in: 'sign in',
+      sign_out: 'sign out',
       change: 'change',
       start: 'start',
       end: 'end',

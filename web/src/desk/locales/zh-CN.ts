@@ -457,6 +457,8 @@ export default {
     lastMinutes: '最近 {minutes} 分钟',
     actions: {
       create: '新建',
+      sign_in: '登录',
+      sign_out: '退出',
       change: '修改',
       start: '开始',
       end: '结束',

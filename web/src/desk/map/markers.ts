@@ -76,6 +76,7 @@ export class MarkerLayer {
   private ratio: number
   private palette: Palette
   private frame = 0
+  private timer: ReturnType<typeof setTimeout> | undefined
   private lastDrawMs = 0
   private labels: ReadonlySet<string> = new Set()
   private labelsMs = -Infinity
@@ -117,6 +118,7 @@ export class MarkerLayer {
 
   remove(): void {
     cancelAnimationFrame(this.frame)
+    clearTimeout(this.timer)
     this.frame = 0
     this.map.off('resize', this.resize)
     this.map.off('render', this.draw)
@@ -240,6 +242,15 @@ export class MarkerLayer {
     return marker ? { x: marker.x, y: marker.y } : null
   }
 
+  /** What this frame has put off is drawn in a later one, also when nothing else moves by then. */
+  private later(afterMs: number): void {
+    if (this.timer !== undefined) return
+    this.timer = setTimeout(() => {
+      this.timer = undefined
+      this.ask()
+    }, afterMs)
+  }
+
   /** Draw soon. */
   ask = (): void => {
     if (this.frame === 0) this.frame = requestAnimationFrame(this.tick)
@@ -334,6 +345,7 @@ export class MarkerLayer {
     const zooming = this.groupsZoom !== bucket
     if (!zooming && nowMs - this.groupsMs < GROUPS_EVERY_MS && !this.map.isMoving()) {
       this.follow()
+      this.later(GROUPS_EVERY_MS)
       return
     }
     this.groupsMs = nowMs
@@ -474,6 +486,8 @@ export class MarkerLayer {
         marks.push({ left: bubble.x - 17, right: bubble.x + 17, top: bubble.y - 17, bottom: bubble.y + 17 })
       }
       this.labels = placeLabels(wishes, this.labels, marks)
+    } else {
+      this.later(LABELS_EVERY_MS)
     }
     for (const marker of shown) {
       if (!this.labels.has(marker.id)) continue

@@ -165,17 +165,20 @@ export class SymbolPress {
       const font = `${strong ? 700 : 500} 12px ${MAP_FONT}`
       const [, ruler] = this.canvas(1, 1)
       ruler.font = font
-      const widthPx = Math.ceil(ruler.measureText(text).width) + 8
-      const heightPx = 20
+      const widthPx = Math.ceil(ruler.measureText(text).width) + 10
+      const heightPx = 18
       const [image, context] = this.canvas(widthPx, heightPx)
       context.font = font
       context.textBaseline = 'middle'
-      context.lineJoin = 'round'
-      context.lineWidth = 3.5
-      context.strokeStyle = halo
-      context.strokeText(text, 4, heightPx / 2)
+      // A plate under the name: what the map writes below it would otherwise be read together with it.
+      context.globalAlpha = strong ? 0.95 : 0.74
+      context.fillStyle = halo
+      context.beginPath()
+      context.roundRect(0.5, 0.5, widthPx - 1, heightPx - 1, 5)
+      context.fill()
+      context.globalAlpha = 1
       context.fillStyle = ink
-      context.fillText(text, 4, heightPx / 2)
+      context.fillText(text, 5, heightPx / 2 + 0.5)
       return { image, widthPx, heightPx }
     })
   }

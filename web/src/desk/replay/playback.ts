@@ -28,6 +28,8 @@ export interface Spot {
 export interface Reel {
   id: string
   name: string
+  /** The call sign, or the name of who has none: short enough for the map. */
+  label: string
   times: Float64Array
   lons: Float64Array
   lats: Float64Array
@@ -43,6 +45,7 @@ export function reelOf(track: Pick<ReplayTrack, 'officer_id' | 'display_name' | 
   const reel: Reel = {
     id: track.officer_id,
     name: track.call_sign ? `${track.call_sign} ${track.display_name}` : track.display_name,
+    label: track.call_sign || track.display_name,
     times: new Float64Array(count),
     lons: new Float64Array(count),
     lats: new Float64Array(count),
