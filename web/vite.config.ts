@@ -159,6 +159,7 @@ export default defineConfig({
         desk: here('./desk/index.html'),
         officer: here('./officer/index.html'),
         resident: here('./resident/index.html'),
+        'api-docs': here('./api-docs/index.html'),
       },
     },
   },
