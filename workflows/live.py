@@ -13,6 +13,7 @@ from uuid import UUID
 
 from sqlalchemy import Row, or_, select, text
 
+from backend.core.identity import Actor
 from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import EndedBy, UserState
 from backend.models import Shift
@@ -22,10 +23,14 @@ LONGEST_SHIFT = timedelta(days=3)
 """No shift is longer (``XUNGENG_SHIFT_MAX_H`` ends at 48 hours); it lets the look-back use the index on the start."""
 
 HOLDINGS = text("""
-select s.id, coalesce(string_agg(m.id::text, ',' order by m.id), '') as memberships
+select s.id, coalesce(string_agg(h.held, ',' order by h.held collate "C"), '') as held
 from sessions s
 join users u on u.id = s.user_id
-left join memberships m on m.user_id = s.user_id and m.ended_at is null
+left join lateral (
+  select concat_ws(':', m.role, coalesce(m.area_id::text, ''), coalesce(m.department_id::text, ''),
+                   coalesce(m.officer_kind, '')) as held
+  from memberships m where m.user_id = s.user_id and m.ended_at is null
+) h on true
 where s.id = any(:ids) and s.revoked_at is null and s.expires_at > :now and u.state = :active
 group by s.id
 """)
@@ -52,7 +57,16 @@ def holdings(uow: UnitOfWork, session_ids: Sequence[UUID]) -> dict[UUID, str]:
     found = uow.session.execute(
         HOLDINGS, {"ids": list(session_ids), "now": uow.now, "active": UserState.ACTIVE.value}
     )
-    return {row.id: row.memberships for row in found}
+    return {row.id: row.held for row in found}
+
+
+def holding(actor: Actor) -> str:
+    """Return what an actor holds, as the text that ``holdings`` returns for each of his sessions."""
+    return ",".join(
+        sorted(
+            f"{m.role}:{m.area_id or ''}:{m.department_id or ''}:{m.officer_kind or ''}" for m in actor.memberships
+        )
+    )
 
 
 def shift_event(uow: UnitOfWork, shift_id: UUID) -> ShiftEvent | None:
