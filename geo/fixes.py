@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import datetime
 from enum import IntFlag, StrEnum
 from typing import Any
@@ -133,14 +133,3 @@ def payload(fix: Fix) -> tuple[Any, ...]:
         fix.datum,
         fix.attributes,
     )
-
-
-def newest(fixes: Sequence[Fix]) -> Fix | None:
-    """The showable fix with the greatest (fixed_at, seq), or None."""
-    found: Fix | None = None
-    for fix in fixes:
-        if not fix.flags & HIDDEN and (
-            found is None or (fix.fixed_at, fix.seq) > (found.fixed_at, found.seq)
-        ):
-            found = fix
-    return found

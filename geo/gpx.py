@@ -184,8 +184,8 @@ class Document(msgspec.Struct, gc=False):
     namespaces: dict[str, str] = {}
 
     def with_only(self, track: Track) -> Document:
-        """The document of one of its tracks: the same metadata and extensions, no other content."""
-        return msgspec.structs.replace(self, waypoints=[], routes=[], tracks=[track])
+        """The document with one of its tracks: all that is in it but the other tracks."""
+        return msgspec.structs.replace(self, tracks=[track])
 
 
 def walk(elements: Iterable[Element]) -> Iterator[Element]:

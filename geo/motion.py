@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from geo.fixes import HIDDEN, Fix
+from geo.fixes import HIDDEN, Fix, is_showable
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -98,7 +98,7 @@ class Movement(msgspec.Struct, frozen=True, gc=False):
         within it for STILL_AFTER_S is not.
         """
         last, spot = self.last, self.spot
-        if fix.flags & HIDDEN or (last is not None and fix.fixed_at <= last.fixed_at):
+        if not is_showable(fix) or (last is not None and fix.fixed_at <= last.fixed_at):
             return self
         if last is None or spot is None:
             moving = fix.speed_mps is not None and fix.speed_mps >= MOVING_FROM_MPS

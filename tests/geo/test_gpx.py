@@ -79,13 +79,16 @@ def test_texts_numbers_and_prefixes_are_kept_as_written():
     assert sample("garmin").tracks[0].fields["name"] == "2026-05-01 09:14:08"
 
 
-def test_one_track_of_several_is_a_document_with_the_same_metadata():
+def test_one_track_of_several_is_a_document_with_all_but_the_others():
     both = read(
-        document("<metadata><name>m</name></metadata><trk><name>a</name></trk><trk><name>b</name></trk>")
+        document(
+            '<metadata><name>m</name></metadata><wpt lat="1" lon="2"/><rte/>'
+            "<trk><name>a</name></trk><trk><name>b</name></trk>"
+        )
     )
     one = read(write(both.with_only(both.tracks[1])))
     assert [t.fields["name"] for t in one.tracks] == ["b"]
-    assert one.metadata == both.metadata
+    assert (one.metadata, one.waypoints, one.routes) == (both.metadata, both.waypoints, both.routes)
     assert len(both.tracks) == 2
 
 
