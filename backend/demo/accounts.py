@@ -31,6 +31,11 @@ def path(config: Config) -> Path:
     return config.secrets_dir / "demo-accounts.json"
 
 
+def phones_path(config: Config) -> Path:
+    """Where the simulated phones keep how they are signed in (0600)."""
+    return config.secrets_dir / "simulated-phones.json"
+
+
 def accounts(config: Config) -> dict[str, Any]:
     """Return the demo accounts, with the trackers' addresses as this installation is reached now.
 

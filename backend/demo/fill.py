@@ -144,6 +144,7 @@ class _Filler:
             self._journal("town", self.town.id, "fill", self.uow.now, data=_DATA | {"seed": self.seed})
             self.uow.session.flush()
             accounts.write(self.config, self._accounts(plain))
+            accounts.phones_path(self.config).unlink(missing_ok=True)  # Of a town that was here before.
 
     def _next(self, what: str) -> None:
         self._step += 1

@@ -185,6 +185,8 @@ class Net:
                 at = bounds[index] + int(
                     (bounds[index + 1] - bounds[index]) * random.choice((0.22, 0.3, 0.7, 0.78))
                 )
+                if random.random() < 0.35:
+                    continue
                 run: list[tuple[int, int]] = []
                 for other in range(len(across) - 1):
                     cell = (index, other) if vertical else (other, index)

@@ -91,7 +91,7 @@ def command(
         duration_s=duration_s,
         seed=seed,
         mishaps=Mishaps().scaled(mishap_factor),
-        keep=path.with_name("simulated-phones.json") if os.access(path.parent, os.W_OK) else None,
+        keep=path.with_name(demo.phones_path(config).name) if os.access(path.parent, os.W_OK) else None,
         tls=_trust(config) if base_url.startswith("https:") else None,
         quiet=quiet,
     )

@@ -394,9 +394,13 @@ def iso(at: float) -> str:
 
 
 def path_of(url: str) -> str:
-    """Path and query of an address: the phones connect to where the simulation was pointed at."""
+    """Path and query of an address below ``/gateway``: the phones connect to where the simulation was pointed at, even
+    where the public address has another host or a path of its own in front."""
     parts = urlsplit(url)
-    return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    path = parts.path or "/"
+    if "/gateway/" in path:
+        path = path[path.index("/gateway/") :]
+    return path + (f"?{parts.query}" if parts.query else "")
 
 
 def joined(target: str, query: str) -> str:

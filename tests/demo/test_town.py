@@ -237,7 +237,7 @@ def test_a_town_is_made_in_a_few_seconds() -> None:
 
 
 def test_any_seed_gives_a_town_that_tiles(thin: Callable[[int, int], int]) -> None:
-    for seed in range(100, 100 + thin(60, 4)):
+    for seed in range(100, 100 + thin(60, 2)):
         town = generate.__wrapped__(seed)
         below = children(town)
         for area in town.areas:
