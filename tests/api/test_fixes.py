@@ -176,9 +176,11 @@ NUMBERS = st.one_of(
     st.integers(-(10**45), 10**45).map(str),
     st.sampled_from(["1e400", "-0", "0.1e1", "01", "1.", ".5", "+1", "1E5", "NaN", "0" * 41, "0." + "7" * 41]),
 )  # fmt: skip
+ZONES = st.sampled_from(["Z", "Z", "Z", "+08:00", "-11:30", "+00:00"])
+SOUND_MOMENTS = st.builds(lambda at, zone: json.dumps(at.isoformat() + zone), st.datetimes(), ZONES)
 MOMENTS = st.one_of(
     st.datetimes(timezones=st.timezones()).map(lambda at: json.dumps(at.isoformat())),
-    st.datetimes().map(lambda at: json.dumps(at.isoformat() + "Z")),
+    SOUND_MOMENTS,
     st.sampled_from(
         ['"2026-11-23t08:00:00z"', '"2026-11-23 08:00:00+0800"', '"20261123T080000Z"', '"2026-11-23"']
     ),
@@ -197,11 +199,11 @@ def written_objects(draw: st.DrawFn, sound: dict[str, st.SearchStrategy[str]]) -
     """An object with mostly sound members, some missing, some repeated, some of the wrong kind, oddly spaced."""
     members = []
     for name, values in sound.items():
-        if draw(st.integers(0, 9)):
-            members.append((name, draw(values if draw(st.integers(0, 7)) else VALUES)))
-    if not draw(st.integers(0, 4)):
+        if draw(st.integers(0, 39)):
+            members.append((name, draw(values if draw(st.integers(0, 39)) else VALUES)))
+    if not draw(st.integers(0, 19)):
         members.append((draw(st.sampled_from(NAMES)), draw(VALUES)))
-    if members and not draw(st.integers(0, 4)):
+    if members and not draw(st.integers(0, 14)):
         members.append(draw(st.sampled_from(members)))
     written = []
     for name, value in draw(st.permutations(members)):
@@ -213,16 +215,16 @@ def written_objects(draw: st.DrawFn, sound: dict[str, st.SearchStrategy[str]]) -
 
 FIXES = written_objects(
     {
-        "fixed_at": MOMENTS, "lon": st.floats(-180, 180).map(repr), "lat": st.floats(-90, 90).map(repr),
-        "accuracy_m": st.floats(0, 1e6).map(repr), "seq": st.integers(0, 1200).map(str),
+        "fixed_at": SOUND_MOMENTS, "lon": st.floats(-180, 180).map(repr), "lat": st.floats(-90, 90).map(repr),
+        "accuracy_m": st.floats(0, 1e6).map(repr), "seq": st.integers(0, 999).map(str),
         "charging": st.sampled_from(["true", "false", "null"]),
     }
 )  # fmt: skip
 BODIES = written_objects(
     {
-        "device_id": st.uuids().map(lambda found: f'"{found}"'), "sent_at": MOMENTS,
+        "device_id": st.uuids().map(lambda found: f'"{found}"'), "sent_at": SOUND_MOMENTS,
         "datum": st.sampled_from(['"wgs84"', '"gcj02"', '"bd09"', "null"]),
-        "fixes": st.lists(FIXES, max_size=4).map(lambda found: "[" + ",".join(found) + "]"),
+        "fixes": st.lists(FIXES, min_size=1, max_size=3).map(lambda found: "[" + ",".join(found) + "]"),
     }
 )  # fmt: skip
 
