@@ -36,6 +36,7 @@ LONGEST_BACKOFF_S = 30.0
 STEADY_AFTER_S = 60.0
 """A child that ran this long is forgiven its earlier deaths."""
 HOPELESS_STARTS = 3
+READY_WITHIN_S = 180.0
 TLS_CHECK_EVERY_S = 3600.0
 _ROOT = Path(__file__).resolve().parents[1]
 
@@ -277,10 +278,14 @@ class Supervisor:
                         error=True,
                     )
                     return False
+            if time.monotonic() - began > READY_WITHIN_S:
+                log = self.config.data_dir / "log" / "web.log"
+                say(f"The web process does not become ready (see above, and {log}).", error=True)
+                return False
             if time.monotonic() - told > 5:
                 told = time.monotonic()
                 say(f"Waiting for the web process … {told - began:.0f} s")
-            time.sleep(0.2)
+            time.sleep(0.3)
         return True
 
     def _start_rest(self) -> None:
