@@ -43,6 +43,9 @@ def within_reach(a: Fix, b: Fix, max_speed_mps: float) -> bool:
     """
     seconds = abs((b.fixed_at - a.fixed_at).total_seconds())
     reach_m = max_speed_mps * seconds + SLACK * (_noise_m(a) + _noise_m(b))
+    # Along a meridian and then a parallel is farther than straight, and nearly always near enough.
+    if (abs(b.lon - a.lon) + abs(b.lat - a.lat)) * _M_PER_DEG <= reach_m:
+        return True
     return distance_m(a.lon, a.lat, b.lon, b.lat) <= reach_m
 
 
@@ -107,5 +110,6 @@ class Footing(msgspec.Struct, frozen=True, gc=False):
         return Footing(trusted, base, fix, fix, 1), True
 
 
+_M_PER_DEG = 111_195.08
 _REESTABLISH = timedelta(seconds=REESTABLISH_S)
 NO_FOOTING = Footing()

@@ -81,23 +81,33 @@ def datum(batch: Batch, context: Context) -> Batch:
     (0, 0) is what a receiver without a position reports, so it is no place.
     """
     fixes: list[Fix] = []
-    quarantined = list(batch.quarantined)
-    changed = False
+    quarantined: list[tuple[Fix | dict[str, Any], Reason]] = []
+    shifted: dict[str, list[int]] = {}
     for fix in batch.fixes:
         lon, lat = fix.lon, fix.lat
         if not (-180.0 <= lon <= 180.0 and -90.0 <= lat <= 90.0 and lon * lon + lat * lat > _NULL_ISLAND):
             quarantined.append((fix, Reason.ABSURD_PLACE))
-            changed = True
-        elif fix.datum == "wgs84":
-            fixes.append(fix)
-        elif fix.datum in datums.DATUMS:
-            lon, lat = datums.convert(lon, lat, fix.datum, "wgs84")
-            fixes.append(_with(fix, lon=lon, lat=lat, datum="wgs84"))
-            changed = True
-        else:
-            quarantined.append((fix, Reason.UNKNOWN_DATUM))
-            changed = True
-    return _with(batch, fixes=fixes, quarantined=quarantined) if changed else batch
+            continue
+        if fix.datum != "wgs84":
+            if fix.datum not in datums.DATUMS:
+                quarantined.append((fix, Reason.UNKNOWN_DATUM))
+                continue
+            shifted.setdefault(fix.datum, []).append(len(fixes))
+        fixes.append(fix)
+    if not quarantined and not shifted:
+        return batch
+    for source, indices in shifted.items():
+        places = [(fixes[i].lon, fixes[i].lat) for i in indices]
+        for i, (lon, lat) in zip(indices, _in_wgs84(places, source), strict=True):
+            fixes[i] = _with(fixes[i], lon=lon, lat=lat, datum="wgs84")
+    return _with(batch, fixes=fixes, quarantined=batch.quarantined + quarantined)
+
+
+def _in_wgs84(places: list[tuple[float, float]], source: str) -> list[tuple[float, float]]:
+    if len(places) < _MANY:
+        return [datums.convert(lon, lat, source, "wgs84") for lon, lat in places]
+    lons, lats = datums.convert_many([lon for lon, _ in places], [lat for _, lat in places], source, "wgs84")
+    return list(zip(lons.tolist(), lats.tolist(), strict=True))
 
 
 def duplicates(batch: Batch, context: Context) -> Batch:
@@ -239,7 +249,7 @@ def speed_and_mock(batch: Batch, context: Context) -> Batch:
     fixes = batch.fixes
     live = context.footing or _footing_from(context.previous)
     trusted_at = None if live.trusted is None else live.trusted.fixed_at
-    late = Footing.on(live.trusted)
+    late: Footing | None = None
     bound = MAX_SPEED_MPS.get(context.travel, MAX_SPEED_MPS[None])
     all_on_shift = _all_on_shift(fixes, context.windows)
     changed: list[Fix] | None = None
@@ -250,7 +260,7 @@ def speed_and_mock(batch: Batch, context: Context) -> Batch:
             continue
         else:
             if trusted_at is not None and fix.fixed_at < trusted_at:
-                late, doubtful = late.judge(fix, bound)
+                late, doubtful = (late or Footing.on(live.trusted)).judge(fix, bound)
             else:
                 live, doubtful = live.judge(fix, bound)
             if not doubtful:
@@ -298,7 +308,10 @@ def _all_on_shift(fixes: Sequence[Fix], windows: Sequence[ShiftWindow]) -> bool:
     if not fixes:
         return True
     first, last = fixes[0].fixed_at, fixes[-1].fixed_at
-    return any(window.started_at <= first and last < window.until for window in windows)
+    for window in windows:  # noqa: SIM110 (a generator would double the cost of a batch of one)
+        if window.started_at <= first and last < window.until:
+            return True
+    return False
 
 
 def area(batch: Batch, context: Context) -> Batch:
@@ -331,6 +344,7 @@ def _is_in_order(fixes: Sequence[Fix]) -> bool:
 
 
 _with = msgspec.structs.replace
+_MANY = 20  # From here on numpy is faster than a place at a time.
 _NULL_ISLAND = NULL_ISLAND_DEG**2
 _MAX_SPEED_READING_MPS = 1_000.0
 _MAX_ALTITUDE_M = 20_000.0

@@ -408,11 +408,17 @@ def test_borderline_places_are_places(place):
 
 
 @pytest.mark.parametrize("source", ["gcj02", "bd09"])
-def test_a_declared_datum_becomes_wgs84(source):
-    shifted = datum.convert(*HERE, "wgs84", source)
-    (kept,) = run(Batch([fix(0, *shifted, datum=source)]), context()).fixes
-    assert (kept.lon, kept.lat) == pytest.approx(HERE, abs=1e-10)
-    assert kept.datum == "wgs84"
+@pytest.mark.parametrize("count", [1, 100])
+def test_a_declared_datum_becomes_wgs84(source, count):
+    walked = walk(count)
+    shifted = [datum.convert(f.lon, f.lat, "wgs84", source) for f in walked]
+    sent = [fix(i - count, *place, datum=source) for i, place in enumerate(shifted)]
+    sent.insert(count // 2, fix(-count - 1))
+    kept = run(Batch(sent), context()).fixes
+    assert [f.datum for f in kept] == ["wgs84"] * (count + 1)
+    assert (kept[0].lon, kept[0].lat) == HERE
+    for there, back in zip(walked, kept[1:], strict=True):
+        assert (back.lon, back.lat) == pytest.approx((there.lon, there.lat), abs=1e-10)
 
 
 def test_an_unknown_datum_is_set_aside_and_never_guessed():
