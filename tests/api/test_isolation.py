@@ -37,7 +37,7 @@ class Prey:
         self.shift_id, self.device_id = shift["id"], shift["device_id"]
         now = time.time()
         lon, lat = world.here.place()
-        fix = {"fixed_at": _moment(now), "lon": lon, "lat": lat, "accuracy_m": 5}
+        fix = {"fixed_at": _moment(now + 1), "lon": lon, "lat": lat, "accuracy_m": 5}
         body = {"device_id": self.device_id, "sent_at": _moment(now), "fixes": [fix]}
         answer = caller.send("POST", "/api/v1/officer/fixes", body)
         assert answer.json["stored"] == 1, answer.text

@@ -183,7 +183,7 @@ def test_flagged_fixes_are_kept_and_not_drawn(world: World, signed_in: Any, on_d
 
 
 def test_an_officers_own_track_pages_and_exports(world: World, on_duty: Any) -> None:
-    officer, caller, shift = on_duty()
+    _officer, caller, shift = on_duty()
     now = time.time()
     lon, lat = world.here.place()
     send(caller, shift, [(now - 900 + n * 3, lon, lat + n * 1e-5) for n in range(250)])
