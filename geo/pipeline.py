@@ -354,15 +354,15 @@ _INACCURATE = int(Flag.INACCURATE)
 _LATE = int(Flag.LATE)
 
 STEPS: tuple[Step, ...] = (
-    datum,
-    duplicates,
-    order,
-    times,
-    accuracy,
-    speed_and_mock,
-    shift_gate,
-    area,
-    latest,
+    datum,  # every place in WGS-84; what is no place, or of an unknown datum: quarantine
+    duplicates,  # each measurement once; different ones of one instant numbered
+    order,  # by the device's time
+    times,  # the future and the absurd: quarantine; more than five minutes old: flagged late
+    accuracy,  # over 100 m: flagged; what no sensor can mean: unknown
+    speed_and_mock,  # flagged, kept, not shown
+    shift_gate,  # off duty: counted, and nothing else is left, not even in quarantine
+    area,  # where it lies
+    latest,  # what the live map shows now, if it is news
 )
 
 
