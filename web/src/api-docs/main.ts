@@ -1,14 +1,20 @@
-/** The reference page of the API, served from the installation itself: nothing is fetched from elsewhere. */
+/** The API's reference, drawn from the installation's own document; everything it needs is served from here. */
 import SwaggerUI from 'swagger-ui-dist/swagger-ui-es-bundle.js'
 import 'swagger-ui-dist/swagger-ui.css'
+import './api-docs.css'
 
 SwaggerUI({
+  dom_id: '#reference',
   url: '/api/v1/openapi.json',
-  domNode: document.getElementById('reference'),
+  docExpansion: 'list',
   deepLinking: true,
-  docExpansion: 'none',
-  defaultModelsExpandDepth: 0,
   filter: true,
-  // No badge: it would send the document's address to a validator elsewhere.
+  showExtensions: true,
+  tryItOutEnabled: true,
+  displayRequestDuration: true,
+  defaultModelsExpandDepth: 0,
+  // A token that was typed here ends with the tab.
+  persistAuthorization: false,
+  // The badge would send the document's address to a server abroad.
   validatorUrl: null,
 })
