@@ -14,6 +14,7 @@ import { ref, type Ref } from 'vue'
 import { fromWgs84, toWgs84 } from './datum'
 import { named } from './i18n'
 import { shiftedTile } from './shifted-tiles'
+import { namesOver, tileUrls } from './tile-urls'
 import type { Session } from './session'
 import type { Basemap, DatumName, Installation, Locale, LonLat } from './types'
 
@@ -197,10 +198,16 @@ export function createTownMap(options: TownMapOptions): TownMap {
   if (!options.phone) {
     map.addControl(new maplibregl.NavigationControl({ showCompass: false }), 'bottom-right')
   }
-  // One tile that fails is drawn as nothing; only a base map that fails as a whole is worth a word.
+  // One tile that fails is drawn as nothing; only a base map of which no tile has come is worth a word.
+  let baseSeen = false
   map.on('error', (event) => {
     const source = (event as { sourceId?: string }).sourceId
-    if (source === 'base') basemapFailed.value = true
+    if (source === 'base' && !baseSeen) basemapFailed.value = true
+  })
+  map.on('sourcedata', (event) => {
+    if (event.sourceId !== 'base' || (event.tile as { state?: string } | undefined)?.state !== 'loaded') return
+    baseSeen = true
+    basemapFailed.value = false
   })
   map.on('style.load', () => {
     styled = true
@@ -260,10 +267,22 @@ export function createTownMap(options: TownMapOptions): TownMap {
     if (!chosen || chosen.kind === 'none' || !chosen.url) return own
     const background = own.layers[0] as maplibregl.LayerSpecification
     if (chosen.kind === 'raster') {
+      const raster = (url: string): maplibregl.SourceSpecification => ({
+        type: 'raster',
+        tiles: tileUrls(url),
+        tileSize: 256,
+        maxzoom: 18,
+      })
+      const names = namesOver(chosen.url)
       return {
         ...own,
-        sources: { base: { type: 'raster', tiles: tileUrls(chosen.url), tileSize: 256, maxzoom: 18 }, ...own.sources },
-        layers: [background, { id: 'base', type: 'raster', source: 'base', paint: rasterPaint(theme) }, ...own.layers.slice(1)],
+        sources: { base: raster(chosen.url), ...(names ? { 'base-names': raster(names) } : {}), ...own.sources },
+        layers: [
+          background,
+          { id: 'base', type: 'raster', source: 'base', paint: rasterPaint(theme) },
+          ...own.layers.slice(1),
+          ...(names ? [{ id: 'base-names', type: 'raster', source: 'base-names' } as const] : []),
+        ],
       }
     }
     if (chosen.kind === 'pmtiles') {
@@ -298,6 +317,7 @@ export function createTownMap(options: TownMapOptions): TownMap {
 
   async function applyStyle(): Promise<void> {
     basemapFailed.value = false
+    baseSeen = false
     let style: maplibregl.StyleSpecification
     try {
       style = await styleFor(basemap.value)
@@ -364,21 +384,6 @@ export function keepBasemap(chosen: Basemap | null, keptAt = 'xungeng.basemap'):
 
 function datumOf(basemap: Basemap | null): DatumName {
   return basemap && basemap.kind !== 'none' ? basemap.datum : 'wgs84'
-}
-
-/** Providers write `{s}` for numbered hosts; MapLibre wants them spelt out. `a-d` and `0-7` are the usual ranges. */
-function tileUrls(template: string): string[] {
-  const range = /\{(\w)-(\w)\}/.exec(template)
-  if (range) {
-    const [whole, from, to] = range as unknown as [string, string, string]
-    const urls: string[] = []
-    for (let code = from.charCodeAt(0); code <= to.charCodeAt(0); code += 1) {
-      urls.push(template.replace(whole, String.fromCharCode(code)))
-    }
-    return urls
-  }
-  if (template.includes('{s}')) return ['a', 'b', 'c'].map((host) => template.replace('{s}', host))
-  return [template]
 }
 
 function rasterPaint(theme: MapTheme): maplibregl.RasterLayerSpecification['paint'] {

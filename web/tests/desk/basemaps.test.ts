@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { faultOf, PRESETS, type BasemapDraft } from '@/desk/basemap/presets'
 import { randomPassword } from '@/desk/people/password'
+import { namesOver, tileUrls } from '@/shared/tile-urls'
 import en from '@/desk/locales/en'
 import zhCN from '@/desk/locales/zh-CN'
 
@@ -47,6 +48,21 @@ describe('a base map that is edited', () => {
   it('in a Chinese datum needs its approval number', () => {
     expect(faultOf({ ...good, datum: 'gcj02' })).toBe('approvalNeeded')
     expect(faultOf({ ...good, datum: 'bd09', approval_number: 'GS(2024)1号' })).toBeNull()
+  })
+})
+
+describe('an address of tiles', () => {
+  it('is spelt out for numbered hosts', () => {
+    expect(tileUrls('https://t{0-2}.example.cn/{z}')).toEqual([0, 1, 2].map((n) => `https://t${n}.example.cn/{z}`))
+    expect(tileUrls('https://{s}.example.cn/{z}')).toHaveLength(3)
+    expect(tileUrls('/tiles/{z}/{x}/{y}.png')).toEqual(['/tiles/{z}/{x}/{y}.png'])
+  })
+  it('of 天地图 has a second one for the names, and of others none', () => {
+    const names = namesOver(PRESETS[0]!.draft('k').url)
+    expect(names).toContain('/cva_w/wmts?')
+    expect(names).toContain('LAYER=cva&')
+    expect(namesOver(PRESETS[1]!.draft('k').url)).toContain('/cia_w/')
+    expect(namesOver('https://t.example.cn/vec_w/wmts?LAYER=vec')).toBeNull()
   })
 })
 
