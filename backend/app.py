@@ -44,6 +44,7 @@ EXEMPT = {
     "readyz": "says only whether it can serve",
     "metrics": "answers the machine itself, or the holder of its token",
     "docs": "the API reference page",
+    "basemap_file": "the operator's own base maps, the same for everybody",
     "api-docs.openapi_json": "the API's own document",
 }
 CONTENT_SECURITY_POLICY = (
@@ -223,6 +224,11 @@ def _add_own_pages(app: Flask, config: Config) -> None:
     @app.get("/api/docs")
     def docs() -> Response:
         return _file("api-docs/index.html")
+
+    @app.get("/basemaps/<path:name>")
+    def basemap_file(name: str) -> Response:
+        # Map clients read a PMTiles file piece by piece (Range), so it is served from where the operator puts it.
+        return send_from_directory(config.data_dir / "basemaps", name)
 
     @app.get("/<any(desk,officer,resident):client>/", defaults={"path": ""})
     @app.get("/<any(desk,officer,resident):client>/<path:path>")

@@ -101,13 +101,14 @@ def keep_partitions(timestamp: int) -> None:
 @app.periodic(cron="37 * * * *")
 @app.task(name="upkeep.forget", queueing_lock="upkeep.forget", lock="upkeep.forget")
 def forget_expired(timestamp: int) -> None:
-    """Delete one-time codes, ended sessions, kept answers and counters that are past their time."""
+    """Delete what is past its time: one-time codes, sessions, kept answers, tracks of closed days, counters."""
     config = _settings()
 
     def forget(uow: UnitOfWork) -> int:
         gone = sessions.forget_expired(uow)
-        return sum(gone.values()) + upkeep.forget_answers(
-            uow, retention_days=config.idempotency_retention_days
+        answers = upkeep.forget_answers(uow, retention_days=config.idempotency_retention_days)
+        return (
+            sum(gone.values()) + answers + upkeep.forget_tracks(uow, retention_days=config.fix_retention_days)
         )
 
     deleted = sum(in_every_town(forget))

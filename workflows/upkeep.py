@@ -67,5 +67,18 @@ def forget_answers(uow: UnitOfWork, *, retention_days: int) -> int:
     return int(done.rowcount)  # type: ignore[attr-defined]
 
 
+def forget_tracks(uow: UnitOfWork, *, retention_days: int) -> int:
+    """Delete this town's thinned tracks of closed days with the fixes that they were made of (P22)."""
+    first = uow.now.date() - timedelta(days=retention_days)
+    gone = 0
+    for statement in (
+        "delete from track_days where day < :first",
+        "delete from late_days where day < :first",
+    ):
+        done = uow.session.execute(text(statement), {"first": first})
+        gone += int(done.rowcount)  # type: ignore[attr-defined]
+    return gone
+
+
 def _call(uow: UnitOfWork, statement: str, **arguments: object) -> int:
     return int(uow.session.execute(text(statement), arguments).scalar_one())
