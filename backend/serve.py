@@ -78,6 +78,7 @@ class Child:
         """Whether it ended by itself; if so, when it may be started again is set."""
         if self.process is None or self.process.poll() is None:
             return False
+        self._end_group(self.process.pid)
         now = time.monotonic()
         if now - self.started_at > STEADY_AFTER_S:
             self.deaths = 0
@@ -103,10 +104,14 @@ class Child:
             process.wait(self.grace_s)
         except subprocess.TimeoutExpired:
             pass
-        # Whatever of its group is left, for example a worker of a gunicorn that was killed.
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
+        self._end_group(process.pid)
         process.wait()
+
+    @staticmethod
+    def _end_group(pid: int) -> None:
+        """End what is left of it: workers whose master was killed would go on and share the port."""
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid, signal.SIGKILL)
 
 
 class Supervisor:

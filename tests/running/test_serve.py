@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shutil
 import signal
 import socket
 import ssl
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -206,5 +209,58 @@ def test_over_https_it_serves_with_its_own_ca_and_hands_that_out() -> None:
         assert elsewhere.headers["Location"] == f"https://127.0.0.1:{installation.port}/officer/"
         assert installation.interrupt() == 0
         assert not installation.processes()
+    finally:
+        installation.remove()
+
+
+def is_listening(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.fixture
+def redis_url() -> Iterator[str]:
+    """A Redis of this test's own."""
+    program = shutil.which("redis-server")
+    if program is None:
+        pytest.skip("redis-server is not installed")
+    port = free_port()
+    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd="/tmp")
+    try:
+        wait_until(lambda: is_listening(port), 15)
+        yield f"redis://127.0.0.1:{port}/0"
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
+def test_in_production_several_web_and_ingest_processes_serve_and_outlive_one_of_them(redis_url: str) -> None:
+    ingest_port = free_port()
+    installation = Installation(
+        XUNGENG_MODE="production",
+        XUNGENG_REDIS_URL=redis_url,
+        XUNGENG_WEB_PROCESSES="2",
+        XUNGENG_INGEST_PROCESSES="1",
+        XUNGENG_INGEST_PORT=str(ingest_port),
+    )
+    fixes = f"http://127.0.0.1:{ingest_port}/api/v1/officer/fixes"
+
+    def ingest_answers() -> bool:
+        try:
+            return httpx.post(fixes, json={}).status_code == 401
+        except httpx.HTTPError:
+            return False
+
+    try:
+        installation.start()
+        assert len(installation.processes("gunicorn")) == 3  # The master and two workers.
+        wait_until(ingest_answers, 60)
+        os.kill(installation.one("granian"), signal.SIGKILL)
+        wait_until(ingest_answers, 60)
+        log = [json.loads(line) for line in installation.said().splitlines() if line.startswith("{")]
+        assert log, "production logs JSON to standard output"
+        assert installation.interrupt(timeout_s=60) == 0
+        assert installation.processes() == {}
     finally:
         installation.remove()
