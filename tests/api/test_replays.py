@@ -120,6 +120,33 @@ def test_a_replay_draws_what_was_sent_with_gaps_as_gaps(world: World, signed_in:
     ]
 
 
+def test_two_devices_of_one_officer_make_one_track(world: World, signed_in: Any, on_duty: Any) -> None:
+    """Fixes of a phone and a tracker that measured in turn are all drawn, in the order of their times."""
+    officer, caller, shift = on_duty()
+    now = time.time()
+    lon, lat = world.here.place()
+    created = signed_in("supervisor").post(
+        "/api/v1/desk/devices", {"officer_id": str(officer.id), "name": "Tracker", "protocol": "osmand"}
+    )
+    key = created.json["provisioning"]["id"]
+    for n in range(10):
+        at = now - 200 + n * 10
+        if n % 2:
+            send(caller, shift, [(at, lon, lat + n * 1e-5)])
+        else:
+            query = {"id": key, "lat": lat + n * 1e-5, "lon": lon, "timestamp": int(at), "accuracy": 5}
+            assert Caller(world.app).get("/gateway/osmand", **query).status_code == 200
+    look = {
+        "officer_ids": [str(officer.id)],
+        "from": datetime.fromtimestamp(now - 3600, UTC).isoformat(),
+        "to": datetime.fromtimestamp(now, UTC).isoformat(),
+        "reason": "two devices",
+    }
+    (track,) = signed_in("desk_a").post("/api/v1/desk/replays", look).json["tracks"]
+    (segment,) = track["segments"]
+    assert [round((point[1] - lat) * 1e5) for point in segment] == list(range(10))
+
+
 def test_a_replay_without_a_reason_or_over_a_long_time_is_refused(world: World, signed_in: Any) -> None:
     desk = signed_in("desk_a")
     whom = {"officer_ids": [str(world.here["officer_a"].id)]}
