@@ -167,6 +167,7 @@ class Bus:
         self.failures = 0
         """How often Redis could not be reached or did not answer in time."""
         self.subscribed = threading.Event()
+        self._lost: set[str] = set()
 
     def _client(self) -> redis.Redis:
         return redis.Redis.from_url(
@@ -211,6 +212,7 @@ class Bus:
             )
             try:
                 client.publish(CHANNEL, message)
+                self._works("out")
             except (redis.RedisError, OSError) as error:
                 self._failed("out", error)
                 with self._arrived:
@@ -234,6 +236,7 @@ class Bus:
                 with client.pubsub(ignore_subscribe_messages=True) as subscription:
                     subscription.subscribe(CHANNEL)
                     self.subscribed.set()
+                    self._works("in")
                     while not self._closed:
                         message = subscription.get_message(timeout=REDIS_TIMEOUT_S / 2)
                         if message is not None:
@@ -264,7 +267,14 @@ class Bus:
 
     def _failed(self, direction: str, error: Exception) -> None:
         self.failures += 1
-        log.warning("live_bus_lost", extra={"direction": direction, "error": type(error).__name__})
+        if direction not in self._lost:  # Once for each loss, not once a second for as long as it lasts.
+            self._lost.add(direction)
+            log.warning("live_bus_lost", extra={"direction": direction, "error": type(error).__name__})
+
+    def _works(self, direction: str) -> None:
+        if direction in self._lost:
+            self._lost.discard(direction)
+            log.warning("live_bus_back", extra={"direction": direction})
 
     def _pause(self) -> None:
         deadline = time.monotonic() + PAUSE_S
