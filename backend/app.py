@@ -60,15 +60,15 @@ class _Api(Api):
     """flask-smorest with our refusals instead of its own, in the answers and in the document."""
 
     ERROR_SCHEMA = endpoint.ProblemSchema
-    DEFAULT_ERROR_RESPONSE_NAME = (
-        None  # Each route names its refusals; "anything else" would hide a wrong one.
-    )
+    # Each route names its refusals; "anything else" would hide a wrong one.
+    DEFAULT_ERROR_RESPONSE_NAME = None
 
     def _register_error_handlers(self) -> None:
         return None
 
     def _register_responses(self) -> None:
-        usual, self.DEFAULT_RESPONSE_CONTENT_TYPE = self.DEFAULT_RESPONSE_CONTENT_TYPE, problems.MEDIA_TYPE
+        usual: str = Api.DEFAULT_RESPONSE_CONTENT_TYPE
+        self.DEFAULT_RESPONSE_CONTENT_TYPE = problems.MEDIA_TYPE
         try:
             super()._register_responses()
         finally:

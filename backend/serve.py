@@ -126,6 +126,7 @@ class Supervisor:
         self.cluster_retry_at = 0.0
         self.cluster_deaths = 0
         self.next_tls_check = time.monotonic() + TLS_CHECK_EVERY_S
+        self.certificate_stamp = _stamp(config.tls_cert or config.data_dir / "tls" / "server.crt")
         self.starting = True
 
     # --- start ----------------------------------------------------------------------------------------------
@@ -342,9 +343,13 @@ class Supervisor:
     def _renew_certificate(self) -> None:
         from backend.serve_tls import certificate_for
 
-        before = _stamp(self.config.tls_cert or self.config.data_dir / "tls" / "server.crt")
-        certificate = certificate_for(self.config)
-        if _stamp(certificate.certificate) != before:
+        try:
+            certificate = certificate_for(self.config)
+        except ConfigError as error:  # A given one, half replaced or expired: what is served goes on.
+            say(f"{error} The next look is in an hour.", error=True)
+            return
+        served, self.certificate_stamp = self.certificate_stamp, _stamp(certificate.certificate)
+        if self.certificate_stamp != served:
             say("The certificate was renewed; the web process takes it over.")
             for child in self.children:
                 if child.name == "web" and child.process is not None:

@@ -39,7 +39,11 @@ def masked(payload: bytes, opcode: int = _TEXT) -> bytes:
     """A client's frame; the mask is zero, which is a mask like any other and costs nothing."""
     size = len(payload)
     short = size < 126
-    head = struct.pack("!BB", 0x80 | opcode, 0x80 | size) if short else struct.pack("!BBH", 0x80 | opcode, 0xFE, size)
+    head = (
+        struct.pack("!BB", 0x80 | opcode, 0x80 | size)
+        if short
+        else struct.pack("!BBH", 0x80 | opcode, 0xFE, size)
+    )
     return head + b"\0\0\0\0" + payload
 
 
@@ -91,7 +95,9 @@ class Publisher:
                 continue
             if not head.startswith(b"HTTP/1.1 2"):
                 raise CannotMeasureError(f"A server refused an event: {answer[:300]!r}")
-            lengths = [int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
+            lengths = [
+                int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")
+            ]
             if lengths and len(rest) < lengths[0]:
                 self._busy[connection] = answer
                 continue
@@ -128,7 +134,9 @@ class Crowd:
         self._port, self._door = port, door
         try:
             for start in range(0, count, CONNECTING_AT_ONCE):
-                self._connect(range(start, min(count, start + CONNECTING_AT_ONCE)), time.monotonic() + timeout_s)
+                self._connect(
+                    range(start, min(count, start + CONNECTING_AT_ONCE)), time.monotonic() + timeout_s
+                )
         except BaseException:
             self.close()
             raise
@@ -163,7 +171,10 @@ class Crowd:
         door, token = self._door, self._door.token
         if token is not None:
             wants = [lambda data: b'"pingTimeout"' in data, lambda data: b'"sid"' in data]
-            says = [lambda number: masked(f"40{door.namespace},{json.dumps({'token': token(number)})}".encode()), None]
+            says = [
+                lambda number: masked(f"40{door.namespace},{json.dumps({'token': token(number)})}".encode()),
+                None,
+            ]
         for want, say in zip(wants, says, strict=True):
             for number, client, _ in fresh:
                 data = b""

@@ -116,7 +116,14 @@ def our_default(town: Town, phones: list[str], supervisors: list[str], redis_url
 
 @contextmanager
 def _our_web(port: int, env: dict[str, str]) -> Iterator[None]:
-    arguments = [python_program(), "-m", "gunicorn", "-c", "python:backend.serve_gunicorn", "backend.wsgi:app"]
+    arguments = [
+        python_program(),
+        "-m",
+        "gunicorn",
+        "-c",
+        "python:backend.serve_gunicorn",
+        "backend.wsgi:app",
+    ]
     more = {"PORT": str(port), "XUNGENG_HOST": "127.0.0.1"}
     with server(arguments, port, env={**env, **more}, ready=lambda: answers(port)):
         yield
@@ -148,7 +155,11 @@ def peer_production(town: Town, phones: list[str], supervisors: list[str], redis
 def peer_default(town: Town, phones: list[str], supervisors: list[str], redis_url: str) -> Iterator[Side]:
     """Fastify and socket.io in one process."""
     live_port, live = free_port(), peer_packages() / "live"
-    publisher = {"PUBLISHER": str(live / "beside.mjs"), "LIVE_PORT": str(live_port), "TOKEN_KEY": _token_key(town)}
+    publisher = {
+        "PUBLISHER": str(live / "beside.mjs"),
+        "LIVE_PORT": str(live_port),
+        "TOKEN_KEY": _token_key(town),
+    }
     with _environment(publisher), fastify(town, 1) as port:
         yield _side(port, live_port, phones, supervisors)
 
@@ -172,7 +183,9 @@ def _token_key(town: Town) -> str:
 
 
 def _side(post: int, live: int, phones: list[str], supervisors: list[str]) -> Side:
-    return Side(post, live, lambda number: phones[number], lambda number: supervisors[number % len(supervisors)])
+    return Side(
+        post, live, lambda number: phones[number], lambda number: supervisors[number % len(supervisors)]
+    )
 
 
 # --- The phones and the screens
@@ -256,7 +269,12 @@ class Phones:
             answer = before + connection.recv(65536)
             head, ended, rest = answer.partition(b"\r\n\r\n")
             length = next(
-                (int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")), None
+                (
+                    int(line[15:])
+                    for line in head.lower().split(b"\r\n")
+                    if line.startswith(b"content-length:")
+                ),
+                None,
             )
             if not answer or (ended and (not head.startswith(b"HTTP/1.1 200") or b'"stored":1' not in rest)):
                 raise CannotMeasureError(f"A fix was not stored: {answer[:400]!r}")
@@ -393,7 +411,15 @@ def delays(report: Report, quick: bool) -> None:
             ("production", 1000, 20, our_production, peer_production, "Fastify ×2 + Redis + socket.io", []),
             ("production", 5000, 20, our_production, peer_production, "Fastify ×2 + Redis + socket.io", []),
             ("production", 5000, 200, our_production, peer_production, "Fastify ×2 + Redis + socket.io", []),
-            ("default", 1000, 200, our_default, peer_default, "Fastify + socket.io, one process", [at_most(2)]),
+            (
+                "default",
+                1000,
+                200,
+                our_default,
+                peer_default,
+                "Fastify + socket.io, one process",
+                [at_most(2)],
+            ),
         ]
     seconds, warm_s, pairs = (2.5, 2.5, 1) if quick else (10.0, EVERY_S, 5)
     with watched_town(1000 if quick else 5000) as (town, phones, supervisors), redis_server() as redis_url:
@@ -426,4 +452,6 @@ def delays(report: Report, quick: bool) -> None:
                     (against, sum(b.missing for _, b in found)),
                 ):
                     if missing > 0:
-                        report.note(f"{missing} deliveries of {name} are missing ({officers} × {screens}, {profile}).")
+                        report.note(
+                            f"{missing} deliveries of {name} are missing ({officers} × {screens}, {profile})."
+                        )

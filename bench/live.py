@@ -68,7 +68,11 @@ class Keys:
 
     def theirs(self, number: int) -> str:
         """An HS256 token with as many claims for the node peers."""
-        claims = {"sub": str(UUID(int=number + 1)), "sid": str(UUID(int=number)), "exp": int(time.time()) + 900}
+        claims = {
+            "sub": str(UUID(int=number + 1)),
+            "sid": str(UUID(int=number)),
+            "exp": int(time.time()) + 900,
+        }
         parts = [{"alg": "HS256", "typ": "JWT"}, claims]
         text = ".".join(_base64url(json.dumps(part).encode()) for part in parts)
         return f"{text}.{_base64url(hmac.digest(self.secret.encode(), text.encode(), hashlib.sha256))}"
@@ -112,7 +116,9 @@ def nchan(keys: Keys) -> Iterator[Side]:
     """nchan inside nginx, one worker."""
     nginx = shutil.which("nginx") or "/usr/sbin/nginx"
     if not Path(nginx).exists() or not Path("/usr/lib/nginx/modules/ngx_nchan_module.so").exists():
-        raise CannotMeasureError("nginx with nchan is not installed (Debian packages nginx, libnginx-mod-nchan).")
+        raise CannotMeasureError(
+            "nginx with nchan is not installed (Debian packages nginx, libnginx-mod-nchan)."
+        )
     port = free_port()
     with folder() as place:
         text = (PEERS / "live" / "nchan.conf").read_text()
@@ -126,12 +132,16 @@ def nchan(keys: Keys) -> Iterator[Side]:
 
 def event_body() -> bytes:
     """What happened to a shift; with what Socket.IO puts around it the frame has about 125 bytes."""
-    return json.dumps({"kind": "shift", "action": "start", "officer_id": str(UUID(int=1)), "version": 1}).encode()
+    return json.dumps(
+        {"kind": "shift", "action": "start", "officer_id": str(UUID(int=1)), "version": 1}
+    ).encode()
 
 
 def positions_body() -> bytes:
     """Two hundred positions as the live protocol has them, all measured just now."""
-    at = round(int(time.time() * 100) / 100 + 0.001, 3)  # Three decimals in any case: all bodies have the same length.
+    at = round(
+        int(time.time() * 100) / 100 + 0.001, 3
+    )  # Three decimals in any case: all bodies have the same length.
     rows = [
         [str(UUID(int=number)), 116.391234, 39.912345, at, 12.5, 1.23, 270.5, 77, str(UUID(int=99)), False]
         for number in range(200)

@@ -243,13 +243,13 @@ def tracks(session: Session, legs: Sequence[Leg], *, since: datetime, until: dat
         )
         parts: dict[int, list[Track]] = {}
         for officer, *floats, flags in cursor:
-            parts.setdefault(officer, []).append(Track(*floats, flags.astype(np.int64)))
+            parts.setdefault(officer, []).append(Track._make((*floats, flags.astype(np.int64))))
     return {officer: _in_order(found) for officer, found in parts.items()}
 
 
 def _in_order(parts: Sequence[Track]) -> Track:
     """Join the legs of one officer in the order of their times; two devices of his may have measured in turn."""
-    track = parts[0] if len(parts) == 1 else Track(*map(np.concatenate, zip(*parts, strict=True)))
+    track = parts[0] if len(parts) == 1 else Track._make(map(np.concatenate, zip(*parts, strict=True)))
     if np.all(track.epoch_s[1:] >= track.epoch_s[:-1]):
         return track
     return track.at(np.argsort(track.epoch_s, kind="stable"))

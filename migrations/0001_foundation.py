@@ -570,6 +570,9 @@ begin
   if before > current_date - 7 then
     raise exception 'nothing younger than seven days is dropped by age';
   end if;
+  -- What came later than its day was kept waits in the default partition.
+  execute format('delete from %I where %I < %L', parent || '_default',
+    case parent when 'fixes' then 'fixed_at' else 'received_at' end, before::timestamp at time zone 'UTC');
   for child in
     select c.relname from pg_inherits i join pg_class c on c.oid = i.inhrelid join pg_class p on p.oid = i.inhparent
     where p.relname = parent and p.relnamespace = 'public'::regnamespace and c.relname ~ ('^' || parent || '_[0-9]{8}$')

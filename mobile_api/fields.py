@@ -15,7 +15,7 @@ class Moment(fields.Field[datetime]):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.metadata.setdefault("format", "date-time")
+        self.metadata = {"format": "date-time", **self.metadata}
 
     def _serialize(self, value: datetime | None, attr: str | None, obj: Any, **kwargs: Any) -> str | None:
         if value is None:

@@ -84,7 +84,7 @@ class Identity:
 
 def identity() -> Identity:
     """Return the identity service of the running app."""
-    return current_app.extensions["xungeng.identity"]  # type: ignore[no-any-return]
+    return current_app.extensions["xungeng.identity"]
 
 
 def bearer(request: Request) -> str:

@@ -445,12 +445,16 @@ class LiveChannel:
 
     def shift_changed(self, message: dict[str, Any]) -> None:
         """Tell those who may see it that something happened to a shift."""
-        area_id, officer_id, shift_id = (_uuid(message.get(key)) for key in ("area_id", "officer_id", "shift_id"))
+        area_id, officer_id, shift_id = (
+            _uuid(message.get(key)) for key in ("area_id", "officer_id", "shift_id")
+        )
         if area_id is None or officer_id is None or shift_id is None:
             log.warning("live_shift_unreadable")
             return
         self.tell(
-            ShiftEvent(area_id, officer_id, shift_id, str(message.get("action")), int(message.get("version") or 0))
+            ShiftEvent(
+                area_id, officer_id, shift_id, str(message.get("action")), int(message.get("version") or 0)
+            )
         )
 
     def tell(self, happened: ShiftEvent) -> int:
@@ -485,7 +489,9 @@ class LiveChannel:
                 for happened in self._ask(self._watch.shift_events_since, town_id, since):
                     self.tell(happened)
         except Refusal:
-            self._caught_up_at = since + MISSED_MARGIN  # Nothing was caught up with; the next occasion starts there.
+            self._caught_up_at = (
+                since + MISSED_MARGIN
+            )  # Nothing was caught up with; the next occasion starts there.
         except Exception:
             log.exception("live_catch_up_failed")
 

@@ -5,12 +5,14 @@ What is absent and what is not yours are the same refusal, so that nobody learns
 """
 
 from collections.abc import Sequence
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, exists, literal, or_, select
+from sqlalchemy import ColumnElement, ColumnExpressionArgument, Select, exists, literal, or_, select
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import joinedload, selectinload
+from sqlalchemy.sql.base import ExecutableOption
 
 from backend.core.errors import Forbidden, NotVisible
 from backend.core.identity import Actor
@@ -70,7 +72,7 @@ def roots(actor: Actor, verb: str, kind: str) -> list[UUID]:
     return list(dict.fromkeys(actor.areas(*GRANTS[(verb, kind)])))
 
 
-def within(area_id: ColumnElement[UUID], scope: Sequence[UUID]) -> ColumnElement[bool]:
+def within(area_id: ColumnExpressionArgument[Any], scope: Sequence[UUID]) -> ColumnElement[bool]:
     """Return the condition that the area ``area_id`` is one of ``scope`` or below one of them."""
     return exists(
         select(literal(1)).where(
@@ -112,7 +114,7 @@ def covers(uow: UnitOfWork, actor: Actor, verb: str, kind: str, area_id: UUID) -
     )
 
 
-def officers_within(scope: Sequence[UUID]) -> Select[tuple[UUID]]:
+def officers_within(scope: Sequence[UUID]) -> Select[UUID]:
     """Return the ids of officers who hold a membership in ``scope``."""
     return select(Membership.user_id).where(
         Membership.role == Role.OFFICER, Membership.ended_at.is_(None), within(Membership.area_id, scope)
@@ -152,7 +154,7 @@ def shift(uow: UnitOfWork, actor: Actor, shift_id: UUID, *, verb: str = "see", l
     raise NotVisible()
 
 
-def shift_parts() -> tuple[object, ...]:
+def shift_parts() -> tuple[ExecutableOption, ...]:
     """Loader options for everything that an answer about a shift shows."""
     return (
         joinedload(Shift.officer),

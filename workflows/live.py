@@ -64,7 +64,8 @@ def holding(actor: Actor) -> str:
     """Return what an actor holds, as the text that ``holdings`` returns for each of his sessions."""
     return ",".join(
         sorted(
-            f"{m.role}:{m.area_id or ''}:{m.department_id or ''}:{m.officer_kind or ''}" for m in actor.memberships
+            f"{m.role}:{m.area_id or ''}:{m.department_id or ''}:{m.officer_kind or ''}"
+            for m in actor.memberships
         )
     )
 

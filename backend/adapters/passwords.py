@@ -51,12 +51,9 @@ def _bounded(work: Any, *arguments: Any) -> Any:
         raise Unavailable("Too many sign-ins at once; please try again.", retry_after_s=5, code="busy")
     try:
         pool = _pool()
-        job = (
-            pool.submit(work, *arguments)
-            if isinstance(pool, ThreadPoolExecutor)
-            else pool.spawn(work, *arguments)
-        )
-        return job.result() if isinstance(pool, ThreadPoolExecutor) else job.get()
+        if isinstance(pool, ThreadPoolExecutor):
+            return pool.submit(work, *arguments).result()
+        return pool.spawn(work, *arguments).get()
     finally:
         _waiting.release()
 

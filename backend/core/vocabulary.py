@@ -137,7 +137,7 @@ class RevokeReason(StrEnum):
     BY_ADMIN = "by_admin"
     REUSED = "refresh_reused"
     DISABLED = "user_disabled"
-    PASSWORD = "password_changed"
+    PASSWORD = "password_changed"  # noqa: S105 (a reason, not a password)
     MEMBERSHIP = "membership_changed"
 
 

@@ -27,7 +27,7 @@ USE = ("use", "account")
 
 
 def _sessions() -> Sessions:
-    return current_app.extensions["xungeng.sessions"]  # type: ignore[no-any-return]
+    return current_app.extensions["xungeng.sessions"]
 
 
 @blp.query("/sessions", may=USE, answers=AuthSessionListSchema)

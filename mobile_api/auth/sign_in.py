@@ -28,11 +28,11 @@ CODE_TEMPLATE = "sign_in_code"
 
 
 def _sessions() -> Sessions:
-    return current_app.extensions["xungeng.sessions"]  # type: ignore[no-any-return]
+    return current_app.extensions["xungeng.sessions"]
 
 
 def _throttling() -> Throttling:
-    return current_app.extensions["xungeng.throttling"]  # type: ignore[no-any-return]
+    return current_app.extensions["xungeng.throttling"]
 
 
 def _origin(body: dict[str, Any]) -> Origin:

@@ -129,7 +129,10 @@ def list_journal(uow: UnitOfWork, actor: Actor, query: dict[str, Any]) -> Page[A
         limit=query["limit"],
     )
     names = oversight.names_of(uow, [entry.actor_id for entry in found.items])
-    return Page([_entry(entry, names.get(entry.actor_id)) for entry in found.items], found.after)
+    return Page(
+        [_entry(entry, names.get(entry.actor_id) if entry.actor_id else None) for entry in found.items],
+        found.after,
+    )
 
 
 @blp.query(

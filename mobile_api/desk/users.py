@@ -13,7 +13,7 @@ from mobile_api.desk.officers import DeskAreaNameSchema
 from mobile_api.endpoint import Door
 from mobile_api.fields import Moment, Phone, Word, line
 from mobile_api.paging import PageQuerySchema, decode_cursor, page_of
-from workflows import accounts, sessions
+from workflows import access, accounts, sessions
 
 blp = Door("users", Audience.DESK, "", "Accounts, memberships and sessions.")
 SEE, MANAGE = ("see", "user"), ("manage", "user")
@@ -178,7 +178,7 @@ def grant_membership(
 ) -> Any:
     """Bind a user to a role. Nobody does this for himself."""
     accounts.grant(uow, actor, user_id, command_id=command_id, **body)
-    return _document(uow, accounts.access.user(uow, actor, user_id))
+    return _document(uow, access.user(uow, actor, user_id))
 
 
 @blp.command("/memberships/<uuid:membership_id>/end", may=MANAGE, refuses=())

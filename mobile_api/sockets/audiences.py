@@ -147,7 +147,9 @@ class Behind:
 class Audiences:
     """All audiences of this process, and the pace at which they are written to. Belongs to the event loop's thread."""
 
-    def __init__(self, namespace: str, longest_pause_s: float = LONGEST_PAUSE_S, share: float = SHARE) -> None:
+    def __init__(
+        self, namespace: str, longest_pause_s: float = LONGEST_PAUSE_S, share: float = SHARE
+    ) -> None:
         self._prefix = f'42{namespace},["positions",['.encode()
         self._longest_pause_s = longest_pause_s
         self._wait_factor = 1 / share - 1

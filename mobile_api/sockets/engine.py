@@ -165,7 +165,11 @@ class Engine(engineio.Server):
             return _refuse(start_response, "400 Bad Request", 1, "Session ID unknown")
         if environ["REQUEST_METHOD"] != "GET":
             return _refuse(start_response, "400 Bad Request", 2, "Bad handshake method")
-        if environ.get("HTTP_UPGRADE", "").lower() != "websocket" or "upgrade" not in tokens or len(key) != 24:
+        if (
+            environ.get("HTTP_UPGRADE", "").lower() != "websocket"
+            or "upgrade" not in tokens
+            or len(key) != 24
+        ):
             return _refuse(start_response, "400 Bad Request", 3, "Bad request")
         if environ.get("HTTP_SEC_WEBSOCKET_VERSION") != "13":
             extra = [("Sec-WebSocket-Version", "13")]
@@ -174,7 +178,9 @@ class Engine(engineio.Server):
             return _refuse(start_response, "503 Service Unavailable", 3, "Try again", [("Retry-After", "5")])
         accepted = environ.get("gunicorn.socket")
         if accepted is None:
-            return _refuse(start_response, "501 Not Implemented", 3, "This server cannot hand over its sockets")
+            return _refuse(
+                start_response, "501 Not Implemented", 3, "This server cannot hand over its sockets"
+            )
         self._take_over(accepted, environ, accept_key(key))
         raise StopIteration  # How an application tells gunicorn that the connection is no longer its business.
 
@@ -405,7 +411,11 @@ def _due(queue: deque[tuple[float, LiveConnection]], now: float) -> Iterator[Liv
 
 
 def _refuse(
-    start_response: StartResponse, status: str, code: int, message: str, headers: Iterable[tuple[str, str]] = ()
+    start_response: StartResponse,
+    status: str,
+    code: int,
+    message: str,
+    headers: Iterable[tuple[str, str]] = (),
 ) -> list[bytes]:
     body = json.dumps({"code": code, "message": message}).encode()
     described = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]

@@ -208,7 +208,10 @@ class Bus:
             if not rows:
                 continue
             message = _message_encoder.encode(
-                (self._origin, [(row.room_id.bytes, row.officer_id.bytes, row.fixed_at_s, row.json) for row in rows])
+                (
+                    self._origin,
+                    [(row.room_id.bytes, row.officer_id.bytes, row.fixed_at_s, row.json) for row in rows],
+                )
             )
             try:
                 client.publish(CHANNEL, message)
@@ -226,7 +229,9 @@ class Bus:
     def listen(self, sink: Sink) -> None:
         """Give what other processes publish to ``sink``."""
         if self._receiver is None:
-            self._receiver = threading.Thread(target=self._receive, args=(sink,), name="live-bus-in", daemon=True)
+            self._receiver = threading.Thread(
+                target=self._receive, args=(sink,), name="live-bus-in", daemon=True
+            )
             self._receiver.start()
 
     def _receive(self, sink: Sink) -> None:
@@ -254,7 +259,9 @@ class Bus:
             origin, packed = _message_decoder.decode(data)
             if origin == self._origin:
                 return
-            rows = [Row(UUID(bytes=room), UUID(bytes=officer), at, text) for room, officer, at, text in packed]
+            rows = [
+                Row(UUID(bytes=room), UUID(bytes=officer), at, text) for room, officer, at, text in packed
+            ]
         except (msgspec.MsgspecError, ValueError):
             log.warning("live_bus_unreadable")
             return

@@ -22,7 +22,7 @@ windows = st.lists(
             None,
             NOON + start,
             NOON + start + abs(planned),
-            ended and NOON + ended,
+            None if ended is None else NOON + ended,
         ),
         st.integers(0, 9),
         offsets,

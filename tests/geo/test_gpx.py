@@ -175,14 +175,13 @@ def gpx_elements(draw: Any, kind: str, tag: str) -> Any:
     )
 
 
-@settings(
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example]
-)
+@settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(root=gpx_elements("gpx", f"{{{GPX}}}gpx"), encoding=st.sampled_from(["utf-8", "utf-16", "gb18030"]))
 def test_any_document_comes_back_as_it_went_in(root, encoding):
-    data = etree.tostring(root, xml_declaration=True, encoding=encoding)
-    written = write(read(data))
-    assert canonical(written) == canonical(data)
+    text = etree.tostring(root, encoding="unicode")
+    # Encoded here, because libxml's table of GB 18030 is of another year than Python's.
+    written = write(read(f'<?xml version="1.0" encoding="{encoding}"?>\n{text}'.encode(encoding)))
+    assert canonical(written) == canonical(text.encode())
     assert write(read(written)) == written
 
 

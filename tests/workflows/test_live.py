@@ -122,7 +122,12 @@ def test_what_happened_to_shifts_since_a_moment_is_told_once_each(town: tuple[To
             {"id": closed},
         )
     with unit_of_work(here.id, engine=app) as uow:
-        events = {event.shift_id: event for event in live.shift_events_since(uow, uow.now - timedelta(hours=1))}
-        assert {shift_id: event.action for shift_id, event in events.items()} == {started: "start", closed: "close"}
+        events = {
+            event.shift_id: event for event in live.shift_events_since(uow, uow.now - timedelta(hours=1))
+        }
+        assert {shift_id: event.action for shift_id, event in events.items()} == {
+            started: "start",
+            closed: "close",
+        }
         assert (events[closed].version, events[closed].area_id) == (2, here.areas["a"])
         assert live.shift_event(uow, old).action == "start"  # type: ignore[union-attr]

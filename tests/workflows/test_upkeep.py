@@ -44,3 +44,27 @@ def test_the_thinned_track_of_a_day_goes_when_its_fixes_go(live_config: Config, 
         ).all()
     owner.dispose()
     assert {row.town_id: row.count for row in left} == {here.id: 2, there.id: 4}
+
+
+def test_a_fix_that_came_after_its_day_was_dropped_goes_with_the_next_round(
+    live_config: Config, live_engine: Engine
+) -> None:
+    """P22: such a fix waits in the default partition, where no day's end would ever reach it."""
+    owner = create_engine(live_config.owner_url, poolclass=NullPool)
+    town = factories.make_town(owner, "here")
+    with owner.begin() as connection:
+        for age in (60, 50, 3):
+            connection.execute(
+                text(
+                    "insert into fixes (town_id, device_id, fixed_at, seq, shift_id, geom, received_at) values (:town,"
+                    " gen_random_uuid(), now() - :age, 0, gen_random_uuid(), ST_SetSRID(ST_MakePoint(121.3, 31.1), 4326),"
+                    " now())"
+                ),
+                {"town": town.id, "age": timedelta(days=age)},
+            )
+        assert connection.scalar(text("select count(*) from only fixes_default")) == 2
+    with unit_of_work() as uow:
+        upkeep.keep_partitions(uow, ahead_days=7, fix_retention_days=30)
+    with owner.connect() as connection:
+        assert connection.scalar(text("select count(*) from fixes")) == 1
+    owner.dispose()
