@@ -57,8 +57,8 @@ def test_a_fix_that_came_after_its_day_was_dropped_goes_with_the_next_round(
             connection.execute(
                 text(
                     "insert into fixes (town_id, device_id, fixed_at, seq, shift_id, geom, received_at) values (:town,"
-                    " gen_random_uuid(), now() - :age, 0, gen_random_uuid(), ST_SetSRID(ST_MakePoint(121.3, 31.1), 4326),"
-                    " now())"
+                    " gen_random_uuid(), now() - :age, 0, gen_random_uuid(),"
+                    " ST_SetSRID(ST_MakePoint(121.3, 31.1), 4326), now())"
                 ),
                 {"town": town.id, "age": timedelta(days=age)},
             )
