@@ -63,3 +63,12 @@ if _config.tls:
 def post_fork(server: Any, worker: Any) -> None:
     """Each worker opens its own log: files are shared by nobody."""
     logs.configure(_config, "web")
+
+
+def post_worker_init(worker: Any) -> None:
+    """A client that breaks off its handshake (a phone that does not trust the CA yet) is no fault of ours."""
+    import ssl
+
+    from gevent.hub import Hub
+
+    Hub.NOT_ERROR = (*Hub.NOT_ERROR, ssl.SSLError, ConnectionError)

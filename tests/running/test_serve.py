@@ -199,6 +199,7 @@ def test_over_https_it_serves_with_its_own_ca_and_hands_that_out() -> None:
         assert httpx.get(f"https://localhost:{installation.port}/healthz", verify=trusting).status_code == 200
         with pytest.raises(httpx.ConnectError):
             httpx.get(f"https://localhost:{installation.port}/healthz", verify=ssl.create_default_context())
+        assert "Traceback" not in installation.said(), "a client that does not trust us is no fault"
         help_page = httpx.get(f"{page}/ca").text
         fingerprint = re.search(r"\b(?:[0-9A-F]{2}:){31}[0-9A-F]{2}\b", installation.said())
         assert "证书" in help_page
