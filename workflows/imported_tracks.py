@@ -2,6 +2,8 @@
 
 import zlib
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -11,6 +13,7 @@ from sqlalchemy import or_, select
 from backend.core.errors import Invalid, TooLarge
 from backend.core.identity import Actor
 from backend.core.ids import new_id
+from backend.core.native import NativeThreads
 from backend.core.paging import Page, moment_and_id, page
 from backend.core.uow import UnitOfWork
 from backend.models import ImportedTrack, User
@@ -20,6 +23,7 @@ from workflows import access, journal
 
 MOST_TRACKS = 50
 MOST_DRAWN = 5000
+_reading = NativeThreads(1, "gpx")
 
 
 def import_gpx(
@@ -35,17 +39,29 @@ def import_gpx(
     if officer_id is not None:
         access.officer(uow, actor, officer_id, verb="import", kind="track")
     try:
-        document = gpx.read(data)
+        found = _reading.run(_read, data)
     except gpx.GpxError as error:
         raise Invalid(str(error), "bad_gpx", document=[str(error)]) from error
-    timed = [track for track in document.tracks if track.is_timed]
-    if not timed:
+    if not found:
         raise Invalid("No track in the document has a time at every point.", "no_timed_track")
-    if len(timed) > MOST_TRACKS:
+    if len(found) > MOST_TRACKS:
         raise TooLarge("too_many_tracks", f"A document may hold at most {MOST_TRACKS} tracks.")
     made = [
-        _kept(uow, actor, document, track, officer_id, _name(name, track, number, len(timed)))
-        for number, track in enumerate(timed)
+        ImportedTrack(
+            id=new_id(),
+            town_id=uow.town,
+            officer_id=officer_id,
+            name=_name(name or track.name, number if name and len(found) > 1 else None),
+            point_count=track.point_count,
+            started_at=track.started_at,
+            ended_at=track.ended_at,
+            length_m=track.length_m,
+            segments=track.segments,
+            document=track.document,
+            created_by=actor.user_id,
+            created_at=uow.now,
+        )
+        for number, track in enumerate(found, 1)
     ]
     uow.session.add_all(made)
     uow.session.flush()
@@ -57,36 +73,45 @@ def import_gpx(
     return made
 
 
-def _name(given: str | None, track: gpx.Track, number: int, count: int) -> str:
-    if given and count > 1:
-        return f"{given} ({number + 1})"[:200]
-    return (given or track.fields.get("name") or f"GPX {number + 1}").replace("\x00", "")[:200]
+def _name(name: str, number: int | None) -> str:
+    return (name if number is None else f"{name} ({number})").replace("\x00", "")[:200]
 
 
-def _kept(
-    uow: UnitOfWork,
-    actor: Actor,
-    document: gpx.Document,
-    track: gpx.Track,
-    officer_id: UUID | None,
-    name: str,
-) -> ImportedTrack:
-    parts = [Track.of(fixes) for fixes in track.fixes() if fixes]
-    moments = [fix.fixed_at for fixes in track.fixes() for fix in fixes]
-    return ImportedTrack(
-        id=new_id(),
-        town_id=uow.town,
-        officer_id=officer_id,
-        name=name,
-        point_count=sum(len(part.epoch_s) for part in parts),
-        started_at=min(moments),
-        ended_at=max(moments),
-        length_m=sum(motion.length_m(part) for part in parts),
-        segments=_segments(parts),
-        document=zlib.compress(gpx.write(document.with_only(track))),
-        created_by=actor.user_id,
-        created_at=uow.now,
-    )
+@dataclass(frozen=True)
+class _Read:
+    """One timed track of a document, read and drawn."""
+
+    name: str
+    point_count: int
+    started_at: datetime
+    ended_at: datetime
+    length_m: float
+    segments: list[list[list[float | None]]]
+    document: bytes
+
+
+def _read(data: bytes) -> list[_Read]:
+    """Read a document; large ones take seconds, so this runs beside the sockets."""
+    document = gpx.read(data)
+    found = []
+    for number, track in enumerate((t for t in document.tracks if t.is_timed), 1):
+        measured = [fixes for fixes in track.fixes() if fixes]
+        moments = [fix.fixed_at for fixes in measured for fix in fixes]
+        parts = [Track.of(fixes) for fixes in measured]
+        found.append(
+            _Read(
+                name=track.fields.get("name") or f"GPX {number}",
+                point_count=len(moments),
+                started_at=min(moments),
+                ended_at=max(moments),
+                length_m=sum(motion.length_m(part) for part in parts),
+                segments=_segments(parts),
+                document=zlib.compress(gpx.write(document.with_only(track))),
+            )
+        )
+        if len(found) > MOST_TRACKS:
+            break
+    return found
 
 
 def _segments(parts: Sequence[Track]) -> list[list[list[float | None]]]:

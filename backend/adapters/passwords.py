@@ -5,7 +5,7 @@ process the sockets go on meanwhile, and a flood of sign-ins queues up to a boun
 """
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from argon2 import PasswordHasher
@@ -13,6 +13,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from zxcvbn import zxcvbn
 
 from backend.core.errors import Invalid, Unavailable
+from backend.core.native import NativeThreads
 
 PARALLEL = 2
 MAXIMUM_WAITING = 64
@@ -22,38 +23,15 @@ MAXIMUM_LENGTH = 128
 T = TypeVar("T")
 _hasher = PasswordHasher()
 _waiting = threading.BoundedSemaphore(MAXIMUM_WAITING)
-_executor: Any = None
+_threads = NativeThreads(PARALLEL, "passwords")
 _decoy = _hasher.hash("nobody has this password")
 
 
-def _pool() -> Any:
-    """Return native threads, under gevent too, where ``threading`` itself is green."""
-    global _executor
-    if _executor is None:
-        try:
-            from gevent import get_hub
-            from gevent.monkey import is_module_patched
-        except ImportError:
-            patched = False
-        else:
-            patched = is_module_patched("threading")
-        if patched:
-            from gevent.threadpool import ThreadPool
-
-            _executor = ThreadPool(PARALLEL, hub=get_hub())
-        else:
-            _executor = ThreadPoolExecutor(PARALLEL, thread_name_prefix="passwords")
-    return _executor
-
-
-def _bounded(work: Any, *arguments: Any) -> Any:
+def _bounded(work: Callable[..., T], *arguments: Any) -> T:
     if not _waiting.acquire(blocking=False):
         raise Unavailable("Too many sign-ins at once; please try again.", retry_after_s=5, code="busy")
     try:
-        pool = _pool()
-        if isinstance(pool, ThreadPoolExecutor):
-            return pool.submit(work, *arguments).result()
-        return pool.spawn(work, *arguments).get()
+        return _threads.run(work, *arguments)
     finally:
         _waiting.release()
 
