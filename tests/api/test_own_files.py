@@ -20,6 +20,7 @@ def test_a_base_map_of_the_operator_is_served_piece_by_piece(world: World, calle
 
 
 def test_nothing_outside_the_folder_of_base_maps_is_served(world: World, caller: Caller) -> None:
+    """F63 for what is served from a folder: names that climb out of it are names of nothing."""
     (world.config.data_dir / "basemaps").mkdir(exist_ok=True)
     assert (world.config.data_dir / "secrets" / "secret_key").exists()
     for name in (

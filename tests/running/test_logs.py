@@ -1,4 +1,4 @@
-"""Logs say what happened and never about whom: canaries put everywhere come out nowhere."""
+"""Logs say what happened and never about whom (F93): canaries put everywhere come out nowhere."""
 
 from __future__ import annotations
 
