@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import delete, or_, select, text
 from sqlalchemy.exc import IntegrityError
 
-from backend.core.errors import Conflict, Forbidden, Invalid
+from backend.core.errors import Conflict, Forbidden, Invalid, NotVisible, WrongState
 from backend.core.identity import Actor, system_actor
 from backend.core.ids import new_id
 from backend.core.paging import Page, moment_and_id, page
@@ -279,6 +279,33 @@ def end(
                 device_at=device_at,
             )
     uow.session.flush()
+    return shift
+
+
+def bring_phone(
+    uow: UnitOfWork, actor: Actor, shift_id: UUID, device: WantedDevice, *, command_id: UUID
+) -> Shift:
+    """Let a phone measure in the actor's running shift, which the crew's leader or another phone has started.
+
+    Raises:
+        WrongState: the shift has ended. NotVisible: it is not the actor's own.
+        Conflict: ``id_taken`` or ``device_revoked``.
+    """
+    shift = access.shift(uow, actor, shift_id, lock=True)
+    if shift.officer_id != actor.user_id:
+        raise NotVisible()
+    if shift.state != ShiftState.ON_DUTY:
+        raise WrongState(str(shift.state), [])
+    _claim_device(uow, actor, device)
+    journal.write(
+        uow,
+        actor,
+        "shift",
+        shift.id,
+        "bring_phone",
+        command_id=command_id,
+        data={"device_id": str(device.id)},
+    )
     return shift
 
 

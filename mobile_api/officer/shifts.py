@@ -16,6 +16,7 @@ from mobile_api.officer.schemas import (
     OfficerShiftEndSchema,
     OfficerShiftSchema,
     OfficerShiftStartSchema,
+    OfficerWantedDeviceSchema,
     shift_document,
 )
 from mobile_api.paging import PageQuerySchema, decode_cursor, page_of
@@ -81,6 +82,18 @@ def end_shift(
 ) -> dict[str, Any]:
     """End a shift. From here on nothing of the officer is stored."""
     shift = shifts.end(uow, actor, shift_id, command_id=command_id, **body)
+    return _document(uow, actor, shift)
+
+
+@blp.command(
+    "/shifts/<uuid:shift_id>/phone", may=USE, body=OfficerWantedDeviceSchema, answers=OfficerShiftSchema
+)
+def bring_phone(
+    uow: UnitOfWork, actor: Actor, shift_id: UUID, command_id: UUID, body: dict[str, Any]
+) -> dict[str, Any]:
+    """Let this phone measure in one's running shift, which the crew's leader or another phone has started."""
+    device = WantedDevice(body["id"], body["name"])
+    shift = shifts.bring_phone(uow, actor, shift_id, device, command_id=command_id)
     return _document(uow, actor, shift)
 
 

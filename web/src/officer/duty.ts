@@ -61,6 +61,8 @@ export function createDuty(session: Session, api: Api) {
   let timer: ReturnType<typeof setInterval> | undefined
   let served: Step[] = []
   let asked = 0
+  /** By the clock of this phone, where it has started the shift itself. */
+  let beganMs = 0
 
   const recorder = new Recorder((fix, here) => void store(fix, here))
 
@@ -159,11 +161,26 @@ export function createDuty(session: Session, api: Api) {
 
   function startSender(): void {
     if (!queue || !owner || sender.value) return
-    const post = (batch: FixBatch, gzip: boolean): Promise<FixReceipt> =>
+    const send = (batch: FixBatch, gzip: boolean): Promise<FixReceipt> =>
       api.post<FixReceipt>('/api/v1/officer/fixes', batch, { gzip, timeoutMs: 30_000 })
+    const post = async (batch: FixBatch, gzip: boolean): Promise<FixReceipt> => {
+      try {
+        return await send(batch, gzip)
+      } catch (error) {
+        const stranger = error instanceof Problem && error.code === 'unknown_device'
+        if (!stranger || !shift.value || batch.device_id !== session.deviceId) throw error
+        await bringPhone(shift.value.id)
+        return await send(batch, gzip)
+      }
+    }
     const created = new Sender(queue, owner, post, () => void afterSending())
     sender.value = created
     created.start()
+  }
+
+  /** The leader of the crew, or another phone of this officer, has started the shift: this phone joins it. */
+  async function bringPhone(shiftId: string): Promise<void> {
+    await api.post(`/api/v1/officer/shifts/${shiftId}/phone`, { id: session.deviceId, name: deviceName(), platform: 'web' })
   }
 
   let offShiftSeen = 0
@@ -185,6 +202,8 @@ export function createDuty(session: Session, api: Api) {
   async function store(fix: FixIn, here: Here): Promise<void> {
     const present = shift.value
     if (!present || !queue || !owner) return
+    // A phone may first hand out a place that it measured before the shift.
+    if (here.t < beganMs) return
     const step: Step = { t: here.t, place: here.place, accuracy_m: here.accuracy_m }
     try {
       await queue.add(owner, session.deviceId, present.id, fix)
@@ -301,6 +320,7 @@ export function createDuty(session: Session, api: Api) {
     }
     closed.value = null
     known.value = true
+    beganMs = Date.now()
     adopt(begun)
     void askPersistence()
   }

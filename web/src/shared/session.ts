@@ -276,7 +276,7 @@ export function createSession(client: Audience, given: Partial<SessionSurroundin
 
 function reasonOf(problem: Problem): SessionEnd {
   if (problem.code === 'refresh_reused') return 'refresh_reused'
-  return /revoked/.test(problem.code) ? 'session_revoked' : 'session_expired'
+  return problem.code === 'session_ended' ? 'session_revoked' : 'session_expired'
 }
 
 /** localStorage, or a memory of this page where the browser refuses it. */

@@ -25,7 +25,7 @@ export default {
     wrong_password: 'The present password is not right.',
     town_needed: 'Please say which town.',
     refresh_reused: 'A sign-in credential was used twice. To be safe, that sign-in has been ended everywhere. Please sign in again.',
-    session_revoked: 'This sign-in was ended. Please sign in again.',
+    session_revoked: 'This sign-in was ended or has expired. Please sign in again.',
     session_expired: 'Your sign-in has expired. Please sign in again.',
     too_many: 'Too many attempts. Try again in {seconds} s.',
     forbidden: 'You are not allowed to do this.',

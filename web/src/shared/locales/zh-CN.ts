@@ -25,7 +25,7 @@ export default {
     wrong_password: '当前密码不正确。',
     town_needed: '请选择所在的镇。',
     refresh_reused: '检测到登录凭据被重复使用。为安全起见，该登录已全部失效，请重新登录。',
-    session_revoked: '此登录已被注销，请重新登录。',
+    session_revoked: '此登录已被注销或已过期，请重新登录。',
     session_expired: '登录已过期，请重新登录。',
     too_many: '操作过于频繁，请在 {seconds} 秒后再试。',
     forbidden: '您没有执行此操作的权限。',

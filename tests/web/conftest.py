@@ -1,0 +1,272 @@
+"""The web clients as people use them: the whole installation with the demo town, and a real Chromium.
+
+Chromium is the system's own (nothing is downloaded). All tests here share one installation, so each takes officers and
+phone numbers that no other test uses.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from tests.running.installation import Installation
+
+ROOT = Path(__file__).resolve().parents[2]
+WEB = ROOT / "web"
+CHROMIUM = os.environ.get("XUNGENG_CHROMIUM", "/usr/bin/chromium")
+FLAGS = ["--no-sandbox", "--enable-unsafe-swiftshader", "--use-gl=angle", "--use-angle=swiftshader",
+         "--ignore-gpu-blocklist"]  # fmt: skip
+STEP_DEG = 0.00022
+"""About 21 m to the east at the latitude of the demo town: more than what the client takes for standing."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep what shares one installation in one test process."""
+    for item in items:
+        if Path(__file__).parent in Path(item.path).parents:
+            item.add_marker(pytest.mark.xdist_group("web"))
+
+
+class Town:
+    """The running installation: where it is, who may sign in, and the API as a program would use it."""
+
+    def __init__(self, installation: Installation) -> None:
+        self.installation = installation
+        self.url = f"http://localhost:{installation.port}"
+        self.accounts: dict[str, Any] = json.loads(
+            (installation.data / "secrets/demo-accounts.json").read_text()
+        )
+        self._clients: list[httpx.Client] = []
+        self._officers = iter(self.accounts["officers"])
+        self._phones = count(1)
+        place = self.api().get("/api/v1/public/installation").json()["town"]["center"]
+        self.center: tuple[float, float] = (place[0], place[1])
+
+    def new_officer(self) -> dict[str, Any]:
+        """An officer whom no other test uses, off duty."""
+        for officer in self._officers:
+            api = self.api(officer)
+            if api.get("/api/v1/officer/shift").status_code == 204:
+                return officer
+        raise AssertionError("The demo town has no officer left who is off duty.")
+
+    def new_phone(self) -> str:
+        """A phone number that nobody has used."""
+        return f"1390000{next(self._phones):04d}"
+
+    def code_for(self, phone: str) -> str:
+        """The newest one-time code that the development SMS adapter has written for a phone."""
+        lines = (self.installation.data / "otp.log").read_text().splitlines()
+        mine = [line for line in lines if phone in line]
+        return re.findall(r"code=(\d+)", mine[-1])[0]
+
+    def api(self, account: dict[str, Any] | None = None) -> httpx.Client:
+        """A client of the API, signed in as the account."""
+        client = httpx.Client(base_url=f"http://127.0.0.1:{self.installation.port}", timeout=20)
+        self._clients.append(client)
+        if account is not None:
+            body = {"login": account["login"], "password": account["password"]}
+            answer = client.post("/api/v1/auth/login", json=body)
+            assert answer.status_code == 200, answer.text
+            client.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+        return client
+
+    def close(self) -> None:
+        for client in self._clients:
+            client.close()
+
+    def end_at_desk(self, shift_id: str) -> None:
+        """The supervisor ends somebody's shift."""
+        desk = self.api(self.accounts["supervisor"])
+        answer = desk.post(
+            f"/api/v1/desk/shifts/{shift_id}/end",
+            json={"reason": "the phone was handed back"},
+            headers={"Idempotency-Key": str(uuid4())},
+        )
+        assert answer.status_code == 200, answer.text
+
+    def track(self, officer: dict[str, Any], shift_id: str) -> list[dict[str, Any]]:
+        """Every fix that the server has of the officer's shift."""
+        api, cursor, points = self.api(officer), None, []
+        while True:
+            query = {"limit": 500, **({"cursor": cursor} if cursor else {})}
+            page = api.get(f"/api/v1/officer/shifts/{shift_id}/track", params=query).json()
+            points += page["items"]
+            cursor = page["next"]
+            if cursor is None:
+                return points
+
+
+@pytest.fixture(scope="session")
+def built() -> None:
+    """The clients as they are in the working copy, built once."""
+    with open(WEB / ".build.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        page = WEB / "dist/officer/index.html"
+        sources = [
+            *WEB.glob("src/**/*"),
+            *WEB.glob("*/index.html"),
+            WEB / "package-lock.json",
+            WEB / "vite.config.ts",
+        ]
+        newest = max(source.stat().st_mtime for source in sources)
+        if page.exists() and (WEB / "dist/officer/sw.js").exists() and page.stat().st_mtime > newest:
+            return
+        done = subprocess.run(
+            [ROOT / "script/npm", "--silent", "--prefix", str(WEB), "run", "build"],
+            capture_output=True, text=True, timeout=300, cwd=WEB,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+
+
+@pytest.fixture(scope="session")
+def town(built: None) -> Iterator[Town]:
+    """The installation with the demo town, without simulated officers."""
+    installation = Installation(XUNGENG_DEMO="1")
+    try:
+        installation.start("--no-simulation", timeout_s=240)
+        town = Town(installation)
+        yield town
+        town.close()
+    finally:
+        installation.remove()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """The system's Chromium without a window."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+class Phone:
+    """A phone-sized browser with a place in the world. What its pages complain about is kept."""
+
+    def __init__(self, context: BrowserContext, town: Town) -> None:
+        self.context, self.town = context, town
+        self.lon, self.lat = town.center
+        self.complaints: list[str] = []
+        context.on("weberror", lambda error: self.complaints.append(str(error.error)))
+        context.on("console", self._heard)
+        self.page: Page = context.new_page()
+
+    def _heard(self, message: Any) -> None:
+        # What the network refuses is reported by the browser itself; the client's own words are what counts.
+        if message.type in ("error", "warning") and "Failed to load resource" not in message.text:
+            self.complaints.append(message.text)
+
+    def open(self, path: str) -> Page:
+        self.page.goto(self.town.url + path)
+        return self.page
+
+    def sign_in(self, officer: dict[str, Any]) -> Page:
+        """Sign in to the officer client and arrive off duty."""
+        page = self.open("/officer/")
+        page.fill("input[name=login]", officer["login"])
+        page.fill("input[name=password]", officer["password"])
+        page.click("button[type=submit]")
+        page.wait_for_selector("[data-test=start]")
+        return page
+
+    def start_shift(self) -> str:
+        """Read the notice if it is asked for, start, and return the shift's id."""
+        self.page.click("[data-test=start]")
+        self.page.wait_for_selector("[data-test=accept], [data-test=status]")
+        if self.page.is_visible("[data-test=accept]"):
+            self.page.click("[data-test=accept]")
+            self.page.click("[data-test=start]")
+        self.page.wait_for_selector("[data-test=status]")
+        shift: str = self.page.evaluate(
+            """() => {
+              const key = Object.keys(localStorage).find((one) => one.startsWith('xungeng.officer.shift.'))
+              return JSON.parse(localStorage.getItem(key)).id
+            }"""
+        )
+        return shift
+
+    def walk(self, steps: int, every_ms: int = 1100) -> None:
+        """Move on by some twenty metres a step."""
+        for _ in range(steps):
+            self.lon += STEP_DEG
+            self.context.set_geolocation({"longitude": self.lon, "latitude": self.lat, "accuracy": 7})
+            self.page.wait_for_timeout(every_ms)
+
+    def unsent(self) -> int:
+        """The number of unsent fixes as the duty screen shows it."""
+        return int(self.page.get_attribute("[data-test=unsent]", "data-count") or "-1")
+
+    def trail(self) -> list[dict[str, Any]]:
+        """The walk as this phone has kept it for its own map."""
+        found: list[dict[str, Any]] = self.page.evaluate(
+            """() => new Promise((resolve, reject) => {
+              const opening = indexedDB.open('xungeng-officer')
+              opening.onerror = reject
+              opening.onsuccess = () => {
+                const reading = opening.result.transaction('trail').objectStore('trail').getAll()
+                reading.onerror = reject
+                reading.onsuccess = () => {
+                  opening.result.close()
+                  resolve(reading.result)
+                }
+              }
+            })"""
+        )
+        return found
+
+    def wait_sent(self, timeout_ms: float = 20_000) -> None:
+        self.page.wait_for_selector("[data-test=unsent][data-count='0']", timeout=timeout_ms)
+
+    def end_shift(self) -> None:
+        self.page.click("[data-test=end]")
+        self.page.click(".van-action-sheet__item >> nth=0")
+        self.page.wait_for_selector("[data-test=start]", timeout=20_000)
+
+
+@contextmanager
+def opened(chromium: Browser, town: Town, **settings: Any) -> Iterator[Phone]:
+    """A phone in the middle of the town that allows its location; `settings` are those of the browser context."""
+    lon, lat = town.center
+    context = chromium.new_context(
+        **{
+            "viewport": {"width": 360, "height": 740},
+            "has_touch": True,
+            "locale": "zh-CN",
+            "timezone_id": "Asia/Shanghai",
+            "geolocation": {"longitude": lon, "latitude": lat, "accuracy": 7},
+            "permissions": ["geolocation"],
+            **settings,
+        }
+    )
+    try:
+        yield Phone(context, town)
+    finally:
+        context.close()
+
+
+@pytest.fixture
+def phone(chromium: Browser, town: Town) -> Iterator[Phone]:
+    """A phone of a Chinese reader; the test fails if its pages complained."""
+    with opened(chromium, town) as phone:
+        yield phone
+        assert phone.complaints == []
+
+
+@pytest.fixture
+def officer(town: Town) -> dict[str, Any]:
+    """An officer off duty whom no other test uses."""
+    return town.new_officer()
