@@ -18,7 +18,7 @@ export interface LiveSocket {
   readonly generation: Readonly<Ref<number>>
   // eslint-disable-next-line @typescript-eslint/no-explicit-any
   on<A extends any[]>(event: string, listener: (...args: A) => void): void
-  /** Tries at once, for somebody who does not want to wait for the next attempt. */
+  /** Connects anew and at once: for whoever does not want to wait, or knows that the connection is dead. */
   retry(): void
   close(): void
 }
@@ -113,11 +113,14 @@ export function openSocket(session: Session, namespace = '/desk'): LiveSocket {
     if (session.signedIn.value && state.value !== 'ended') session.accessToken(RENEW_BEFORE_S * 2).catch(() => undefined)
   }, 20_000)
   // While the library counts down to its next attempt, `connect` alone does nothing: the countdown is dropped first.
-  const wake = () => {
-    if (socket.connected || closed || state.value === 'ended') return
+  const retry = () => {
+    if (closed || state.value === 'ended') return
     clearTimeout(retryTimer)
     socket.disconnect()
     socket.connect()
+  }
+  const wake = () => {
+    if (!socket.connected) retry()
   }
   globalThis.addEventListener?.('online', wake)
 
@@ -128,7 +131,7 @@ export function openSocket(session: Session, namespace = '/desk'): LiveSocket {
     lostAt,
     generation,
     on: (event, listener) => void socket.on(event, listener as (...args: unknown[]) => void),
-    retry: wake,
+    retry,
     close() {
       closed = true
       clearTimeout(retryTimer)

@@ -38,10 +38,14 @@ function setUp() {
     get: (path: string, query: Record<string, unknown>) =>
       new Promise((give, fail) => answers.push({ path, query: query ?? {}, give, fail })),
   } as unknown as Api
-  const feed = createFeed({} as never, api, { open: () => socket, random: () => 0.5 })
+  const server = { answers: true }
+  const probe = () => Promise.resolve(server.answers)
+  const feed = createFeed({} as never, api, { open: () => socket, random: () => 0.5, probe })
   return {
     feed,
     answers,
+    socket,
+    server,
     connect() {
       lostAt.value = null
       state.value = 'connected'
@@ -157,6 +161,26 @@ describe('the live feed', () => {
     answers[1]!.fail(new Problem({ status: 404, code: 'not_visible' }))
     await vi.advanceTimersByTimeAsync(0)
     expect(feed.roster.officers.size).toBe(0)
+    feed.close()
+  })
+
+  it('finds out by asking when a network has died without a word, and connects anew when it is back', async () => {
+    const { feed, answers, connect, say, server, socket } = setUp()
+    connect()
+    await vi.advanceTimersByTimeAsync(0)
+    answers[0]!.give({ items: [officer('1')], next: null })
+    await vi.advanceTimersByTimeAsync(60_000)
+    expect(feed.state.value, 'a quiet night is no lost connection').toBe('live')
+    server.answers = false
+    await vi.advanceTimersByTimeAsync(16_000)
+    expect(feed.state.value).toBe('lost')
+    expect(Date.now() - feed.lostAt.value!).toBeGreaterThan(11_000)
+    expect(socket.retry).not.toHaveBeenCalled()
+    server.answers = true
+    await vi.advanceTimersByTimeAsync(4_000)
+    expect(socket.retry).toHaveBeenCalled()
+    say('positions', [])
+    expect(feed.state.value).toBe('live')
     feed.close()
   })
 

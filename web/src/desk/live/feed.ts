@@ -35,6 +35,8 @@ export interface FeedSurroundings {
   open: (session: Session) => LiveSocket
   random: () => number
   onServerTime: (serverTime: string) => void
+  /** Whether the server answers at all. */
+  probe: () => Promise<boolean>
 }
 
 const PAGE = 500
@@ -42,12 +44,24 @@ const JITTER_MS = 1500
 const AGAIN_MS = 4000
 const PATIENCE_MS = 4000
 const RECONCILE_MS = 5 * 60_000
+/** A town may be quiet at night, a dead network always is: after so long without a word the server is asked. */
+const QUIET_MS = 12_000
+const LOOK_EVERY_MS = 3_000
 /** More officers than this are fetched as a list, not one by one. */
 const FEW = 8
+
+async function serverAnswers(): Promise<boolean> {
+  try {
+    return (await fetch('/healthz', { cache: 'no-store', signal: AbortSignal.timeout(5_000) })).ok
+  } catch {
+    return false
+  }
+}
 
 export function createFeed(session: Session, api: Api, given: Partial<FeedSurroundings> = {}): Feed {
   const open = given.open ?? ((of) => openSocket(of, '/desk'))
   const random = given.random ?? Math.random
+  const probe = given.probe ?? serverAnswers
   const roster = new Roster()
   const failing = ref(false)
   const complete = ref(false)
@@ -77,21 +91,56 @@ export function createFeed(session: Session, api: Api, given: Partial<FeedSurrou
   const behind = ref(true)
   /** The first connection takes so long that it has to be said. */
   const overdue = ref(false)
+  /** The socket thinks that it is connected, and the server does not answer. */
+  const unreachable = ref(false)
+  let heardMs = Date.now()
+  const quietSince = ref<number | null>(null)
   const state = computed<FeedState>(() => {
     if (socket.state.value === 'ended') return 'ended'
-    if (socket.state.value === 'connected') {
+    if (socket.state.value === 'connected' && !unreachable.value) {
       if (!complete.value) return 'loading'
       return behind.value ? 'catching_up' : 'live'
     }
-    return socket.state.value === 'lost' || overdue.value ? 'lost' : 'connecting'
+    return socket.state.value !== 'connecting' || overdue.value ? 'lost' : 'connecting'
   })
 
-  socket.on('hello', (hello: { server_time: string }) => given.onServerTime?.(hello.server_time))
+  function heard(): void {
+    heardMs = Date.now()
+    unreachable.value = false
+  }
+
+  /**
+   * A connection whose network has died without a word is open for the better part of a minute, as far as the socket
+   * knows. A desk must not show a memory as the present for so long: when nothing is heard, the server is asked.
+   */
+  async function look(atOnce = false): Promise<void> {
+    if (closed || socket.state.value !== 'connected') return
+    if (!atOnce && !unreachable.value && Date.now() - heardMs < QUIET_MS) return
+    const since = heardMs
+    const there = await probe()
+    if (closed || socket.state.value !== 'connected' || heardMs !== since) return
+    if (there && unreachable.value) socket.retry()
+    else if (there) heardMs = Date.now()
+    else if (!unreachable.value) {
+      quietSince.value = since
+      unreachable.value = true
+    }
+  }
+  const looking = setInterval(() => void look(), LOOK_EVERY_MS)
+  const onOffline = () => void look(true)
+  globalThis.addEventListener?.('offline', onOffline)
+
+  socket.on('hello', (hello: { server_time: string }) => {
+    heard()
+    given.onServerTime?.(hello.server_time)
+  })
   socket.on('positions', (rows: PositionRow[]) => {
+    heard()
     want(roster.position(rows))
     changed()
   })
   socket.on('officer', (event: OfficerEvent) => {
+    heard()
     if (event.action === 'start') {
       roster.expect(event.officer_id)
       want([event.officer_id])
@@ -181,6 +230,7 @@ export function createFeed(session: Session, api: Api, given: Partial<FeedSurrou
     socket.generation,
     (generation) => {
       if (generation === 0) return
+      heard()
       behind.value = true
       overdue.value = false
       clearTimeout(timer)
@@ -198,7 +248,7 @@ export function createFeed(session: Session, api: Api, given: Partial<FeedSurrou
   return {
     roster,
     state,
-    lostAt: socket.lostAt,
+    lostAt: computed(() => (unreachable.value ? quietSince.value : socket.lostAt.value)),
     failing,
     complete,
     version,
@@ -210,6 +260,8 @@ export function createFeed(session: Session, api: Api, given: Partial<FeedSurrou
     close() {
       closed = true
       abort.abort()
+      clearInterval(looking)
+      globalThis.removeEventListener?.('offline', onOffline)
       clearTimeout(timer)
       clearTimeout(gathering)
       clearTimeout(patience)
