@@ -10,11 +10,12 @@ import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import pyotp
 from cryptography.fernet import Fernet, InvalidToken
-from sqlalchemy import func, select, text, update
+from sqlalchemy import and_, func, select, text, update
 from sqlalchemy.orm import joinedload
 
 from backend.adapters import passwords
@@ -373,11 +374,24 @@ def actor_of(uow: UnitOfWork, user_id: UUID, session_id: UUID) -> Actor:
     Raises:
         Unauthenticated: the session was revoked, has run out, or its user was disabled.
     """
-    row = uow.session.execute(
-        select(Session.revoked_at, Session.expires_at, Session.last_used_at, User.state)
+    # One question, because every request asks it: the session, its user, and a row for each membership he holds.
+    rows = uow.session.execute(
+        select(
+            Session.revoked_at,
+            Session.expires_at,
+            Session.last_used_at,
+            User.state,
+            Membership.role,
+            Membership.area_id,
+            Membership.department_id,
+            Membership.officer_kind,
+        )
         .join(User, User.id == Session.user_id)
+        .outerjoin(Membership, and_(Membership.user_id == User.id, Membership.ended_at.is_(None)))
         .where(Session.id == session_id, Session.user_id == user_id)
-    ).one_or_none()
+        .order_by(Membership.granted_at)
+    ).all()
+    row = rows[0] if rows else None
     if (
         row is None
         or row.revoked_at is not None
@@ -387,7 +401,9 @@ def actor_of(uow: UnitOfWork, user_id: UUID, session_id: UUID) -> Actor:
         raise Unauthenticated("session_ended", "Please sign in again.")
     if uow.now - row.last_used_at > TOUCH_AFTER:
         uow.session.execute(update(Session).where(Session.id == session_id).values(last_used_at=uow.now))
-    return Actor(user_id, uow.town, session_id, held(uow, user_id))
+    return Actor(
+        user_id, uow.town, session_id, _memberships(found for found in rows if found.role is not None)
+    )
 
 
 def held(uow: UnitOfWork, user_id: UUID) -> tuple[HeldMembership, ...]:
@@ -397,6 +413,10 @@ def held(uow: UnitOfWork, user_id: UUID) -> tuple[HeldMembership, ...]:
         .where(Membership.user_id == user_id, Membership.ended_at.is_(None))
         .order_by(Membership.granted_at)
     )
+    return _memberships(rows)
+
+
+def _memberships(rows: Iterable[Any]) -> tuple[HeldMembership, ...]:
     return tuple(
         HeldMembership(
             Role(r.role), r.area_id, r.department_id, OfficerKind(r.officer_kind) if r.officer_kind else None
