@@ -400,29 +400,34 @@ class Ingest:
         # Two processes that write fixes or positions of the same devices and officers do so in one order.
         ordered = sorted(group, key=lambda delivery: delivery.device.device_id.bytes)
         town_id = group[0].device.town_id
-        rows = [row for delivery in ordered for row in delivery.rows]
         latest = _newest_of_each(ordered)
         set_aside = [(delivery, *entry) for delivery in ordered for entry in delivery.set_aside]
         late_days = _late_days(ordered)
-        counts = _counts((delivery.protocol, delivery.outcomes) for delivery in ordered)
         cursor = connection.cursor(binary=True)
-        # One round trip, and one transaction: what stands between two syncs of a pipeline is committed at the
-        # second one, or rolled back as a whole.
-        with connection.pipeline():
-            connection.execute(gate.ENTER, (str(town_id), gate.key(town_id)))
-            if rows:
-                shift_ids = list({shift_id for delivery in ordered for shift_id in delivery.shift_ids})
-                positions = [row for delivery in latest.values() if (row := delivery.latest_row) is not None]
-                cursor.execute(INSERT, (shift_ids, Rows(rows), Rows(positions)))
-            if set_aside:
-                connection.execute(QUARANTINE, _quarantine_parameters(set_aside))
-            if late_days:
-                connection.execute(LATE_DAYS, _columns(late_days, 2))
-            # Last, because whoever counts in the same row waits for the commit.
-            connection.execute(COUNT, (ordered[0].received_at, *_columns(counts, 3)))
+        store = (
+            town_id,
+            gate.key(town_id),
+            list({shift_id for delivery in ordered for shift_id in delivery.shift_ids}),
+            Rows([row for delivery in ordered for row in delivery.rows]),
+            Rows([row for delivery in latest.values() if (row := delivery.latest_row) is not None]),
+            ordered[0].received_at,
+            *_columns(_counts((delivery.protocol, delivery.outcomes) for delivery in ordered), 3),
+        )
+        if not set_aside and not late_days:
+            cursor.execute(STORE, store)
+        else:
+            # Still one round trip and one transaction: what stands between two syncs of a pipeline is committed
+            # at the second one, or rolled back as a whole.
+            with connection.pipeline():
+                connection.execute(gate.ENTER, (str(town_id), gate.key(town_id)))
+                if set_aside:
+                    connection.execute(QUARANTINE, _quarantine_parameters(set_aside))
+                if late_days:
+                    connection.execute(LATE_DAYS, _columns(late_days, 2))
+                cursor.execute(STORE, store)
         stored: dict[UUID, int] = {}
         moved: list[Delivery] = []
-        for what, count in cursor.fetchall() if rows else ():
+        for what, count in cursor.fetchall():
             if count:
                 stored[what] = count
             elif what in latest:
@@ -498,10 +503,7 @@ class Ingest:
                     clashing.append(i)
                 if not clashing:
                     break
-                rows = Rows([delivery.rows[i] for i in clashing])
-                inserted = sum(
-                    n for _, n in connection.execute(INSERT, (shift_ids, rows, Rows([]))).fetchall()
-                )
+                inserted = self._store(connection, delivery, [delivery.rows[i] for i in clashing], {})
                 stored += inserted
                 if inserted == len(clashing):
                     break
@@ -512,9 +514,27 @@ class Ingest:
                 Outcome.DUPLICATE: duplicates,
                 Outcome.OFF_SHIFT: refused,
             }
-            counts = _counts([(delivery.protocol, corrections)])
-            connection.execute(COUNT, (delivery.received_at, *_columns(counts, 3)))
+            self._store(connection, delivery, [], corrections)
         return delivery.receipt(stored, duplicates, refused)
+
+    def _store(
+        self,
+        connection: psycopg.Connection[Any],
+        delivery: Delivery,
+        rows: list[bytes],
+        outcomes: Mapping[str, int],
+    ) -> int:
+        """Store some rows of one delivery and count; return how many of the rows were new."""
+        town_id = delivery.device.town_id
+        counts = _columns(_counts([(delivery.protocol, outcomes)]), 3)
+        found = connection.execute(
+            STORE,
+            (
+                town_id, gate.key(town_id), list(set(delivery.shift_ids)), Rows(rows), Rows([]),
+                delivery.received_at, *counts,
+            ),
+        ).fetchall()  # fmt: skip
+        return sum(count for _, count in found)
 
     # --- After the commit
 
@@ -644,47 +664,13 @@ where s.officer_id = %b and coalesce(s.ended_at, s.closes_at) >= %b
 order by s.started_at
 """
 
-INSERT = """
-with gate as materialized (
-  select id, officer_id, area_id, started_at, least(coalesce(ended_at, closes_at), closes_at) as until,
-         ended_at is null and closes_at > now() as open
-  from shifts where id = any (%b::uuid[])
-),
-stored as (
-  insert into fixes (town_id, device_id, fixed_at, seq, shift_id, area_id, geom, accuracy_m, altitude_m, speed_mps,
-                     heading_deg, battery_pct, charging, flags, sent_at, received_at, attributes)
-  select (select xungeng_town()), f.device_id, f.fixed_at, f.seq, f.shift_id, f.area_id,
-         ST_SetSRID(ST_MakePoint(f.lon, f.lat), 4326), f.accuracy_m, f.altitude_m, f.speed_mps,
-         f.heading_deg, f.battery_pct, f.charging, f.flags, f.sent_at, f.received_at, f.attributes
-  from unnest(%b::fix_row[]) f
-  join gate on gate.id = f.shift_id and f.fixed_at >= gate.started_at and f.fixed_at < gate.until
-  on conflict do nothing
-  returning device_id
-),
-moved as (
-  insert into latest_positions as shown (officer_id, town_id, shift_id, room_id, device_id, area_id, geom, fixed_at,
-                                         received_at, accuracy_m, speed_mps, heading_deg, battery_pct, charging)
-  select gate.officer_id, (select xungeng_town()), f.shift_id, gate.area_id, f.device_id, f.area_id,
-         ST_SetSRID(ST_MakePoint(f.lon, f.lat), 4326)::geography, f.fixed_at,
-         f.received_at, f.accuracy_m, f.speed_mps, f.heading_deg, f.battery_pct, f.charging
-  from unnest(%b::fix_row[]) f
-  join gate on gate.id = f.shift_id and gate.open and f.fixed_at >= gate.started_at and f.fixed_at < gate.until
-  order by gate.officer_id
-  on conflict (officer_id) do update
-    set shift_id = excluded.shift_id, room_id = excluded.room_id, device_id = excluded.device_id,
-        area_id = excluded.area_id, geom = excluded.geom, fixed_at = excluded.fixed_at,
-        received_at = excluded.received_at, accuracy_m = excluded.accuracy_m, speed_mps = excluded.speed_mps,
-        heading_deg = excluded.heading_deg, battery_pct = excluded.battery_pct, charging = excluded.charging
-    where excluded.fixed_at > shown.fixed_at
-  returning officer_id
-)
-select device_id, count(*) from stored group by device_id
-union all
-select officer_id, 0 from moved
+STORE = """
+select * from store_fixes(%b::uuid, %b::int8, %b::uuid[], %b::fix_row[], %b::fix_row[], %b::timestamptz, %b::text[],
+                          %b::text[], %b::int8[])
 """
-"""Stores what the gate lets through and moves the positions that are shown. One row for each device with
-the number of fixes that were new, and one with 0 for each officer whose position moved.
-"""
+"""The grouped write (``migrations/0002_store_fixes.py``): enters the town, holds its gate, stores the fixes that the
+gate lets through, moves the positions that are shown, counts. Answers one row for each device with the number of its
+fixes that were new, and one with 0 for each officer whose position moved."""
 
 COMPARE = """
 with gate as materialized (
@@ -720,15 +706,6 @@ insert into late_days (town_id, officer_id, day)
 select (select xungeng_town()), d.officer_id, d.day from unnest(%b::uuid[], %b::date[]) as d (officer_id, day)
 order by d.officer_id, d.day
 on conflict do nothing
-"""
-
-COUNT = """
-insert into gate_counters (town_id, day, protocol, outcome, count)
-select towns.id, (%b::timestamptz at time zone towns.time_zone)::date, c.protocol, c.outcome, c.count
-from towns, unnest(%b::text[], %b::text[], %b::int8[]) as c (protocol, outcome, count)
-where towns.id = (select xungeng_town())
-order by c.protocol, c.outcome
-on conflict (town_id, day, protocol, outcome) do update set count = gate_counters.count + excluded.count
 """
 
 

@@ -721,7 +721,7 @@ def test_a_connection_that_is_cut_is_replaced_before_anybody_notices(field: Fiel
     stop = threading.Event()
 
     def cut() -> None:
-        while not stop.wait(0.1):
+        while not stop.wait(0.4):
             field.rows(
                 "select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'xungeng-ingest%'"
             )
@@ -729,12 +729,12 @@ def test_a_connection_that_is_cut_is_replaced_before_anybody_notices(field: Fiel
     cutter = threading.Thread(target=cut)
     cutter.start()
     try:
-        results = together(*(lambda d=d: [send(d, fix(100 - i)) for i in range(40)] for d in devices))
+        results = together(*(lambda d=d: [send(d, fix(100 - i)) for i in range(150)] for d in devices))
     finally:
         stop.set()
         cutter.join(10)
     assert all(isinstance(result, list) for result in results), results
-    assert [field.count(device) for device in devices] == [40] * len(devices)
+    assert [field.count(device) for device in devices] == [150] * len(devices)
 
 
 def test_while_the_database_is_away_requests_are_held_and_then_told_to_come_again(
