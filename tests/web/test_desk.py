@@ -194,8 +194,8 @@ def test_an_officer_moves_on_the_map_within_a_second_of_the_commit(
     assert desk.ink_at(walker.id) == 255
     before = desk.shown_at(walker.id)
     assert before is not None
-    time.sleep(3)
-    walker.step(east_m=60)
+    time.sleep(5)
+    walker.step(east_m=20)
     page.wait_for_function(
         f"([id, lon]) => {LIVE}.markers.shownAt(id)[0] > lon + 1e-7",
         arg=[walker.id, before[0]], timeout=2_000, polling=20,
@@ -219,8 +219,8 @@ def test_a_fix_is_on_the_desk_within_a_second(desk: Desk, town: Town, walker: Wa
     )
     delays = []
     for _ in range(5):
-        time.sleep(0.7)
-        walker.step(east_m=12)
+        time.sleep(1.1)
+        walker.step(east_m=2)
         committed_ms = time.time() * 1000
         page.wait_for_function(
             "(lon) => window.__heard.some((one) => Math.abs(one[0] - lon) < 2e-7)",
@@ -241,8 +241,8 @@ def test_who_wants_less_motion_sees_marks_set_and_not_moved(
         desk.live(town.accounts["supervisor"])
         desk.wait_shown(walker.id, walker.lon, walker.lat)
         seen = set()
-        time.sleep(2)
-        walker.step(east_m=50)
+        time.sleep(3)
+        walker.step(east_m=6)
         until = time.monotonic() + 3
         while time.monotonic() < until:
             at = desk.shown_at(walker.id)
