@@ -473,9 +473,9 @@ def web_command() -> list[str]:
 def ingest_command(config: Config) -> list[str]:
     """How the ingest processes are started: the hot routes alone, on a server that carries more of them."""
     return [
-        sys.executable, "-m", "granian", "--interface", "wsgi", "--host", config.host, "--port",
-        str(config.ingest_port), "--workers", str(config.ingest_processes), "--blocking-threads", "32",
-        "--log-level", "warning", "--no-ws", "backend.wsgi:ingest",
+        sys.executable, "-m", "granian", "--interface", "rsgi", "--host", config.host, "--port",
+        str(config.ingest_port), "--workers", str(config.ingest_processes), "--log-level", "warning", "--no-ws",
+        "--respawn-failed-workers", "--respawn-interval", "0.5", "backend.wsgi:ingest",
     ]  # fmt: skip
 
 

@@ -1,29 +1,32 @@
 """What the servers serve, made when it is asked for.
 
 ``backend.wsgi:app`` is everything, for gunicorn's gevent workers (``backend.serve_gunicorn``): the live channel, the
-hot routes and, behind them, Flask. ``backend.wsgi:ingest`` is the hot routes alone, for granian's threads. Each is
-built at its first mention, so a process builds only the one it serves, and after any fork.
+hot routes and, behind them, Flask. ``backend.wsgi:ingest`` is the hot routes alone, for granian's event loops (RSGI);
+``backend.wsgi:ingest_on_threads`` is the same for any WSGI server. Each is built at its first mention, so a process
+builds only the one it serves, and after any fork.
 """
 
 from __future__ import annotations
 
 import gc
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from backend.core import listen
 from backend.core.config import Config, libpq_url
 from backend.core.db import check_role, engine_for, set_engine
 
-BLOCKING_THREADS = 32
-"""How many requests granian works on at once in each ingest process (``backend.serve`` starts it so)."""
+THREADS = 32
+"""How many requests a server on threads is expected to work on at once in each process."""
 
 _made: dict[str, Any] = {}
 _making = threading.Lock()
 
 
 def __getattr__(name: str) -> Any:
-    maker = {"app": _make_app, "ingest": _make_ingest}.get(name)
+    makers = {"app": _make_app, "ingest": _make_ingest, "ingest_on_threads": _make_ingest_on_threads}
+    maker = makers.get(name)
     if maker is None:
         raise AttributeError(name)
     with _making:
@@ -53,23 +56,37 @@ def _make_app(config: Config) -> Any:
 
 
 def _make_ingest(config: Config) -> Any:
-    from backend.core import logs
+    from mobile_api.rsgi import AsyncDispatcher
+
+    return _alone(
+        config, "ingest", lambda identity: AsyncDispatcher(identity, config.trusted_hops), backlog=64
+    )
+
+
+def _make_ingest_on_threads(config: Config) -> Any:
     from mobile_api.hot import Dispatcher
+
+    # A backlog that waits holds a thread: most of them are kept for those who are on the map.
+    return _alone(config, "ingest", Dispatcher, backlog=THREADS // 2)
+
+
+def _alone(config: Config, process: str, make: Callable[[Any], Any], backlog: int) -> Any:
+    """Make what serves the hot routes alone, in a process without Flask."""
+    from backend.core import logs
     from mobile_api.identity import Identity
     from workflows import tracks
     from workflows.sessions import Sessions
 
-    logs.configure(config, "ingest")
+    logs.configure(config, process)
     engine = engine_for(config)
     check_role(engine)
     set_engine(engine)
     listener = _listen(config)
-    # A backlog that waits holds a thread: three quarters of them are kept for those who are on the map.
-    tracks.tune(backlog_limit=BLOCKING_THREADS // 4)
-    dispatcher = Dispatcher(Identity(Sessions(config).tokens))
+    tracks.tune(backlog_limit=backlog)
+    served = make(Identity(Sessions(config).tokens))
     _open_bus(config)
     listener.start()
-    return dispatcher
+    return served
 
 
 def _listen(config: Config) -> listen.Listener:

@@ -98,8 +98,8 @@ def our_production(town: Town, phones: list[str], supervisors: list[str], redis_
     with folder() as data:
         env = _our_environment(town, str(data), XUNGENG_REDIS_URL=redis_url)
         ingest = [
-            python_program(), "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(ingest_port),
-            "--workers", str(PROCESSES), "--blocking-threads", "32", "--log-level", "warning", "--no-ws",
+            python_program(), "-m", "granian", "--interface", "rsgi", "--host", "127.0.0.1", "--port", str(ingest_port),
+            "--workers", str(PROCESSES), "--log-level", "warning", "--no-ws",
             "backend.wsgi:ingest",
         ]  # fmt: skip
         with server(ingest, ingest_port, env=env), _our_web(web_port, env):

@@ -1,20 +1,25 @@
-"""The hot routes: the table, and a WSGI application in front of Flask that serves them.
+"""The hot routes: the table, and what serves them in front of Flask.
 
 Flask's routing and request objects cost more than everything else that a fix needs, so the routes of this table are
 answered before Flask sees them: same token check, same refusals, same problem documents. The table is the only
-place that names them; the dispatcher, the OpenAPI document and the contract tests read it.
+place that names them; both ways of serving them, the OpenAPI document and the contract tests read it.
+
+Each request takes the same steps: ``admit`` the caller, read the body, ``prepare`` what is to be written, write it
+together with others, ``answer``. Here they run on a thread or greenlet (WSGI); ``mobile_api.rsgi`` runs them in an
+event loop.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
 import time
-import uuid
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 from apispec import APISpec
@@ -33,7 +38,8 @@ from mobile_api.gateway.wsgi import Gateways
 from mobile_api.identity import Identity
 from mobile_api.limits import Buckets
 from mobile_api.officer import fixes
-from workflows import access
+from workflows import access, tracks
+from workflows.tracks import Delivery, Receipt
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
@@ -46,15 +52,17 @@ log = structlog.get_logger(__name__)
 class HotRoute:
     """A route that is served before Flask.
 
-    ``serve`` gets the actor and the whole body, decompressed and within ``most_bytes``, and returns the answer's
-    JSON; it refuses by raising. A caller gets ``burst`` calls at once and ``per_second`` in the long run.
+    ``prepare`` gets the actor and the whole body, decompressed and within ``most_bytes``, and returns what is to be
+    written; ``answer`` makes JSON of what became of it. Both refuse by raising. A caller gets ``burst`` calls at once
+    and ``per_second`` in the long run.
     """
 
     method: str
     path: str
     audience: Audience
     may: tuple[str, str]
-    serve: Callable[[Actor, bytes], bytes]
+    prepare: Callable[[Actor, bytes], Delivery]
+    answer: Callable[[Receipt], bytes]
     summary: str
     takes: type[Schema]
     answers: type[Schema]
@@ -70,7 +78,8 @@ HOT: tuple[HotRoute, ...] = (
         "/api/v1/officer/fixes",
         Audience.OFFICER,
         ("use", "officer_client"),
-        fixes.receive,
+        fixes.prepare,
+        fixes.answer,
         "Store fixes of the officer's phone.",
         takes=fixes.OfficerFixBatchSchema,
         answers=fixes.OfficerReceiptSchema,
@@ -109,110 +118,123 @@ def _operation(route: HotRoute) -> dict[str, Any]:
     }
 
 
-# --- The dispatcher
+# --- What a request says, and what it is told
 
 
-def install(app: Flask) -> None:
-    """Serve the hot routes in front of everything else that ``app`` serves."""
-    app.wsgi_app = Dispatcher(app.extensions["xungeng.identity"], app.wsgi_app)  # type: ignore[method-assign]
+class Head(NamedTuple):
+    """The part of a request's head that matters here, whichever server read it. Absent is empty."""
+
+    method: str
+    authorization: str
+    media: str
+    encoding: str
+    length: str
+    chunked: bool
+    request_id: str
 
 
-class Dispatcher:
-    """A WSGI application: hot routes itself, everything else by ``otherwise``."""
+class Told(NamedTuple):
+    """An answer: status, headers beyond those that all answers have, media type and body."""
 
-    def __init__(self, identity: Identity, otherwise: WsgiApp | None = None) -> None:
-        """Serve the table; without ``otherwise``, in a process for hot routes alone, all else is not found."""
-        self._identity = identity
-        self._otherwise = otherwise or _nothing_here
-        self._served = {route.path: _Served(route, identity) for route in HOT}
-        self._gateways = Gateways()
-
-    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        path = environ.get("PATH_INFO", "")
-        served = self._served.get(path)
-        if served is not None:
-            return served(environ, start_response)
-        if path.startswith("/gateway/"):
-            answered = self._gateways.serve(environ, start_response)
-            if answered is not None:
-                return answered
-        return self._otherwise(environ, start_response)
+    status: int
+    media: str
+    body: bytes
+    headers: tuple[tuple[str, str], ...] = ()
 
 
-class _Served:
-    """One route of the table in service."""
+class Served:
+    """One route of the table in service: the steps that do not depend on how the server waits."""
 
     def __init__(self, route: HotRoute, identity: Identity) -> None:
-        self._route = route
+        self.route = route
         self._identity = identity
         self._buckets = Buckets(route.per_second, route.burst)
         self._count_ok = REQUESTS.labels(route.path, route.method, 200)
         self._seconds = REQUEST_SECONDS.labels(route.path)
 
-    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        started = time.perf_counter()
-        request_id = environ.get("HTTP_X_REQUEST_ID", "")
-        if not (0 < len(request_id) <= 64 and request_id.isalnum() and request_id.isascii()):
-            request_id = uuid.uuid4().hex
-        status = 200
-        headers: list[tuple[str, str]] = []
-        try:
-            if environ["REQUEST_METHOD"] != self._route.method:
-                return self._other_method(environ, start_response, request_id)
-            body = self._serve(environ)
-        except Refusal as refusal:
-            status, headers, body = _refused(refusal, request_id)
-        except Exception as error:
-            known = refusal_for(error)
-            if known is None:
-                log.error(
-                    "request.failed", error=type(error).__name__, path=self._route.path, request_id=request_id
-                )
-                known = _Failed()
-            status, headers, body = _refused(known, request_id)
-        seconds = time.perf_counter() - started
-        if status == 200:
-            self._count_ok.inc()
-            media = "application/json"
-        else:
-            REQUESTS.labels(self._route.path, self._route.method, status).inc()
-            log.info(
-                "request", method=self._route.method, route=self._route.path, status=status,
-                duration_ms=round(seconds * 1000), request_id=request_id,
-            )  # fmt: skip
-            media = problems.MEDIA_TYPE
-        self._seconds.observe(seconds)
-        start_response(_STATUS_LINES[status], _headers(media, len(body), request_id) + headers)
-        return [body]
+    def admit(self, head: Head) -> Actor:
+        """Return who calls, if he may and does not come too often.
 
-    def _serve(self, environ: Environ) -> bytes:
-        scheme, _, token = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
+        Raises:
+            Unauthenticated, Forbidden, TooMany. MustWait: on a thread that may not wait.
+        """
+        scheme, _, token = head.authorization.partition(" ")
         token = token.strip()
         if not token or scheme.lower() != "bearer":
             raise Unauthenticated()
         actor = self._identity.authenticate(token)
-        access.require(actor, *self._route.may)
+        access.require(actor, *self.route.may)
         if wait_s := self._buckets.take(actor.session_id):
             LIMITED.inc()
             raise TooMany(wait_s)
-        return self._route.serve(actor, body_of(environ, self._route.most_bytes))
+        return actor
 
-    def _other_method(
-        self, environ: Environ, start_response: StartResponse, request_id: str
-    ) -> Iterable[bytes]:
-        method = environ["REQUEST_METHOD"]
-        allow = [("Allow", f"OPTIONS, {self._route.method}")]
-        status, body = 405, b""
-        if method == "OPTIONS":
-            status, media = 200, "text/plain; charset=utf-8"
-        else:
-            media = problems.MEDIA_TYPE
-            if method != "HEAD":
-                body = _problem(405, *problems.FRAMEWORK[405], request_id)
-        known = method if method in ("GET", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE") else "other"
-        REQUESTS.labels(self._route.path, known, status).inc()
-        start_response(_STATUS_LINES[status], _headers(media, len(body), request_id) + allow)
-        return [body]
+    def length_of(self, head: Head) -> int | None:
+        """Return how long the body says it is, None for a chunked one that says nothing, after a look at the head.
+
+        Raises:
+            Unsupported: it is not JSON, or in an encoding other than gzip. TooLarge, Unreadable: its length.
+        """
+        media = head.media
+        if media != "application/json" and media.partition(";")[0].strip().lower() != "application/json":
+            raise Unsupported(detail="The body has to be application/json.")
+        if head.encoding.strip().lower() not in ("", "identity", "gzip", "x-gzip"):
+            raise Unsupported(detail="The body may be compressed with gzip and nothing else.")
+        if not head.length:
+            return None if head.chunked else 0
+        if not head.length.isascii() or not head.length.isdigit():
+            raise Unreadable(detail="Content-Length is not a number.")
+        length = int(head.length[:20])
+        if length > self.route.most_bytes:
+            raise TooLarge()
+        return length
+
+    def prepare(self, actor: Actor, head: Head, raw: bytes) -> Delivery:
+        """Return what a body brings, after decompression and validation."""
+        if head.encoding and head.encoding.strip().lower() != "identity":
+            raw = _inflated(raw, self.route.most_bytes)
+        return self.route.prepare(actor, raw)
+
+    def told(self, receipt: Receipt, started: float) -> Told:
+        """Return the answer of success, and count it."""
+        self._count_ok.inc()
+        self._seconds.observe(time.perf_counter() - started)
+        return Told(200, JSON, self.route.answer(receipt))
+
+    def refused(self, error: Exception, head: Head, started: float) -> Told:
+        """Return the answer to a request that failed, count it and log it."""
+        refusal = error if isinstance(error, Refusal) else refusal_for(error)
+        if refusal is None:
+            log.error(
+                "request.failed",
+                error=type(error).__name__,
+                where=problems.where(error),
+                path=self.route.path,
+                request_id=head.request_id,
+            )
+            refusal = _Failed()
+        body = _problem(refusal.status, refusal.code, refusal.detail, head.request_id, **refusal.extra)
+        told = Told(refusal.status, problems.MEDIA_TYPE, body, tuple(refusal.headers.items()))
+        return self._noted(told, head, started)
+
+    def other_method(self, head: Head, started: float) -> Told:
+        """Return the answer to a method that the route does not take."""
+        allow = (("Allow", f"OPTIONS, {self.route.method}"),)
+        if head.method == "OPTIONS":
+            return self._noted(Told(200, "text/plain; charset=utf-8", b"", allow), head, started)
+        body = b"" if head.method == "HEAD" else _problem(405, *problems.FRAMEWORK[405], head.request_id)
+        return self._noted(Told(405, problems.MEDIA_TYPE, body, allow), head, started)
+
+    def _noted(self, told: Told, head: Head, started: float) -> Told:
+        seconds = time.perf_counter() - started
+        method = head.method if head.method in METHODS else "other"
+        REQUESTS.labels(self.route.path, method, told.status).inc()
+        self._seconds.observe(seconds)
+        log.info(
+            "request", method=method, route=self.route.path, status=told.status,
+            duration_ms=round(seconds * 1000), request_id=head.request_id,
+        )  # fmt: skip
+        return told
 
 
 class _Failed(Refusal):
@@ -221,9 +243,31 @@ class _Failed(Refusal):
     status, (code, title) = 500, problems.FRAMEWORK[500]
 
 
-def _refused(refusal: Refusal, request_id: str) -> tuple[int, list[tuple[str, str]], bytes]:
-    body = _problem(refusal.status, refusal.code, refusal.detail, request_id, **refusal.extra)
-    return refusal.status, list(refusal.headers.items()), body
+JSON = "application/json"
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+_process = os.urandom(8).hex()
+_requests = itertools.count(int.from_bytes(os.urandom(4)))
+
+
+def request_id(given: str) -> str:
+    """Return the id that the client or a proxy gave, if it is a plain word, or a new one."""
+    if given and len(given) <= 64 and given.isalnum() and given.isascii():
+        return given
+    # Unique is enough, and asking the kernel for random bytes takes longer than validating a fix.
+    return f"{_process}{next(_requests):016x}"
+
+
+def headers_of(told: Told, request_id: str) -> list[tuple[str, str]]:
+    """All headers of an answer."""
+    return [
+        ("Content-Type", told.media),
+        ("Content-Length", str(len(told.body))),
+        ("Cache-Control", "no-store"),
+        ("X-Content-Type-Options", "nosniff"),
+        ("X-Request-ID", request_id),
+        *told.headers,
+    ]
 
 
 def _problem(status: int, code: str, detail: str, request_id: str, **extra: Any) -> bytes:
@@ -231,79 +275,96 @@ def _problem(status: int, code: str, detail: str, request_id: str, **extra: Any)
     return json.dumps(document, ensure_ascii=False, default=str).encode("utf-8", "replace")
 
 
-_STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
+def nothing_here(method: str, path: str, request_id: str) -> Told:
+    """What a process for hot routes alone says to every other address, except that it lives."""
+    if path == "/healthz":
+        told = Told(200, JSON, b'{"status": "alive"}')
+    else:
+        told = Told(404, problems.MEDIA_TYPE, _problem(404, *problems.FRAMEWORK[404], request_id))
+    return told._replace(body=b"") if method == "HEAD" else told
 
 
-def _headers(media: str, length: int, request_id: str) -> list[tuple[str, str]]:
-    return [
-        ("Content-Type", media),
-        ("Content-Length", str(length)),
-        ("Cache-Control", "no-store"),
-        ("X-Content-Type-Options", "nosniff"),
-        ("X-Request-ID", request_id),
-    ]
+# --- Serving them by WSGI
+
+
+def install(app: Flask) -> None:
+    """Serve the hot routes in front of everything else that ``app`` serves."""
+    app.wsgi_app = Dispatcher(app.extensions["xungeng.identity"], app.wsgi_app)  # type: ignore[method-assign]
+
+
+class Dispatcher:
+    """A WSGI application: hot routes and gateways itself, everything else by ``otherwise``."""
+
+    def __init__(self, identity: Identity, otherwise: WsgiApp | None = None) -> None:
+        """Serve the table; without ``otherwise``, in a process for hot routes alone, all else is not found."""
+        self._otherwise = otherwise or _nothing_here
+        self._served = {route.path: Served(route, identity) for route in HOT}
+        self._gateways = Gateways()
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        path = environ.get("PATH_INFO", "")
+        served = self._served.get(path)
+        if served is not None:
+            return _serve(served, environ, start_response)
+        if path.startswith("/gateway/"):
+            answered = self._gateways.serve(environ, start_response)
+            if answered is not None:
+                return answered
+        return self._otherwise(environ, start_response)
+
+
+def _serve(served: Served, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    started = time.perf_counter()
+    head = Head(
+        environ["REQUEST_METHOD"],
+        environ.get("HTTP_AUTHORIZATION", ""),
+        environ.get("CONTENT_TYPE", ""),
+        environ.get("HTTP_CONTENT_ENCODING", ""),
+        environ.get("CONTENT_LENGTH") or "",
+        bool(environ.get("HTTP_TRANSFER_ENCODING") or environ.get("wsgi.input_terminated")),
+        request_id(environ.get("HTTP_X_REQUEST_ID", "")),
+    )
+    if head.method != served.route.method:
+        told = served.other_method(head, started)
+    else:
+        try:
+            actor = served.admit(head)
+            raw = _read(environ, served.length_of(head), served.route.most_bytes)
+            told = served.told(tracks.commit(served.prepare(actor, head, raw)), started)
+        except Exception as error:
+            told = served.refused(error, head, started)
+    start_response(STATUS_LINES[told.status], headers_of(told, head.request_id))
+    return [told.body]
+
+
+STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
 
 
 def _nothing_here(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-    """What a process for hot routes alone says to every other address, except that it lives."""
-    request_id = uuid.uuid4().hex
-    if environ.get("PATH_INFO") == "/healthz":
-        status, media, body = 200, "application/json", b'{"status": "alive"}'
-    else:
-        status, media = 404, problems.MEDIA_TYPE
-        body = _problem(404, *problems.FRAMEWORK[404], request_id)
-    start_response(_STATUS_LINES[status], _headers(media, len(body), request_id))
-    return [b"" if environ["REQUEST_METHOD"] == "HEAD" else body]
+    identifier = request_id(environ.get("HTTP_X_REQUEST_ID", ""))
+    told = nothing_here(environ["REQUEST_METHOD"], environ.get("PATH_INFO", ""), identifier)
+    start_response(STATUS_LINES[told.status], headers_of(told, identifier))
+    return [told.body]
 
 
 # --- The body
 
 
-def body_of(environ: Environ, most_bytes: int) -> bytes:
-    """Return the JSON body of a request, decompressed; more than ``most_bytes`` of it are never held.
-
-    Raises:
-        Unsupported: it is not JSON, or in an encoding other than gzip. TooLarge: before or after decompression.
-        Unreadable: it ends too early, or is not gzip as it says.
-    """
-    media = environ.get("CONTENT_TYPE", "")
-    if media != "application/json" and media.partition(";")[0].strip().lower() != "application/json":
-        raise Unsupported(detail="The body has to be application/json.")
-    encoding = environ.get("HTTP_CONTENT_ENCODING", "").strip().lower()
-    if encoding not in ("", "identity", "gzip", "x-gzip"):
-        raise Unsupported(detail="The body may be compressed with gzip and nothing else.")
-    declared = environ.get("CONTENT_LENGTH") or ""
-    if declared:
-        if not declared.isascii() or not declared.isdigit():
-            raise Unreadable(detail="Content-Length is not a number.")
-        length = int(declared[:20])
-        if length > most_bytes:
-            raise TooLarge()
-        raw = _read(environ, length)
-        if len(raw) < length:
-            raise Unreadable(detail="The body ended early.")
-    elif environ.get("HTTP_TRANSFER_ENCODING") or environ.get("wsgi.input_terminated"):
-        raw = _read(environ, most_bytes + 1)
-        if len(raw) > most_bytes:
-            raise TooLarge()
-    else:
-        raw = b""
-    return _inflated(raw, most_bytes) if encoding in ("gzip", "x-gzip") else raw
-
-
-def _read(environ: Environ, length: int) -> bytes:
-    stream = environ["wsgi.input"]
+def _read(environ: Environ, length: int | None, most_bytes: int) -> bytes:
+    """Return a body of so many bytes, or one that says nothing of its length; never more than may be held."""
+    wanted = most_bytes + 1 if length is None else length
+    stream, parts, missing = environ["wsgi.input"], [], wanted
     try:
-        part: bytes = stream.read(length)
-        if len(part) == length or not part:
-            return part
-        parts, missing = [part], length - len(part)
         while missing and (part := stream.read(missing)):
             parts.append(part)
             missing -= len(part)
     except (OSError, EOFError, ValueError) as error:
         raise Unreadable(detail="The body could not be read to its end.") from error
-    return b"".join(parts)
+    if length is None and not missing:
+        raise TooLarge()
+    if length and missing:
+        raise Unreadable(detail="The body ended early.")
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def _inflated(raw: bytes, most_bytes: int) -> bytes:
@@ -317,8 +378,3 @@ def _inflated(raw: bytes, most_bytes: int) -> bytes:
     if not inflater.eof or inflater.unused_data:
         raise Unreadable(detail="The compressed body ends too early, or goes on after its end.")
     return body
-
-
-def paths() -> Sequence[tuple[str, str]]:
-    """Method and path of every hot route, for the contract tests."""
-    return [(route.method, route.path) for route in HOT]

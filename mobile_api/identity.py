@@ -19,7 +19,7 @@ from backend.core.tokens import AccessClaims, AccessTokens, BadTokenError, secre
 from backend.core.uow import UnitOfWork, unit_of_work
 from workflows import sessions
 
-REMEMBER_S = 300.0
+REMEMBER_S = 600.0
 MAXIMUM_REMEMBERED = 20_000
 
 

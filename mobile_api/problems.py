@@ -122,7 +122,7 @@ def install(app: Flask) -> None:
         log.error(
             "request.failed",
             error=type(error).__name__,
-            where=_where(error),
+            where=where(error),
             path=request.url_rule and request.url_rule.rule,
         )
         if app.config.get("PROPAGATE_FAILURES"):
@@ -130,7 +130,7 @@ def install(app: Flask) -> None:
         return answer(500, *FRAMEWORK[500])
 
 
-def _where(error: Exception) -> list[str]:
+def where(error: Exception) -> list[str]:
     """Return the frames without their values: a value may be somebody's phone number."""
     return [
         f"{frame.filename}:{frame.lineno} {frame.name}"

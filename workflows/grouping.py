@@ -4,17 +4,21 @@ A request hands in an item and sleeps. While one commit is in flight the next gr
 the commit is done, everything that has gathered goes into the next one. An idle server therefore commits a
 lone item at once, and a busy one spreads the price of a commit over as many requests as came meanwhile.
 
+A request waits on a thread (``submit``) or in an event loop (``submit_soon``); both kinds share groups.
+
 Live items go first. A backlog, which a phone sends after hours without a network, gets a bounded share of
 each group, so that draining it costs the others a few milliseconds and never their turn.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import suppress
 from typing import Generic, TypeVar
 
 from backend.core.errors import Refusal, Unavailable
@@ -26,17 +30,33 @@ log = logging.getLogger(__name__)
 
 
 class _Entry(Generic[Item, Answer]):
-    """An item that waits for its commit. ``wake`` is held until there is an answer or an error."""
+    """An item that waits for its commit. ``wake`` is held until there is an answer or an error.
 
-    __slots__ = ("answer", "error", "item", "wake", "weight")
+    The entries of a group wake each other in turn, each the ``next`` one, instead of all at the same moment: a crowd
+    of threads that fight for the interpreter costs more than everything else that a request does.
+    """
 
-    def __init__(self, item: Item, weight: int) -> None:
+    __slots__ = ("answer", "error", "future", "gone", "item", "next", "wake", "weight", "woken")
+
+    def __init__(self, item: Item, weight: int, future: asyncio.Future[None] | None = None) -> None:
         self.item = item
         self.weight = weight
         self.answer: Answer | None = None
         self.error: Exception | None = None
-        self.wake = threading.Lock()
-        self.wake.acquire()
+        self.future = future
+        """Of a request that waits in an event loop: done when there is an answer or an error."""
+        self.next: _Entry[Item, Answer] | None = None
+        self.woken = False
+        self.gone = False
+        if future is None:
+            self.wake = threading.Lock()
+            self.wake.acquire()
+
+    def result(self) -> Answer:
+        """The answer, or the error raised."""
+        if self.error is not None:
+            raise self.error
+        return self.answer  # type: ignore[return-value]  # An entry without an error has its answer.
 
 
 class _Queues(Generic[Item, Answer]):
@@ -102,6 +122,7 @@ class Grouping(Generic[Item, Answer]):
         self._idle = 0
         self._running = 0
         self._closed = False
+        self._nudged = False
 
     def submit(self, item: Item, weight: int = 1, *, key: Hashable = None, live: bool = True) -> Answer:
         """Hand in an item and return its answer once the commit that holds it is done.
@@ -112,10 +133,41 @@ class Grouping(Generic[Item, Answer]):
             Refusal: what ``commit`` answered for this item.
         """
         entry: _Entry[Item, Answer] = _Entry(item, weight)
+        self._enter(entry, key, live)
+        if not entry.wake.acquire(timeout=self.patience_s):
+            with self._mutex:
+                entry.gone = not entry.woken
+            if entry.gone:
+                raise Unavailable("The database does not answer.", retry_after_s=5)
+        if entry.next is not None:
+            self._wake(entry.next)
+        return entry.result()
+
+    async def submit_soon(
+        self, item: Item, weight: int = 1, *, key: Hashable = None, live: bool = True
+    ) -> Answer:
+        """``submit`` for a request that waits in an event loop; how long is bounded by ``commit`` alone."""
+        loop = asyncio.get_running_loop()
+        entry: _Entry[Item, Answer] = _Entry(item, weight, loop.create_future())
+        self._enter(entry, key, live)
+        if not self._nudged:
+            # At the end of this turn of the loop: whatever else has arrived by then is in the same group.
+            self._nudged = True
+            loop.call_soon(self._nudge)
+        await entry.future  # type: ignore[misc]  # It was given one.
+        return entry.result()
+
+    def _nudge(self) -> None:
+        self._nudged = False
+        with self._mutex:
+            self._call_flusher()
+
+    def _enter(self, entry: _Entry[Item, Answer], key: Hashable, live: bool) -> None:
+        """Put an entry into its queue and, if a thread waits for it, see to it that somebody takes it out."""
         with self._mutex:
             if self._closed:
                 raise Unavailable("This process is about to end.")
-            if live and self._live_weight and self._live_weight + weight > self.live_limit:
+            if live and self._live_weight and self._live_weight + entry.weight > self.live_limit:
                 raise Unavailable("More is coming in than can be written.", retry_after_s=2, code="busy")
             if not live and self._backlog_count >= self.backlog_limit:
                 raise Unavailable(
@@ -128,20 +180,19 @@ class Grouping(Generic[Item, Answer]):
                 queues = self._waiting[key] = _Queues()
             if live:
                 queues.live.append(entry)
-                self._live_weight += weight
+                self._live_weight += entry.weight
             else:
                 queues.backlog.append(entry)
                 self._backlog_count += 1
-            if self._idle:
-                self._arrival.notify()
-            elif self._running < self.flushers:
-                self._running += 1
-                threading.Thread(target=self._flush, name=self.name, daemon=True).start()
-        if not entry.wake.acquire(timeout=self.patience_s):
-            raise Unavailable("The database does not answer.", retry_after_s=5)
-        if entry.error is not None:
-            raise entry.error
-        return entry.answer  # type: ignore[return-value]  # An entry without an error has its answer.
+            if entry.future is None:
+                self._call_flusher()
+
+    def _call_flusher(self) -> None:
+        if self._idle:
+            self._arrival.notify()
+        elif self._running < self.flushers:
+            self._running += 1
+            threading.Thread(target=self._flush, name=self.name, daemon=True).start()
 
     def close(self, timeout_s: float = 10.0) -> None:
         """Take no more items, commit those that wait, and end the flushers."""
@@ -174,8 +225,7 @@ class Grouping(Generic[Item, Answer]):
                 try:
                     self._settle(group)
                 finally:
-                    for entry in group:
-                        entry.wake.release()
+                    self._release(group)
                 if self._after is not None:
                     try:
                         self._after()
@@ -185,6 +235,34 @@ class Grouping(Generic[Item, Answer]):
             with self._mutex:
                 self._running -= 1  # Whatever ends this thread, the next item starts another one.
                 self._arrival.notify_all()
+
+    def _release(self, group: Sequence[_Entry[Item, Answer]]) -> None:
+        """Let the requests of a group go on: threads one after the other, each event loop's in one call."""
+        first: _Entry[Item, Answer] | None = None
+        last: _Entry[Item, Answer] | None = None
+        loops: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
+        for entry in group:
+            if entry.future is not None:
+                loops.setdefault(entry.future.get_loop(), []).append(entry.future)
+            elif last is None:
+                first = last = entry
+            else:
+                last.next = entry
+                last = entry
+        for loop, futures in loops.items():
+            with suppress(RuntimeError):  # The loop is closed, so nobody waits in it.
+                loop.call_soon_threadsafe(_finish, futures)
+        if first is not None:
+            self._wake(first)
+
+    def _wake(self, entry: _Entry[Item, Answer] | None) -> None:
+        """Wake the first of these entries whose request still waits; it wakes the next one."""
+        with self._mutex:
+            while entry is not None and entry.gone:
+                entry = entry.next
+            if entry is not None:
+                entry.woken = True
+                entry.wake.release()
 
     def _collect(self) -> list[_Entry[Item, Answer]]:
         """Take the next group: live items first, then the backlog's share, which is at least one item.
@@ -239,3 +317,9 @@ class Grouping(Generic[Item, Answer]):
                 entry.error = answer
             else:
                 entry.answer, entry.error = answer, None
+
+
+def _finish(futures: Sequence[asyncio.Future[None]]) -> None:
+    for future in futures:
+        if not future.done():  # A request that was cancelled waits no more.
+            future.set_result(None)

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import threading
 import time
 from collections import Counter, defaultdict
@@ -60,6 +61,8 @@ READERS = 4
 LOST_FOR_S = 5.0
 """How long requests are held while the database is away before they are told to come again."""
 RETRY_PAUSE_S = 0.1
+WRITERS = 64
+"""Rows of each counter: processes seldom share one, and who asks adds up few."""
 SORT_OUT_ROUNDS = 4
 MAX_SEQ = 32_767
 
@@ -111,7 +114,28 @@ def ingest(
     Raises:
         Unavailable: too much is waiting, or the database is away; the caller keeps what he has.
     """
-    return _ingest().take(device, fixes, quarantined, protocol)
+    return commit(prepare(device, fixes, quarantined, protocol))
+
+
+def prepare(
+    device: DeviceIdentity, fixes: list[Fix], quarantined: list[tuple[Raw, Reason]], protocol: str
+) -> Delivery:
+    """Do everything of ``ingest`` that comes before the write: the pipeline, and the encoding of what it keeps.
+
+    Raises:
+        MustWait: on a thread that may not wait (``memory.forbid_waiting``), if something has to be read first.
+    """
+    return _ingest().prepare(device, fixes, quarantined, protocol)
+
+
+def commit(delivery: Delivery) -> Receipt:
+    """Write what was prepared, together with what others bring, and return what became of it after the commit."""
+    return _ingest().commit(delivery)
+
+
+async def commit_soon(delivery: Delivery) -> Receipt:
+    """``commit`` for a request that waits in an event loop."""
+    return await _ingest().commit_soon(delivery)
 
 
 def device_for(credential_kind: str, key: str) -> DeviceIdentity | None:
@@ -172,6 +196,16 @@ class Delivery:
     duplicates: int
 
     @property
+    def is_live(self) -> bool:
+        """Whether it ends in the present; what does not is a backlog and takes a smaller share of the groups."""
+        return not self.fixes or self.fixes[-1].fixed_at >= self.received_at - LATE_AFTER
+
+    @property
+    def weight(self) -> int:
+        """How much of a group it takes: its rows."""
+        return len(self.rows) + len(self.set_aside) or 1
+
+    @property
     def outcomes(self) -> Mapping[str, int]:
         """What is counted if every fix that is to be stored turns out to be new."""
         return {
@@ -210,6 +244,7 @@ class Ingest:
         self._reading = threading.BoundedSemaphore(READERS)
         self._here = threading.local()
         self._away_since: float | None = None
+        self._writer = os.getpid() % WRITERS
         self._grouping: Grouping[Delivery, Receipt] = Grouping(
             "ingest", self._commit, after=self._publish, **bounds
         )
@@ -236,13 +271,15 @@ class Ingest:
             found = self._phones.learn(remembered, lambda: self._read_phone(town_id, officer_id, device_id))
         return found
 
-    def take(
-        self, device: DeviceIdentity, fixes: list[Fix], quarantined: list[tuple[Raw, Reason]], protocol: str
-    ) -> Receipt:
-        delivery = self.prepare(device, fixes, quarantined, protocol)
-        live = not delivery.fixes or delivery.fixes[-1].fixed_at >= delivery.received_at - LATE_AFTER
-        weight = len(delivery.rows) + len(delivery.set_aside)
-        return self._grouping.submit(delivery, weight or 1, key=device.town_id, live=live)
+    def commit(self, delivery: Delivery) -> Receipt:
+        return self._grouping.submit(
+            delivery, delivery.weight, key=delivery.device.town_id, live=delivery.is_live
+        )
+
+    async def commit_soon(self, delivery: Delivery) -> Receipt:
+        return await self._grouping.submit_soon(
+            delivery, delivery.weight, key=delivery.device.town_id, live=delivery.is_live
+        )
 
     def prepare(
         self, device: DeviceIdentity, fixes: list[Fix], quarantined: list[tuple[Raw, Reason]], protocol: str
@@ -267,7 +304,7 @@ class Ingest:
             set_aside += [(fix, Reason.CREDENTIAL_EXPIRED) for fix in kept_fixes]
             kept_fixes, latest = [], None
         elif (footing := kept.footing) is not None:
-            self._footings.learn(device.device_id, lambda: footing)
+            self._footings.keep(device.device_id, footing)
         shift_ids, windows = _shifts_of(kept_fixes, duty.windows)
         rows = fix_rows.encode(device.device_id, shift_ids, kept_fixes, received_at)
         latest_row = room_id = None
@@ -411,6 +448,7 @@ class Ingest:
             Rows([row for delivery in ordered for row in delivery.rows]),
             Rows([row for delivery in latest.values() if (row := delivery.latest_row) is not None]),
             ordered[0].received_at,
+            self._writer,
             *_columns(_counts((delivery.protocol, delivery.outcomes) for delivery in ordered), 3),
         )
         if not set_aside and not late_days:
@@ -531,7 +569,7 @@ class Ingest:
             STORE,
             (
                 town_id, gate.key(town_id), list(set(delivery.shift_ids)), Rows(rows), Rows([]),
-                delivery.received_at, *counts,
+                delivery.received_at, self._writer, *counts,
             ),
         ).fetchall()  # fmt: skip
         return sum(count for _, count in found)
@@ -665,11 +703,11 @@ order by s.started_at
 """
 
 STORE = """
-select * from store_fixes(%b::uuid, %b::int8, %b::uuid[], %b::fix_row[], %b::fix_row[], %b::timestamptz, %b::text[],
-                          %b::text[], %b::int8[])
+select * from store_fixes(%b::uuid, %b::int8, %b::uuid[], %b::fix_row[], %b::fix_row[], %b::timestamptz, %b::int2,
+                          %b::text[], %b::text[], %b::int8[])
 """
-"""The grouped write (``migrations/0002_store_fixes.py``): enters the town, holds its gate, stores the fixes that the
-gate lets through, moves the positions that are shown, counts. Answers one row for each device with the number of its
+"""The grouped write (``migrations/0003_count_by_writer.py``): enters the town, holds its gate, stores the fixes that
+the gate lets through, moves the positions that are shown, counts. Answers one row for each device with the number of its
 fixes that were new, and one with 0 for each officer whose position moved."""
 
 COMPARE = """

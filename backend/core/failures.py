@@ -1,5 +1,6 @@
 """What a failure of the database means to a caller. Statements and values stay out of it."""
 
+import psycopg
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -19,6 +20,14 @@ def refusal_for(error: Exception) -> Refusal | None:
     """Return the refusal that a database failure amounts to, or None when it is a defect of ours."""
     if isinstance(error, PoolTimeout):
         return Unavailable(code="busy")
+    if isinstance(error, psycopg.Error):  # From the grouped write, which has connections of its own.
+        if isinstance(error, psycopg.DataError):
+            return Invalid()
+        return (
+            Unavailable(code="database_unavailable")
+            if (error.sqlstate or "08")[:2] in RETRY_CLASSES
+            else None
+        )
     if not isinstance(error, DBAPIError):
         return None
     state = getattr(error.orig, "sqlstate", None)

@@ -1,7 +1,7 @@
 """What a process remembers of rows that others may change, and for how long it may.
 
 While the process listens to what others announce (``backend.core.listen``), an entry is forgotten at the
-moment its row changes and may live for a minute. While it does not listen, an entry lives for two seconds.
+moment its row changes and may live for ten minutes. While it does not listen, an entry lives for two seconds.
 """
 
 from __future__ import annotations
@@ -13,8 +13,22 @@ from typing import Generic, TypeVar
 
 from backend.core.listen import get_listener
 
-ANNOUNCED_S = 60.0
+ANNOUNCED_S = 600.0
 UNANNOUNCED_S = 2.0
+
+_here = threading.local()
+
+
+class MustWait(Exception):
+    """What is asked for has to be read first, and the thread that asks may not wait for it."""
+
+
+def forbid_waiting() -> None:
+    """Make this thread one that takes from memory what is there and never waits: an event loop's.
+
+    Where something has to be read it gets ``MustWait`` instead, and asks again from a thread that may wait.
+    """
+    _here.may_not_wait = True
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
@@ -47,23 +61,36 @@ class Memory(Generic[Key, Value]):
         return entry[1] if entry is not None and time.monotonic() < entry[0] else None
 
     def learn(self, key: Key, load: Callable[[], Value]) -> Value:
-        """Return ``load()`` and remember it.
+        """Return ``load()``, which may wait, and remember it.
 
         If something was forgotten while ``load`` was reading, what it read may be older than what was
         announced: it is returned, because the announcement was not heard before the question, and not
         remembered.
+
+        Raises:
+            MustWait: on a thread that may not.
         """
+        if getattr(_here, "may_not_wait", False):
+            raise MustWait
         forgotten = self._forgotten
         value = load()
-        listener = get_listener()
-        lifetime_s = self._announced_s if listener is not None and listener.connected else self._unannounced_s
         with self._lock:
             if forgotten == self._forgotten:
-                self._entries.pop(key, None)  # So that the dictionary's order is the order of age.
-                self._entries[key] = (time.monotonic() + lifetime_s, value)
-                while len(self._entries) > self._capacity:
-                    del self._entries[next(iter(self._entries))]
+                self._put(key, value)
         return value
+
+    def keep(self, key: Key, value: Value) -> None:
+        """Remember a value that nobody had to read."""
+        with self._lock:
+            self._put(key, value)
+
+    def _put(self, key: Key, value: Value) -> None:
+        listener = get_listener()
+        lifetime_s = self._announced_s if listener is not None and listener.connected else self._unannounced_s
+        self._entries.pop(key, None)  # So that the dictionary's order is the order of age.
+        self._entries[key] = (time.monotonic() + lifetime_s, value)
+        while len(self._entries) > self._capacity:
+            del self._entries[next(iter(self._entries))]
 
     def forget(self, key: Key) -> None:
         """Forget one entry."""

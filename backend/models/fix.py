@@ -85,15 +85,22 @@ class QuarantinedFix(Base):
 
 
 class GateCounter(Base):
-    """How many fixes met which outcome on a day; no person is in it."""
+    """How many fixes met which outcome on a day; no person is in it.
+
+    Each writing process counts in rows of its own (``writer``), so that none waits for another's commit; what is asked
+    for is their sum.
+    """
 
     __tablename__ = "gate_counters"
-    __table_args__ = (PrimaryKeyConstraint("town_id", "day", "protocol", "outcome", name="pk_gate_counters"),)
+    __table_args__ = (
+        PrimaryKeyConstraint("town_id", "day", "protocol", "outcome", "writer", name="pk_gate_counters"),
+    )
 
     town_id: Mapped[TownId]
     day: Mapped[date]
     protocol: Mapped[str]
     outcome: Mapped[str]
+    writer: Mapped[Small] = mapped_column(server_default="0")
     count: Mapped[int] = mapped_column(BigInteger)
 
 

@@ -24,6 +24,7 @@ from geo.fixes import Fix, Reason
 from mobile_api import strict_json
 from mobile_api.fields import Moment
 from workflows import tracks
+from workflows.tracks import Delivery, Receipt
 
 MOST_FIXES = 1000
 MOST_BYTES = 1_048_576
@@ -287,25 +288,21 @@ def read(raw: bytes) -> FixBatch:
     return read_fast(raw) or read_ordinary(raw)
 
 
-def receive(actor: Actor, raw: bytes) -> bytes:
-    """Store the fixes of a body and return the receipt as JSON; returns after the commit.
+def prepare(actor: Actor, raw: bytes) -> Delivery:
+    """Make of a body what is to be written.
 
     Raises:
         Unreadable, Invalid: the body. NotVisible: ``unknown_device``, the phone is not this officer's.
-        Unavailable: the phone keeps its queue and comes again.
+        MustWait: on a thread that may not wait, if something has to be read first.
     """
     batch = read(raw)
     assert actor.user_id is not None
     device = tracks.phone_of(actor.town_id, actor.user_id, batch.device_id)
     if device is None:
         raise NotVisible("unknown_device", "Start a shift with this phone before it sends fixes.")
-    receipt = tracks.ingest(device, batch.fixes, [], Protocol.OFFICER)
-    return _encoder.encode(
-        {
-            "stored": receipt.stored,
-            "duplicates": receipt.duplicates,
-            "off_shift": receipt.off_shift,
-            "quarantined": receipt.quarantined,
-            "reasons": receipt.reasons,
-        }
-    )
+    return tracks.prepare(device, batch.fixes, [], Protocol.OFFICER)
+
+
+def answer(receipt: Receipt) -> bytes:
+    """The receipt as JSON."""
+    return _encoder.encode(receipt)

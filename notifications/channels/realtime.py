@@ -28,6 +28,8 @@ CHANNEL = "xungeng:live:positions"
 REDIS_TIMEOUT_S = 1.0
 PAUSE_S = 1.0
 """After a failure Redis is left alone for so long."""
+BUSY_PAUSE_S = 0.004
+"""How long what comes while a message is under way is collected for the next one."""
 STALE_S = 10.0
 """What could not be handed to Redis within this time is dropped."""
 WAITING_OFFICERS = 50_000
@@ -216,6 +218,8 @@ class Bus:
             try:
                 client.publish(CHANNEL, message)
                 self._works("out")
+                if self._waiting:  # Under load, fewer and fuller messages; a lone position never waits.
+                    time.sleep(BUSY_PAUSE_S)
             except (redis.RedisError, OSError) as error:
                 self._failed("out", error)
                 with self._arrived:

@@ -529,11 +529,11 @@ def test_busy_and_broken_are_told_apart_and_neither_shows_its_inside(
     def broken(*_: Any) -> Any:
         raise RuntimeError("select secret from table")
 
-    monkeypatch.setattr(tracks, "ingest", busy)
+    monkeypatch.setattr(tracks, "commit", busy)
     answer = phone.send(phone.batch())
     assert problem(answer) == (503, "busy")
     assert answer.headers["Retry-After"] == "3"
-    monkeypatch.setattr(tracks, "ingest", broken)
+    monkeypatch.setattr(tracks, "commit", broken)
     answer = phone.send(phone.batch())
     assert problem(answer) == (500, "internal")
     assert "secret" not in answer.text

@@ -55,7 +55,7 @@ def serve(environ: dict[str, Any], start_response: Any) -> Any:
     """Serve one request in the child that was forked for it."""
     global _dies
     _dies = bool(environ.get("HTTP_X_DIE"))
-    return wsgi.ingest(environ, start_response)
+    return wsgi.ingest_on_threads(environ, start_response)
 
 
 if __name__ == "__main__":

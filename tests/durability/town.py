@@ -133,8 +133,8 @@ class DurableTown:
         """The ingest processes of the production profile, which granian starts again when they die."""
         port = free_port()
         arguments = [
-            sys.executable, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port),
-            "--workers", str(processes), "--blocking-threads", "32", "--log-level", "warning", "--no-ws",
+            sys.executable, "-m", "granian", "--interface", "rsgi", "--host", "127.0.0.1", "--port", str(port),
+            "--workers", str(processes), "--log-level", "warning", "--no-ws",
             "--respawn-failed-workers", "--respawn-interval", "0.1", "backend.wsgi:ingest",
         ]  # fmt: skip
         with server(arguments, port, self.environment(**settings), ready=lambda: answers(port)) as running:

@@ -347,7 +347,7 @@ def test_two_processes_that_get_the_same_fixes_at_once_store_them_once(
                 other = Fix(
                     moment + timedelta(milliseconds=1), 121.305 + number * 1e-5, 31.105, accuracy_m=5.0
                 )
-                jobs.append(lambda p=process, d=device, f=(same, other): p.take(d, list(f), [], "officer"))
+                jobs.append(lambda p=process, d=device, f=(same, other): p.commit(p.prepare(d, list(f), [], "officer")))
         receipts = together(*jobs)
         assert all(isinstance(receipt, Receipt) for receipt in receipts), receipts
         assert sum(receipt.stored for receipt in receipts) == 3 * len(devices)
@@ -408,7 +408,7 @@ def test_no_row_slips_in_while_a_shift_is_being_ended(
         ) -> None:
             for i in range(200):
                 over = ended.is_set()
-                receipt = process.take(device, [fix(0, step=offset + i)], [], "officer")
+                receipt = process.commit(process.prepare(device, [fix(0, step=offset + i)], [], "officer"))
                 if over:
                     after_end.append(receipt)
                     if len(after_end) > 10:
@@ -743,20 +743,20 @@ def test_while_the_database_is_away_requests_are_held_and_then_told_to_come_agai
     monkeypatch.setattr(tracks, "LOST_FOR_S", 0.4)
     process = Ingest(module_field[1])
     device = field.phone()
-    process.take(device, [fix(9)], [], "officer")
+    process.commit(process.prepare(device, [fix(9)], [], "officer"))
     reached, process._conninfo = process._conninfo, "host=/nowhere dbname=none"
     field.rows(
         "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'xungeng-ingest'"
     )
     started = time.monotonic()
     with pytest.raises(Unavailable) as refused:
-        process.take(device, [fix(5)], [], "officer")
+        process.commit(process.prepare(device, [fix(5)], [], "officer"))
     assert 0.3 < time.monotonic() - started < 3
     assert refused.value.status == 503
     started = time.monotonic()
     with pytest.raises(Refusal):
-        process.take(device, [fix(4)], [], "officer")
+        process.commit(process.prepare(device, [fix(4)], [], "officer"))
     assert time.monotonic() - started < 0.3  # It is known to be away: nobody is held again.
     process._conninfo = reached
-    assert process.take(device, [fix(3)], [], "officer").stored == 1
+    assert process.commit(process.prepare(device, [fix(3)], [], "officer")).stored == 1
     process.close()
