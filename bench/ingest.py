@@ -134,12 +134,14 @@ def _fill(connection: psycopg.Connection, town: Town, now: datetime) -> None:
         "insert into memberships (id, town_id, user_id, role, area_id, officer_kind, granted_at)"
         " select gen_random_uuid(), %(town)s, o, 'officer', %(area)s, 'patrol', %(now)s from unnest(%(o)s::uuid[]) o",
         "insert into sessions (id, town_id, user_id, client, created_at, last_used_at, expires_at)"
-        " select i, %(town)s, o, 'officer', %(now)s, %(now)s, %(ends)s from unnest(%(i)s::uuid[], %(o)s::uuid[]) u (i, o)",
+        " select i, %(town)s, o, 'officer', %(now)s, %(now)s, %(ends)s"
+        " from unnest(%(i)s::uuid[], %(o)s::uuid[]) u (i, o)",
         "insert into devices (id, town_id, officer_id, kind, protocol, name, state, created_at)"
         " select d, %(town)s, o, 'phone', 'officer', '', 'active', %(now)s"
         " from unnest(%(d)s::uuid[], %(o)s::uuid[]) u (d, o)",
         "insert into shifts (id, town_id, officer_id, area_id, state, started_at, closes_at)"
-        " select s, %(town)s, o, %(area)s, 'on_duty', %(began)s, %(ends)s from unnest(%(s)s::uuid[], %(o)s::uuid[]) u (s, o)",
+        " select s, %(town)s, o, %(area)s, 'on_duty', %(began)s, %(ends)s"
+        " from unnest(%(s)s::uuid[], %(o)s::uuid[]) u (s, o)",
         "analyze",
     ):
         values = {"town": town.town_id, "area": town.area_id, "now": now, "began": began, "ends": ends}
@@ -213,8 +215,8 @@ def naive_flask(town: Town) -> Iterator[int]:
     """Flask as one writes it first, in gunicorn's threads."""
     port = free_port()
     arguments = [
-        python_program(), "-m", "gunicorn", "-k", "gthread", "-w", str(PROCESSES), "--threads", "32", "--no-control-socket",
-        "-b", f"127.0.0.1:{port}", "bench.peers.ingest.naive_flask:app",
+        python_program(), "-m", "gunicorn", "-k", "gthread", "-w", str(PROCESSES), "--threads", "32",
+        "--no-control-socket", "-b", f"127.0.0.1:{port}", "bench.peers.ingest.naive_flask:app",
     ]  # fmt: skip
     with server(arguments, port, env={"TOKEN_KEY": _token_key(town), "CONNINFO": town.owner}):
         yield port
@@ -276,8 +278,8 @@ def _wrk(
     if wrk is None:
         raise CannotMeasureError("wrk is not installed (Debian package wrk).")
     arguments = [
-        wrk, "-t", "1", "-c", str(connections), "-d", f"{max(1, round(seconds))}s", "--timeout", "20s", "-s", str(SCRIPT),
-        f"http://127.0.0.1:{port}", "--", str(town.tokens), str(fixes), str(first_ms), str(step_ms),
+        wrk, "-t", "1", "-c", str(connections), "-d", f"{max(1, round(seconds))}s", "--timeout", "20s",
+        "-s", str(SCRIPT), f"http://127.0.0.1:{port}", "--", str(town.tokens), str(fixes), str(first_ms), str(step_ms),
         datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     ]  # fmt: skip
     done = subprocess.run(arguments, capture_output=True, text=True, check=False)

@@ -379,8 +379,10 @@ create table gate_counters (
   day date not null,
   protocol text not null,
   outcome text not null,
+  -- Each writing process counts in rows of its own: in shared ones every grouped write waited for the others' commits.
+  writer smallint not null default 0,
   count bigint not null,
-  constraint pk_gate_counters primary key (town_id, day, protocol, outcome)
+  constraint pk_gate_counters primary key (town_id, day, protocol, outcome, writer)
 );
 
 -- Days in which a fix arrived after the day was closed: their tracks are made again.

@@ -5,13 +5,15 @@ from alembic import op
 revision = "0002"
 down_revision = "0001"
 
-SIGNATURE = "store_fixes(uuid, bigint, uuid[], fix_row[], fix_row[], timestamptz, text[], text[], bigint[])"
+SIGNATURE = (
+    "store_fixes(uuid, bigint, uuid[], fix_row[], fix_row[], timestamptz, smallint, text[], text[], bigint[])"
+)
 
 # The lock is had by a statement of its own, so the ones after it see what was committed before: an end of a shift
 # takes the same lock alone, and no fix is let through by an older look at the shift.
 STORE_FIXES = """
 create function store_fixes(the_town uuid, gate_key bigint, shift_ids uuid[], fresh fix_row[], positions fix_row[],
-  arrived_at timestamptz, protocols text[], outcomes text[], counts bigint[])
+  arrived_at timestamptz, the_writer smallint, protocols text[], outcomes text[], counts bigint[])
 returns table (id uuid, stored bigint) language plpgsql volatile as $$
 begin
   perform set_config('xungeng.town', the_town::text, true), pg_advisory_xact_lock_shared(gate_key);
@@ -53,9 +55,9 @@ begin
   select kept.device_id, count(*) from kept group by kept.device_id
   union all
   select moved.officer_id, 0 from moved;
-  -- Last, because whoever counts in the same row waits for the commit.
-  insert into gate_counters (town_id, day, protocol, outcome, count)
-  select towns.id, (arrived_at at time zone towns.time_zone)::date, c.protocol, c.outcome, c.count
+  -- Last, because whoever counts in the same row waits for the commit; writers have rows of their own.
+  insert into gate_counters (town_id, day, protocol, outcome, writer, count)
+  select towns.id, (arrived_at at time zone towns.time_zone)::date, c.protocol, c.outcome, the_writer, c.count
   from towns, unnest(protocols, outcomes, counts) as c (protocol, outcome, count)
   where towns.id = the_town
   order by c.protocol, c.outcome

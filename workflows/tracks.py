@@ -706,9 +706,9 @@ STORE = """
 select * from store_fixes(%b::uuid, %b::int8, %b::uuid[], %b::fix_row[], %b::fix_row[], %b::timestamptz, %b::int2,
                           %b::text[], %b::text[], %b::int8[])
 """
-"""The grouped write (``migrations/0003_count_by_writer.py``): enters the town, holds its gate, stores the fixes that
-the gate lets through, moves the positions that are shown, counts. Answers one row for each device with the number of its
-fixes that were new, and one with 0 for each officer whose position moved."""
+"""The grouped write (``migrations/0002_store_fixes.py``): enters the town, holds its gate, stores the fixes that
+the gate lets through, moves the positions that are shown, counts. Answers one row for each device with the number
+of its fixes that were new, and one with 0 for each officer whose position moved."""
 
 COMPARE = """
 with gate as materialized (

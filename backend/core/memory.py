@@ -30,6 +30,7 @@ def forbid_waiting() -> None:
     """
     _here.may_not_wait = True
 
+
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 

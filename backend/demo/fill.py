@@ -360,19 +360,19 @@ class _Filler:
         connection = _driver(uow)
         fix_rows.register(connection)
         cursor = connection.cursor(binary=True)
-        connection.execute(gate.ENTER, (str(town.id), gate.key(town.id)))
-        stored: dict[tuple[str, datetime], int] = {}
         for shift_id, duty in shifts:
             protocol = _protocol(numbers[duty.person.id])
             rows = self._rows(self.kits[duty.person.id].device_id(protocol), shift_id, duty.measurements)
             latest = rows[-1:] if duty.ended_at is None else []
-            cursor.execute(tracks.INSERT, ([shift_id], Rows(rows), Rows(latest)))
+            cursor.execute(
+                tracks.STORE,
+                (
+                    town.id, gate.key(town.id), [shift_id], Rows(rows), Rows(latest), duty.started_at, 0,
+                    [protocol], [str(Outcome.STORED)], [len(rows)],
+                ),
+            )  # fmt: skip
             written = sum(count for _, count in cursor.fetchall())
             assert written == len(rows), "The shift gate refused a fix of the shift's own time."
-            key = (protocol, duty.started_at)
-            stored[key] = stored.get(key, 0) + written
-        for (protocol, at), count in stored.items():
-            connection.execute(tracks.COUNT, (at, [protocol], [str(Outcome.STORED)], [count]))
 
     def _shift(self, duty: Duty, crew_id: UUID | None) -> UUID:
         """A shift as its officer would have left it behind, with the journal rows of its start and end."""

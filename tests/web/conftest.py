@@ -55,13 +55,24 @@ class Town:
         place = self.api().get("/api/v1/public/installation").json()["town"]["center"]
         self.center: tuple[float, float] = (place[0], place[1])
 
-    def new_officer(self) -> dict[str, Any]:
-        """An officer whom no other test uses, off duty."""
+    def new_officer(self, with_colleague: bool = False) -> dict[str, Any]:
+        """An officer whom no other test uses, off duty; with a colleague off duty if one is wanted."""
         for officer in self._officers:
-            api = self.api(officer)
-            if api.get("/api/v1/officer/shift").status_code == 204:
+            if self._is_off_duty(officer) and (not with_colleague or self.colleague_of(officer)):
                 return officer
-        raise AssertionError("The demo town has no officer left who is off duty.")
+        raise AssertionError("The demo town has no such officer left.")
+
+    def colleague_of(self, officer: dict[str, Any]) -> str | None:
+        """The name of somebody off duty with whom the officer may make up a crew."""
+        accounts = {account["id"]: account for account in self.accounts["officers"]}
+        for colleague in self.api(officer).get("/api/v1/officer/colleagues").json()["items"]:
+            account = accounts.get(colleague["id"])
+            if account is not None and self._is_off_duty(account):
+                return str(account["display_name"])
+        return None
+
+    def _is_off_duty(self, officer: dict[str, Any]) -> bool:
+        return self.api(officer).get("/api/v1/officer/shift").status_code == 204
 
     def new_phone(self) -> str:
         """A phone number that nobody has used."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import pyotp
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
@@ -572,6 +573,45 @@ def test_what_people_type_is_text_on_every_screen(desk: Desk, town: Town) -> Non
     expect(page.get_by_role("dialog")).to_contain_text(user["display_name"])
     assert page.evaluate("window.__ran") is None
     marked.end()
+
+
+def test_an_authenticator_is_switched_on_and_asked_for_from_then_on(desk: Desk, town: Town) -> None:
+    admin = town.api(town.accounts["admin"])
+    login, password = f"totp{uuid4().hex[:8]}", "correct-horse-9-battery"
+    made = admin.post(
+        "/api/v1/desk/users",
+        json={"display_name": "沈知", "login": login, "password": password},
+        headers={"Idempotency-Key": str(uuid4())},
+    ).json()
+    area = admin.get("/api/v1/desk/areas", params={"limit": 1}).json()["items"][0]
+    admin.post(
+        f"/api/v1/desk/users/{made['id']}/memberships",
+        json={"role": "dispatcher", "area_id": area["id"]},
+        headers={"Idempotency-Key": str(uuid4())},
+    )
+    account = {"login": login, "password": password}
+    page = desk.sign_in(account, "/account")
+    page.get_by_role("button", name="启用").click()
+    expect(page.get_by_role("img", name="用手机扫码配置")).to_be_visible()
+    secret = page.locator(".steps code").inner_text()
+    page.get_by_label("6 位数字").fill(pyotp.TOTP(secret).now())
+    page.get_by_role("button", name="启用").click()
+    expect(page.get_by_text("动态验证码已启用")).to_be_visible()
+    page.get_by_test_id("sign-out").click()
+
+    page.fill("#login", login)
+    page.fill("#password", password)
+    page.press("#password", "Enter")
+    expect(page.locator("#totp")).to_be_focused()
+    page.keyboard.type("000000")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_be_visible()
+    # A code is good once; the next one is that of the next half minute.
+    page.fill("#totp", pyotp.TOTP(secret).at(datetime.now(UTC) + timedelta(seconds=30)))
+    page.keyboard.press("Enter")
+    expect(page.locator(".top-bar")).to_be_visible()
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog", name="键盘快捷键")).to_be_visible()
 
 
 def test_a_revoked_session_is_back_at_the_sign_in_within_five_seconds(desk: Desk, town: Town) -> None:

@@ -347,7 +347,11 @@ def test_two_processes_that_get_the_same_fixes_at_once_store_them_once(
                 other = Fix(
                     moment + timedelta(milliseconds=1), 121.305 + number * 1e-5, 31.105, accuracy_m=5.0
                 )
-                jobs.append(lambda p=process, d=device, f=(same, other): p.commit(p.prepare(d, list(f), [], "officer")))
+                jobs.append(
+                    lambda p=process, d=device, f=(same, other): p.commit(
+                        p.prepare(d, list(f), [], "officer")
+                    )
+                )
         receipts = together(*jobs)
         assert all(isinstance(receipt, Receipt) for receipt in receipts), receipts
         assert sum(receipt.stored for receipt in receipts) == 3 * len(devices)

@@ -34,6 +34,7 @@ class Phone {
       geolocation: this.geolocation,
       wakeLock: null,
       getBattery: null,
+      permissions: null,
       document: Object.defineProperty(this.document, 'visibilityState', { get: () => phone.visibilityState, configurable: true }) as unknown as Document,
       now: () => this.now,
     }

@@ -38,6 +38,7 @@ export interface Here {
 export interface RecorderSurroundings {
   geolocation: Pick<Geolocation, 'watchPosition' | 'clearWatch' | 'getCurrentPosition'> | null
   wakeLock: Pick<WakeLock, 'request'> | null
+  permissions: Pick<Permissions, 'query'> | null
   getBattery: (() => Promise<BatteryManager>) | null
   document: Pick<Document, 'visibilityState' | 'addEventListener' | 'removeEventListener'>
   now: () => number
@@ -102,6 +103,7 @@ export class Recorder {
   private kept: Here | null = null
   private hiddenAt: number | null = null
   private batteryManager: BatteryManager | null = null
+  private permission: PermissionStatus | null = null
 
   constructor(
     /** Called with each fix that is to be kept. */
@@ -113,6 +115,7 @@ export class Recorder {
     this.around = {
       geolocation: secure ? (navigator?.geolocation ?? null) : null,
       wakeLock: navigator?.wakeLock ?? null,
+      permissions: navigator?.permissions ?? null,
       getBattery: navigator?.getBattery ? () => navigator.getBattery!() : null,
       document: globalThis.document,
       now: () => Date.now(),
@@ -128,6 +131,7 @@ export class Recorder {
     if (this.running) return
     this.around.document.addEventListener('visibilitychange', this.seen)
     void this.readBattery()
+    void this.watchPermission()
     void this.keepAwake()
     this.listen()
     this.heartbeat = setInterval(() => this.beat(), HEARTBEAT_MS / 2)
@@ -142,6 +146,8 @@ export class Recorder {
     this.batteryManager?.removeEventListener('levelchange', this.charge)
     this.batteryManager?.removeEventListener('chargingchange', this.charge)
     this.batteryManager = null
+    this.permission?.removeEventListener('change', this.permitted)
+    this.permission = null
     void this.lock?.release().catch(() => undefined)
     this.lock = null
     this.wake.value = 'off'
@@ -249,6 +255,21 @@ export class Recorder {
       // Low battery modes and some browsers refuse; the officer is told to keep the screen on himself.
       if (this.running) this.wake.value = 'unavailable'
     }
+  }
+
+  /** Whoever allows his location in the settings of the browser need not press anything here. */
+  private async watchPermission(): Promise<void> {
+    try {
+      const status = await this.around.permissions?.query({ name: 'geolocation' })
+      if (!status || !this.running) return
+      this.permission = status
+      status.addEventListener('change', this.permitted)
+    } catch {
+      // Not every browser can be asked about this permission; there is the button.
+    }
+  }
+  private readonly permitted = (): void => {
+    if (this.permission?.state === 'granted' && this.location.value === 'denied') this.again()
   }
 
   private async readBattery(): Promise<void> {
