@@ -605,7 +605,7 @@ def test_an_authenticator_is_switched_on_and_asked_for_from_then_on(desk: Desk, 
     expect(page.locator("#totp")).to_be_focused()
     page.keyboard.type("000000")
     page.keyboard.press("Enter")
-    expect(page.get_by_role("alert")).to_be_visible()
+    expect(page.locator("form").get_by_role("alert")).to_contain_text("不正确")
     # A code is good once; the next one is that of the next half minute.
     page.fill("#totp", pyotp.TOTP(secret).at(datetime.now(UTC) + timedelta(seconds=30)))
     page.keyboard.press("Enter")
