@@ -5,13 +5,13 @@
 of work, reads the actor in it, checks the permission, calls the view and answers with the schema:
 
 * ``query`` and ``look``: nothing is stored but disclosures; a ``look`` states its reason in a body.
-* ``command``: an act of one of our own clients. It takes an ``Idempotency-Key``; the answer is kept with the act in
-  one transaction, and the same key answers the same again without doing anything.
+* ``command``: an act of one of our own clients. It takes an ``Idempotency-Key``; the answer, a refusal too, is kept
+  with the act in one transaction, and the same key answers the same again without doing anything.
 * ``open_act``: an act before anybody is known (signing in), which opens its own units of work.
 """
 
 import functools
-import hashlib
+import hmac
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -23,12 +23,16 @@ from flask import Flask, Response, current_app, g, request
 from flask_smorest import Blueprint
 from marshmallow import Schema, fields
 
-from backend.core.errors import Unauthenticated, Unreadable, Unsupported
-from backend.core.uow import unit_of_work
+from backend.core.errors import Refusal, Unauthenticated, Unreadable, Unsupported
+from backend.core.failures import refusal_for
+from backend.core.identity import Actor
+from backend.core.tokens import AccessClaims, derive_key
+from backend.core.uow import UnitOfWork, unit_of_work
 from backend.core.vocabulary import Audience
-from mobile_api import limits, strict_json
+from mobile_api import limits, problems, strict_json
 from mobile_api.identity import bearer, identity
 from workflows import access, commands
+from workflows.throttling import Bound, Throttling
 
 JSON = "application/json"
 PROBLEM_TEXT = {
@@ -155,11 +159,13 @@ class Door(Blueprint):
         arguments: type[Schema] | None = None,
         forgets: tuple[str, ...] = (),
         body_limit: int | None = None,
+        guesses: Callable[[Actor], list[Bound]] | None = None,
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """Declare an act. The view gets ``(uow, actor, **path, command_id=…[, body=…][, query=…])``.
 
         With ``raw`` (a media type) the body is bytes of that type. ``forgets`` names fields of the answer that are
-        secrets: they go out once and are not kept, so a replay answers them as null.
+        secrets: they go out once and are not kept, so a replay answers them as null. ``guesses`` bounds an act that
+        tells whether a password or a code is right: each try is counted, and committed, before it is looked at.
         """
         reads = raw or (JSON if body is not None else None)
         policy = Policy(self.audience, may, limit, command=True, body_limit=body_limit, reads=reads)
@@ -176,19 +182,33 @@ class Door(Blueprint):
                 elif raw is not None:
                     given["body"] = request.get_data()
                 claims = identity().claims(bearer(request))
+                if guesses is not None:
+                    _count_guess(claims, key, guesses)
                 with unit_of_work(claims.town_id, request_id=g.request_id) as uow:
-                    actor = _admit(uow, claims, may)
-                    route = f"{request.method} {request.path}"
-                    kept = commands.begin(uow, actor, route, key, _fingerprint())
+                    actor = identity().actor(uow, claims)
+                    kept = commands.begin(uow, actor, f"{request.method} {request.path}", key, _fingerprint())
                     if kept is not None:
+                        access.require(actor, *may)
                         return _json(kept.answer, kept.status, replayed=True)
-                    found = view(uow, actor, **path, command_id=key, **given)
-                    answered = 204 if found is None else status
-                    document = None if found is None else (schema.dump(found) if schema else found)
-                    kept_document = (
-                        {**document, **dict.fromkeys(forgets)} if forgets and document else document
-                    )
-                    commands.finish(uow, actor, key, answered, kept_document)
+                    refusal: Refusal | None = None
+                    try:
+                        with uow.attempt():
+                            access.require(actor, *may)
+                            found = view(uow, actor, **path, command_id=key, **given)
+                    except Exception as error:
+                        refusal = error if isinstance(error, Refusal) else refusal_for(error)
+                        if refusal is None or not commands.is_final(refusal):
+                            raise
+                        commands.finish(uow, actor, key, refusal.status, problems.of(refusal))
+                    else:
+                        answered = 204 if found is None else status
+                        document = None if found is None else (schema.dump(found) if schema else found)
+                        kept_document = (
+                            {**document, **dict.fromkeys(forgets)} if forgets and document else document
+                        )
+                        commands.finish(uow, actor, key, answered, kept_document)
+                if refusal is not None:
+                    raise refusal
                 return _json(document, answered)
 
             decorated = run
@@ -321,14 +341,30 @@ POLICIES: dict[str, Policy] = {}
 """Endpoint name to policy, of every route there is."""
 
 
-def _admit(uow: Any, claims: Any, may: tuple[str, str]) -> Any:
+def _admit(uow: UnitOfWork, claims: AccessClaims, may: tuple[str, str]) -> Actor:
     actor = identity().actor(uow, claims)
     access.require(actor, *may)
     return actor
 
 
+def _count_guess(claims: AccessClaims, key: UUID, guesses: Callable[[Actor], list[Bound]]) -> None:
+    """Count a try in a transaction of its own, which an act that fails does not undo; a repeat is no try.
+
+    Raises:
+        TooMany: a bound is exceeded; nothing is looked at.
+    """
+    throttling: Throttling = current_app.extensions["xungeng.throttling"]
+    with unit_of_work(claims.town_id, request_id=g.request_id) as uow:
+        actor = identity().actor(uow, claims)
+        refusal = None if commands.is_known(uow, actor, key) else throttling.count(uow, guesses(actor))
+    if refusal is not None:
+        raise refusal
+
+
 def _fingerprint() -> bytes:
-    return hashlib.sha256(request.query_string + b"\n" + request.get_data(cache=True)).digest()
+    """Return what is kept of a command's body: a keyed hash, because a short body may hold a password."""
+    key = derive_key(current_app.extensions["xungeng.config"].secret_key, "idempotency")
+    return hmac.digest(key, request.query_string + b"\n" + request.get_data(cache=True), "sha256")
 
 
 def _json(document: Any, status: int, *, replayed: bool = False) -> Response:
@@ -336,7 +372,9 @@ def _json(document: Any, status: int, *, replayed: bool = False) -> Response:
     if status == 204:
         return Response(status=204, headers=headers)
     body = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
-    return Response(body, status=status, mimetype="application/json", headers=headers)
+    return Response(
+        body, status=status, mimetype=JSON if status < 400 else problems.MEDIA_TYPE, headers=headers
+    )
 
 
 def _media(body: bytes, media: str) -> Response:

@@ -70,6 +70,12 @@ def answer(status: int, code: str, detail: str, *, headers: Any = None, **extra:
     return response
 
 
+def of(refusal: Refusal) -> dict[str, Any]:
+    """Return the problem of a refusal as plain JSON, to be kept and answered again."""
+    body = document(refusal.status, refusal.code, refusal.detail, **refusal.extra)
+    return json.loads(json.dumps(body, default=str))
+
+
 def from_refusal(refusal: Refusal) -> Response:
     """Return the problem of a workflow's refusal."""
     return answer(

@@ -1,14 +1,13 @@
 """Commands that were answered: a retry with the same key is answered the same and does nothing."""
 
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from backend.core.errors import Invalid
+from backend.core.errors import Invalid, Refusal
 from backend.core.identity import Actor
 from backend.core.uow import UnitOfWork
 from backend.models import Command
@@ -56,16 +55,28 @@ def begin(uow: UnitOfWork, actor: Actor, route: str, key: UUID, body_hash: bytes
     return Kept(before.status, before.answer)
 
 
+def is_known(uow: UnitOfWork, actor: Actor, key: UUID) -> bool:
+    """Say whether a command with this key was answered before."""
+    return bool(
+        uow.session.scalar(
+            select(Command.key).where(Command.actor_id == actor.user_id, Command.key == key).limit(1)
+        )
+    )
+
+
+def is_final(refusal: Refusal) -> bool:
+    """Say whether a refusal is the command's answer for good, and so is kept.
+
+    What is ours (5xx), who is not signed in (401), and whoever is told to come again with the same key is not answered
+    yet: the same key may still act.
+    """
+    return refusal.status < 500 and refusal.status not in (401, 429) and "retry_after_s" not in refusal.extra
+
+
 def finish(uow: UnitOfWork, actor: Actor, key: UUID, status: int, answer: Any) -> None:
-    """Keep the answer of a command in the transaction of its act."""
+    """Keep the answer of a command, or its refusal as a problem, in the transaction of its act."""
     uow.session.execute(
         update(Command)
         .where(Command.actor_id == actor.user_id, Command.key == key)
         .values(status=status, answer=answer)
     )
-
-
-def forget_old(uow: UnitOfWork, days: int) -> int:
-    """Delete commands older than ``days``; return how many."""
-    result = uow.session.execute(delete(Command).where(Command.created_at < uow.now - timedelta(days=days)))
-    return int(result.rowcount)  # type: ignore[attr-defined]

@@ -212,12 +212,21 @@ class Sessions:
         return True
 
     def sign_in_resident(self, uow: UnitOfWork, phone: str, origin: Origin, locale: str) -> SignedIn:
-        """Sign in the resident of a phone whose code was right; a new phone makes a resident of the town."""
+        """Sign in the resident of a phone whose code was right; a new phone makes a resident of the town.
+
+        An account with a login or a password is opened by those, and by its authenticator, and never by a code: who
+        can read somebody's short messages would else pass both. A person who is a resident as well signs in with them.
+
+        Raises:
+            Unauthenticated: ``invalid_code``, as for a wrong code, when the account is of that kind or disabled.
+        """
         user = uow.session.scalar(select(User).where(User.phone == phone).with_for_update())
         if user is None:
             user = self._new_resident(uow, phone, locale)
-        if user.state != UserState.ACTIVE:
-            raise Unauthenticated("invalid_code", "The code is wrong or has run out.")
+        has_own_sign_in = user.login is not None or user.password_hash is not None
+        if has_own_sign_in or user.state != UserState.ACTIVE:
+            SIGN_INS.labels("refused").inc()
+            raise wrong_code()
         return self._open(uow, user, origin)
 
     def _new_resident(self, uow: UnitOfWork, phone: str, locale: str) -> User:
@@ -333,6 +342,8 @@ class Sessions:
     def begin_totp(self, uow: UnitOfWork, actor: Actor) -> tuple[str, str]:
         """Make a new TOTP secret and return it with its ``otpauth`` URI; it counts once a code was confirmed."""
         user = _own(uow, actor)
+        if user.password_hash is None:
+            raise Invalid("An authenticator goes with a password, and this account has none.")
         if user.totp_enabled_at is not None:
             raise Invalid("The authenticator is set up already; switch it off first.", "totp_enabled")
         secret = pyotp.random_base32()
@@ -366,6 +377,16 @@ class Sessions:
 
     def _code_hash(self, phone: str, code: str) -> str:
         return hmac.digest(self._code_key, f"{phone}:{code}".encode("utf-8", "surrogatepass"), "sha256").hex()
+
+
+def wrong_code() -> Unauthenticated:
+    """Return the one refusal for all that can be wrong with a one-time code."""
+    return Unauthenticated("invalid_code", "The code is wrong or has run out.")
+
+
+def reauthentication_bounds(actor: Actor) -> list[Bound]:
+    """Return the bounds on guessing from within a session, whose holder may not be the account's owner."""
+    return [Bound(("reauthentication", str(actor.user_id)), 8, timedelta(minutes=15))]
 
 
 def actor_of(uow: UnitOfWork, user_id: UUID, session_id: UUID) -> Actor:

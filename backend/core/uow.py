@@ -42,6 +42,12 @@ class UnitOfWork:
             raise RuntimeError("This unit of work has entered no town.")
         return self.town_id
 
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        """A part of the transaction that an exception undoes alone (``SAVEPOINT``); what was done before it stays."""
+        with self.session.begin_nested():
+            yield
+
     def notify(self, channel: str, payload: Mapping[str, Any]) -> None:
         """Tell every listening process, at commit and not before; a rollback tells nobody."""
         self.session.execute(

@@ -24,6 +24,7 @@ from workflows.sessions import Sessions
 
 blp = Door("account", Audience.AUTH, "", "One's own account.")
 USE = ("use", "account")
+GUESSES = sessions.reauthentication_bounds
 
 
 def _sessions() -> Sessions:
@@ -43,7 +44,7 @@ def revoke_session(uow: UnitOfWork, actor: Actor, session_id: UUID, command_id: 
     sessions.revoke_own(uow, actor, session_id)
 
 
-@blp.command("/password", may=USE, body=AuthPasswordSchema, limit=limits.HEAVY, refuses=())
+@blp.command("/password", may=USE, body=AuthPasswordSchema, limit=limits.HEAVY, refuses=(), guesses=GUESSES)
 def change_password(uow: UnitOfWork, actor: Actor, command_id: UUID, body: dict[str, Any]) -> None:
     """Change one's password and end every other session."""
     _sessions().change_password(uow, actor, body["old"], body["new"])
@@ -63,13 +64,17 @@ def begin_totp(uow: UnitOfWork, actor: Actor, command_id: UUID) -> dict[str, str
     return {"secret": secret, "uri": uri, "qr_svg": qr_svg(uri)}
 
 
-@blp.command("/totp/confirm", may=USE, body=AuthTotpCodeSchema, limit=limits.HEAVY, refuses=())
+@blp.command(
+    "/totp/confirm", may=USE, body=AuthTotpCodeSchema, limit=limits.HEAVY, refuses=(), guesses=GUESSES
+)
 def confirm_totp(uow: UnitOfWork, actor: Actor, command_id: UUID, body: dict[str, Any]) -> None:
     """Switch the authenticator on by showing a code."""
     _sessions().confirm_totp(uow, actor, body["code"])
 
 
-@blp.command("/totp/disable", may=USE, body=AuthTotpDisableSchema, limit=limits.HEAVY, refuses=())
+@blp.command(
+    "/totp/disable", may=USE, body=AuthTotpDisableSchema, limit=limits.HEAVY, refuses=(), guesses=GUESSES
+)
 def disable_totp(uow: UnitOfWork, actor: Actor, command_id: UUID, body: dict[str, Any]) -> None:
     """Switch the authenticator off."""
     _sessions().disable_totp(uow, actor, body["password"])

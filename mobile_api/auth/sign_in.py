@@ -85,7 +85,7 @@ def verify_code(body: dict[str, Any]) -> dict[str, Any]:
     if refusal is not None:
         raise refusal
     if not right:
-        raise Unauthenticated("invalid_code", "The code is wrong or has run out.")
+        raise sessions.wrong_code()
     with unit_of_work(request_id=g.request_id) as uow:
         uow.enter_town(sessions.town_for_code(uow, body["town"]))
         return tokens_document(uow, _sessions().sign_in_resident(uow, body["phone"], origin, body["locale"]))

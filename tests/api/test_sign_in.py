@@ -15,12 +15,14 @@ from typing import Any
 import pyotp
 import pytest
 import time_machine
+from argon2 import extract_parameters
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from joserfc import jwt
 from joserfc.jwk import OctKey, RSAKey
 from sqlalchemy import text
 
+from backend.adapters import passwords
 from backend.core.tokens import AccessTokens, derive_key
 from tests.api.conftest import Caller, World
 from tests.factories import PASSWORD
@@ -140,6 +142,86 @@ def test_a_code_is_not_guessed_and_phones_are_not_bombed(world: World, caller: C
         wrong = f"{(int(code) + 1 + guess) % 10**6:06d}"
         assert caller.post("/api/v1/auth/otp/verify", {**body, "code": wrong}).status_code == 401
     assert caller.post("/api/v1/auth/otp/verify", {**body, "code": code}).status_code == 401
+
+
+def test_a_code_never_opens_an_account_that_has_a_password(
+    world: World, caller: Caller, signed_in: Any
+) -> None:
+    """F52: who reads an admin's short messages gets past neither his password nor his authenticator."""
+    login, phone = f"chief{uuid.uuid4().hex[:8]}", f"+8610014{uuid.uuid4().int % 10**6:06d}"
+    root = signed_in("admin")
+    made = root.post(
+        "/api/v1/desk/users", {"display_name": "Chief", "login": login, "password": PASSWORD, "phone": phone}
+    )
+    assert made.status_code == 201, made.text
+    held = {"role": "admin", "area_id": str(world.here.areas["town"])}
+    assert root.post(f"/api/v1/desk/users/{made.json['id']}/memberships", held).status_code == 201
+    chief = Caller(world.app)
+    answer = chief.post("/api/v1/auth/login", {"login": login, "password": PASSWORD})
+    chief.headers["Authorization"] = f"Bearer {answer.json['access_token']}"
+    code = pyotp.TOTP(chief.post("/api/v1/auth/totp").json["secret"]).now()
+    assert chief.post("/api/v1/auth/totp/confirm", {"code": code}).status_code == 204
+
+    body = {"phone": phone, "town": "here"}
+    assert caller.post("/api/v1/auth/otp", body).status_code == 202
+    sent = _sent_code(world, phone)
+    wrong = caller.post("/api/v1/auth/otp/verify", {**body, "code": f"{(int(sent) + 1) % 10**6:06d}"})
+    right = caller.post("/api/v1/auth/otp/verify", {**body, "code": sent})
+    assert right.status_code == wrong.status_code == 401
+    assert {**right.json, "request_id": 0} == {**wrong.json, "request_id": 0}
+    with world.owner.connect() as connection:
+        sessions = connection.execute(
+            text("select count(*) from sessions where user_id = :id"), {"id": made.json["id"]}
+        ).scalar_one()
+    assert sessions == 1
+    assert chief.get(ME).status_code == 200
+
+
+def test_an_account_without_a_password_gets_no_authenticator(world: World, caller: Caller) -> None:
+    phone = f"+8610015{uuid.uuid4().int % 10**6:06d}"
+    caller.post("/api/v1/auth/otp", {"phone": phone, "town": "here"})
+    body = {"phone": phone, "town": "here", "code": _sent_code(world, phone)}
+    answer = caller.post("/api/v1/auth/otp/verify", body)
+    caller.headers["Authorization"] = f"Bearer {answer.json['access_token']}"
+    assert caller.post("/api/v1/auth/totp").status_code == 422
+
+
+@pytest.mark.parametrize("act", ["password", "totp/confirm", "totp/disable"])
+def test_a_taken_session_guesses_eight_times_in_a_quarter_of_an_hour(
+    world: World, signed_in: Any, act: str
+) -> None:
+    """F52: behind the sign-in as well; the tries are counted over all three acts, and parallel ones too."""
+    body = {
+        "password": {"old": "guess", "new": "violet harbour kettle 9"},
+        "totp/confirm": {"code": "000000"},
+        "totp/disable": {"password": "guess"},
+    }
+    with time_machine.travel(datetime.now(UTC).replace(minute=1), tick=True):
+        caller = signed_in(world.officer())
+        if act == "totp/confirm":
+            caller.post("/api/v1/auth/totp")
+        other = next(name for name in body if name != act)
+        assert caller.post(f"/api/v1/auth/{other}", body[other]).status_code in (403, 422)
+
+        def guess(_: int) -> int:
+            return caller.post(f"/api/v1/auth/{act}", body[act]).status_code
+
+        with ThreadPoolExecutor(4) as pool:
+            answers = list(pool.map(guess, range(12)))
+        looked_at = [status for status in answers if status != 429]
+        assert len(looked_at) == 7
+        assert set(looked_at) <= {403, 422}
+        right = caller.post("/api/v1/auth/password", {"old": PASSWORD, "new": "violet harbour kettle 9"})
+        assert right.status_code == 429
+    assert signed_in("officer_a").post("/api/v1/auth/password", body["password"]).status_code == 403
+
+
+def test_a_repeated_refusal_is_no_further_guess(world: World, signed_in: Any) -> None:
+    caller, key = signed_in(world.officer()), uuid.uuid4()
+    body = {"old": "guess", "new": "violet harbour kettle 9"}
+    answers = [caller.post("/api/v1/auth/password", body, key=key) for _ in range(10)]
+    assert {answer.status_code for answer in answers} == {403}
+    assert caller.post("/api/v1/auth/password", {**body, "old": PASSWORD}).status_code == 204
 
 
 def _sent_code(world: World, phone: str) -> str:
@@ -352,11 +434,34 @@ def test_secrets_are_stored_as_hashes_alone(world: World, signed_in: Any) -> Non
             assert PASSWORD not in joined
 
 
+def test_an_unknown_login_costs_the_same_hash_as_a_known_one(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """F52: no login is told from no account by the time that the answer takes."""
+    verified: list[Any] = []
+    real = passwords._hasher
+
+    class Counting:
+        def verify(self, stored: str, password: str) -> bool:
+            verified.append(extract_parameters(stored))
+            return real.verify(stored, password)
+
+    assert world.here["resident"].login  # Of an account that has a phone alone, and no login in the table.
+    monkeypatch.setattr(passwords, "_hasher", Counting())
+    for login in (world.officer().login, "nobody", world.here["resident"].login):
+        answer = Caller(world.app).post("/api/v1/auth/login", {"login": login, "password": "guess"})
+        assert (answer.status_code, answer.json["code"]) == (401, "invalid_credentials")
+    assert len(verified) == 3
+    assert verified[0] == verified[1] == verified[2]
+
+
 def test_a_broken_limiter_refuses_sign_in(
-    world: World, caller: Caller, monkeypatch: pytest.MonkeyPatch
+    world: World, caller: Caller, signed_in: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """F52: what guards accounts is closed when it cannot count."""
     from workflows import throttling
+
+    officer = signed_in(world.officer())
 
     def fail(*_: Any, **__: Any) -> None:
         raise RuntimeError("cannot count")
@@ -367,7 +472,9 @@ def test_a_broken_limiter_refuses_sign_in(
         answer = caller.post(
             "/api/v1/auth/login", {"login": world.here["desk_a"].login, "password": PASSWORD}
         )
+        change = officer.post("/api/v1/auth/password", {"old": PASSWORD, "new": "violet harbour kettle 9"})
     finally:
         world.app.config["PROPAGATE_FAILURES"] = True
+    assert change.status_code == 500
     assert answer.status_code == 500
     assert "access_token" not in answer.text
