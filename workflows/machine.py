@@ -13,7 +13,7 @@ from uuid import UUID
 
 from sqlalchemy import select
 
-from backend.core.errors import Forbidden, WrongState
+from backend.core.errors import Forbidden, Invalid, WrongState
 from backend.core.identity import Actor
 from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import Role
@@ -55,13 +55,18 @@ class Machine:
 
     def __init__(self, kind: str, initial: StrEnum, *steps: Step) -> None:
         self.kind, self.initial, self.steps = kind, initial, steps
-        reached = {initial} | {s.target for s in steps}
-        for s in steps:
-            if not s.sources <= reached:
-                raise ValueError(f"{kind}.{s.action} starts from a state that nothing leads to.")
+        if missed := set(type(initial)) - self.reached():
+            raise ValueError(f"{kind}: nothing leads to {', '.join(sorted(missed))}.")
         pairs = [(s.action, source) for s in steps for source in s.sources]
         if len(pairs) != len(set(pairs)):
             raise ValueError(f"{kind} has two rows for one action in one state.")
+
+    def reached(self) -> set[StrEnum]:
+        """Return the states that a row can be brought to, step by step from the initial one."""
+        found = {self.initial}
+        while more := {s.target for s in self.steps if s.sources & found} - found:
+            found |= more
+        return found
 
     def actions(self, actor: Actor, row: Row) -> list[str]:
         """Return what the actor's roles allow in the row's present state, in the table's order."""
@@ -84,10 +89,13 @@ class Machine:
         """Move a locked row and journal it; return False, and change nothing, when ``command_id`` was done before.
 
         Raises:
+            Invalid: ``key_reused``; the actor has done something else to this row under this ``command_id``.
             WrongState: no row of the table starts here; the refusal names the state and what is possible.
             Forbidden: the table has the row, but none of the actor's roles may press it.
         """
-        if command_id is not None and self._was_done(uow, actor, row, command_id):
+        if command_id is not None and (done := self._done(uow, actor, row, command_id)) is not None:
+            if done != action:
+                raise Invalid("This command's id was used for another act.", "key_reused")
             return False
         found = next((s for s in self.steps if s.action == action and row.state in s.sources), None)
         if found is None:
@@ -112,9 +120,10 @@ class Machine:
         )
         return True
 
-    def _was_done(self, uow: UnitOfWork, actor: Actor, row: Row, command_id: UUID) -> bool:
-        found = uow.session.scalar(
-            select(Journal.id)
+    def _done(self, uow: UnitOfWork, actor: Actor, row: Row, command_id: UUID) -> str | None:
+        """Return what the actor did to the row under ``command_id``, if anything."""
+        return uow.session.scalar(
+            select(Journal.action)
             .where(
                 Journal.command_id == command_id,
                 Journal.subject_kind == self.kind,
@@ -123,4 +132,3 @@ class Machine:
             .where(Journal.actor_id == actor.user_id, Journal.at > uow.now - REPLAY_WINDOW)
             .limit(1)
         )
-        return found is not None

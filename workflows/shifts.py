@@ -367,8 +367,13 @@ def close_forgotten(uow: UnitOfWork) -> int:
         )
     )
     for shift in due:
-        _end(uow, actor, shift, "close", EndedBy.SYSTEM, command_id=None, ended_at=shift.closes_at)
+        close(uow, actor, shift)
     return len(due)
+
+
+def close(uow: UnitOfWork, actor: Actor, shift: Shift) -> None:
+    """End a locked shift that nobody ended, at the moment when it should have been over; the clock's own act."""
+    _end(uow, actor, shift, "close", EndedBy.SYSTEM, command_id=None, ended_at=shift.closes_at)
 
 
 def own(uow: UnitOfWork, actor: Actor, *, after: Sequence[str] | None, limit: int) -> Page[Shift]:

@@ -1,0 +1,436 @@
+"""What every table of a state machine promises, tried on each of them with real rows, roles, locks and constraints.
+
+The rows, actions and roles are drawn from the tables themselves, so a new table is tried as soon as ``ROWS`` says how
+one of its rows is made and ``PRESSES`` how each of its actions is pressed (``tests/contract`` asks for both).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import Connection, Engine, create_engine, select, text
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.pool import NullPool
+
+from backend.core.errors import Conflict, Forbidden, Invalid, Refusal, WrongState
+from backend.core.identity import Actor, Membership, system_actor
+from backend.core.ids import new_id
+from backend.core.uow import UnitOfWork, unit_of_work
+from backend.core.vocabulary import Protocol, Role
+from backend.models import Device, Journal, Shift
+from tests import factories
+from tests.factories import Town
+from workflows import devices, shifts
+from workflows.machine import Machine, step
+
+LIMITS = shifts.Limits(longest=timedelta(hours=14), grace=timedelta(minutes=30))
+
+
+def started_shift(uow: UnitOfWork, town: Town) -> UUID:
+    return shifts.start(uow, town["officer_a"].actor(), command_id=new_id(), limits=LIMITS).id
+
+
+def given_device(uow: UnitOfWork, town: Town) -> UUID:
+    shown, _ = devices.create(
+        uow, town["supervisor"].actor(), officer_id=town["officer_a"].id, name="x", protocol=Protocol.OSMAND,
+        command_id=new_id(),
+    )  # fmt: skip
+    return shown.device.id
+
+
+def end_shift(uow: UnitOfWork, actor: Actor, row_id: UUID, command_id: UUID | None) -> None:
+    assert command_id is not None
+    shifts.end(uow, actor, row_id, command_id=command_id, reason="drawn")
+
+
+def close_shift(uow: UnitOfWork, actor: Actor, row_id: UUID, command_id: UUID | None) -> None:
+    shifts.close(uow, actor, uow.session.get_one(Shift, row_id, with_for_update=True))
+
+
+def renew_device(uow: UnitOfWork, actor: Actor, row_id: UUID, command_id: UUID | None) -> None:
+    devices.renew(uow, actor, row_id, command_id=command_id)
+
+
+def revoke_device(uow: UnitOfWork, actor: Actor, row_id: UUID, command_id: UUID | None) -> None:
+    devices.revoke(uow, actor, row_id, command_id=command_id)
+
+
+Press = Callable[[UnitOfWork, Actor, UUID, UUID | None], None]
+ROWS: dict[str, tuple[Machine, type, Callable[[UnitOfWork, Town], UUID]]] = {
+    "shift": (shifts.SHIFT, Shift, started_shift),
+    "device": (devices.DEVICE, Device, given_device),
+}
+PRESSES: dict[tuple[str, str], Press] = {
+    ("shift", "end"): end_shift,
+    ("shift", "close"): close_shift,
+    ("device", "renew"): renew_device,
+    ("device", "revoke"): revoke_device,
+}
+BY_CLOCK = {("shift", "close")}
+"""Acts without a command: nobody repeats them by a key."""
+NEAR = {
+    Role.OFFICER: "officer_a",
+    Role.DISPATCHER: "desk_a",
+    Role.SUPERVISOR: "supervisor",
+    Role.ADMIN: "admin",
+    Role.AUDITOR: "auditor",
+    Role.RESIDENT: "resident",
+    Role.HANDLER: "handler",
+}
+FAR = {Role.OFFICER: "officer_b", Role.DISPATCHER: "desk_b", Role.RESIDENT: "resident2"}
+machines = pytest.mark.parametrize("kind", ROWS)
+
+
+@pytest.fixture(scope="module")
+def town(owner_engine: Engine) -> Town:
+    return factories.make_town(owner_engine, f"machine-{new_id().hex[-6:]}")
+
+
+@pytest.fixture(scope="module")
+def elsewhere(owner_engine: Engine) -> Town:
+    return factories.make_town(owner_engine, f"machine-{new_id().hex[-6:]}")
+
+
+def presser(town: Town, role: Role, near: bool) -> Actor:
+    """Somebody of a role: the row's own officer and those whose areas hold him, or people of the other community."""
+    if role is Role.SYSTEM:
+        return system_actor(town.id)
+    if not near and role not in FAR:
+        area = town.areas["b"]
+        return Actor(new_id(), town.id, None, (Membership(role, area, None, None),))
+    people = NEAR if near else FAR
+    if role in people:
+        return town[people[role]].actor()
+    return Actor(new_id(), town.id, None, (Membership(role, town.areas["a"], None, None),))
+
+
+def stored(uow: UnitOfWork, model: Any, row_id: UUID) -> dict[str, Any]:
+    """The row as the database has it, whatever the session thinks."""
+    found = uow.session.execute(select(model.__table__).where(model.__table__.c.id == row_id)).one()
+    return dict(found._mapping)
+
+
+def entries(uow: UnitOfWork, kind: str, row_id: UUID) -> list[Journal]:
+    uow.session.flush()
+    rows = select(Journal).where(Journal.subject_kind == kind, Journal.subject_id == row_id)
+    return list(uow.session.scalars(rows.order_by(Journal.id)))
+
+
+class Undo(Exception):
+    """Ends a unit of work without a trace."""
+
+
+@contextmanager
+def savepoint(uow: UnitOfWork) -> Iterator[None]:
+    """A part of a unit of work that can fail alone; the tests' connection leaves the town at each."""
+    with uow.session.begin_nested():
+        uow.enter_town(uow.town)
+        yield
+
+
+@machines
+def test_no_sequence_of_presses_reaches_a_row_the_schema_forbids(
+    connection: Connection, town: Town, kind: str
+) -> None:
+    """Each press does what the table says, once, and is journalled; or it is refused and changes nothing."""
+    machine, _model, make = ROWS[kind]
+    actions = sorted({s.action for s in machine.steps})
+    seen: set[tuple[str, str, str]] = set()
+
+    press_drawn = st.tuples(st.sampled_from(actions), st.sampled_from(list(Role)), st.booleans())
+    # Those who may press come up often enough that the whole table is walked.
+    fitting = st.sampled_from([(s.action, r, True) for s in machine.steps for r in sorted(s.by)])
+
+    @given(presses=st.lists(st.one_of(press_drawn, fitting), max_size=8))
+    def press_them(presses: list[tuple[str, Role, bool]]) -> None:
+        with pytest.raises(Undo), unit_of_work(town.id) as uow:
+            row_id = make(uow, town)
+            uow.session.flush()
+            for action, role, near in presses:
+                seen.add(_press_and_judge(uow, town, kind, row_id, action, role, near))
+            raise Undo
+
+    press_them()
+    outcomes = {(action, outcome) for action, _, outcome in seen}
+    for one in machine.steps:
+        assert (one.action, "done") in outcomes, f"{kind}.{one.action} never succeeded"
+        assert (one.action, "refused") in outcomes, f"{kind}.{one.action} was never refused"
+
+
+def _press_and_judge(
+    uow: UnitOfWork, town: Town, kind: str, row_id: UUID, action: str, role: Role, near: bool
+) -> tuple[str, str, str]:
+    machine, model, _ = ROWS[kind]
+    actor, key = presser(town, role, near), new_id()
+    press = PRESSES[kind, action]
+    before, told = stored(uow, model, row_id), len(entries(uow, kind, row_id))
+    found = next((s for s in machine.steps if s.action == action and before["state"] in s.sources), None)
+    in_scope = near or role is Role.SYSTEM
+    may = found is not None and role in found.by and in_scope
+    refusal = None
+    try:
+        press(uow, actor, row_id, key)
+    except Refusal as refused:
+        refusal = refused
+    uow.session.flush()
+    if refusal is not None:
+        assert not may, f"{role} was refused {action} in {before['state']}: {refusal.code}"
+        if isinstance(refusal, WrongState):
+            assert found is None
+            assert refusal.extra["current"] == before["state"]
+        assert stored(uow, model, row_id) == before
+        assert len(entries(uow, kind, row_id)) == told
+        return action, str(role), "refused"
+    assert may, f"{role} {'near' if near else 'far'} pressed {action} in {before['state']}"
+    assert found is not None
+    after = stored(uow, model, row_id)
+    assert (after["state"], after["version"]) == (found.target, before["version"] + 1)
+    if found.stamps:
+        assert after[found.stamps] == uow.now
+    entry = entries(uow, kind, row_id)[-1]
+    assert len(entries(uow, kind, row_id)) == told + 1
+    assert (entry.action, entry.from_state, entry.to_state) == (action, before["state"], found.target)
+    assert (entry.actor_id, entry.at, entry.town_id) == (actor.user_id, uow.now, town.id)
+    if (kind, action) not in BY_CLOCK:
+        assert entry.command_id == key
+        press(uow, actor, row_id, key)  # A replay changes nothing and is told nobody.
+        assert stored(uow, model, row_id) == after
+        assert len(entries(uow, kind, row_id)) == told + 1
+    return action, str(role), "done"
+
+
+@machines
+def test_the_answers_actions_are_what_can_be_pressed(connection: Connection, town: Town, kind: str) -> None:
+    machine, model, make = ROWS[kind]
+    for role in Role:
+        actor = presser(town, role, near=True)
+        with pytest.raises(Undo), unit_of_work(town.id) as uow:
+            row_id = make(uow, town)
+            uow.session.flush()
+            row = uow.session.get_one(model, row_id)
+            offered = machine.actions(actor, row)
+            assert offered == [s.action for s in machine.steps if role in s.by and row.state in s.sources]
+            for action in {s.action for s in machine.steps}:
+                done = False
+                with pytest.raises((Undo, Refusal)), savepoint(uow):
+                    PRESSES[kind, action](uow, actor, row_id, new_id())
+                    uow.session.flush()
+                    done = True
+                    raise Undo
+                assert done is (action in offered), (role, action)
+            raise Undo
+
+
+@machines
+def test_the_schema_repeats_what_the_table_promises(connection: Connection, town: Town, kind: str) -> None:
+    """A state that is none, and a state without its moment, are refused by the database itself."""
+    machine, model, make = ROWS[kind]
+    table = model.__tablename__
+    tried = 0
+    with pytest.raises(Undo), unit_of_work(town.id) as uow:
+        row_id = make(uow, town)
+        uow.session.flush()
+        before = stored(uow, model, row_id)
+        forged: list[tuple[str, str | None]] = [("no_such_state", None), ("", None)]
+        forged += [(s.target, None) for s in machine.steps if s.target != machine.initial]
+        forged += [(machine.initial, s.stamps) for s in machine.steps if s.stamps]
+        for state, stamp in forged:
+            also = f", {stamp} = now()" if stamp else ""
+            with pytest.raises(IntegrityError, match="violates check constraint"), savepoint(uow):
+                uow.session.execute(
+                    text(f"update {table} set state = :state{also} where id = :id"),
+                    {"state": state, "id": row_id},
+                )
+            tried += 1
+        assert stored(uow, model, row_id) == before
+        raise Undo
+    assert tried >= 4
+
+
+def test_a_table_that_forgets_its_moment_does_not_get_past_the_schema(
+    connection: Connection, town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The generated test above can fail: a wrong table is caught by the first press."""
+    wrong = Machine(
+        "device", devices.DEVICE.initial,
+        *(step(s.action, s.sources, s.target, s.by) for s in devices.DEVICE.steps),
+    )  # fmt: skip
+    monkeypatch.setattr(devices, "DEVICE", wrong)
+    with pytest.raises(IntegrityError, match="ck_devices_revoked"), unit_of_work(town.id) as uow:
+        row_id = given_device(uow, town)
+        revoke_device(uow, town["supervisor"].actor(), row_id, new_id())
+        uow.session.flush()
+
+
+@machines
+def test_another_towns_people_find_no_row_to_press(
+    connection: Connection, town: Town, elsewhere: Town, kind: str
+) -> None:
+    """F41: whatever their role; the system of another town finds none to close either."""
+    machine, _model, make = ROWS[kind]
+    with pytest.raises(Undo), unit_of_work(town.id) as uow:
+        row_id = make(uow, town)
+        uow.session.flush()
+        uow.enter_town(elsewhere.id)
+        uow.session.expunge_all()
+        for role in Role:
+            for action in {s.action for s in machine.steps} - {a for k, a in BY_CLOCK if k == kind}:
+                with pytest.raises(Refusal) as refused:
+                    PRESSES[kind, action](uow, presser(elsewhere, role, near=True), row_id, new_id())
+                assert refused.value.status in (403, 404)
+        raise Undo
+
+
+def test_the_same_id_for_another_act_is_refused_and_not_taken_for_a_replay(
+    connection: Connection, town: Town
+) -> None:
+    """Started under a key and ended under the same: were that a replay, the officer would be tracked on."""
+    officer, key = town["officer_a"].actor(), new_id()
+    with pytest.raises(Undo), unit_of_work(town.id) as uow:
+        shift = shifts.start(uow, officer, command_id=key, limits=LIMITS)
+        uow.session.flush()
+        with pytest.raises(Invalid) as refused:
+            shifts.end(uow, officer, shift.id, command_id=key)
+        assert refused.value.code == "key_reused"
+        assert shifts.end(uow, officer, shift.id, command_id=new_id()).state == "ended"
+        raise Undo
+
+
+def test_a_key_is_its_actors_own(connection: Connection, town: Town) -> None:
+    """Somebody else's act under an equal key is no replay of mine."""
+    key = new_id()
+    with pytest.raises(Undo), unit_of_work(town.id) as uow:
+        row_id = given_device(uow, town)
+        renew_device(uow, town["supervisor"].actor(), row_id, key)
+        uow.session.flush()
+        renew_device(uow, town["admin"].actor(), row_id, key)
+        assert [e.action for e in entries(uow, "device", row_id)] == ["create", "renew", "renew"]
+        raise Undo
+
+
+# --- Presses at once, with real transactions and locks
+
+
+@pytest.fixture
+def live_town(live_engine: Engine, live_config: Any) -> Iterator[Town]:
+    owner = create_engine(live_config.owner_url, poolclass=NullPool)
+    yield factories.make_town(owner, "live")
+    owner.dispose()
+
+
+def at_once(count: int, act: Callable[[int], str]) -> list[str]:
+    """Let so many threads act after one barrier; return what each was told."""
+    barrier = threading.Barrier(count)
+
+    def one(number: int) -> str:
+        barrier.wait()
+        try:
+            return act(number)
+        except Conflict as refusal:
+            return refusal.code
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(one, range(count)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "action"), [key for key in PRESSES if key not in BY_CLOCK], ids=lambda word: word
+)
+def test_of_presses_at_once_exactly_one_takes_effect(
+    live_town: Town, kind: str, action: str, thin: Callable[[int, int], int]
+) -> None:
+    """Each in a transaction of its own: the row's lock lets one through; the others see the new state."""
+    machine, model, make = ROWS[kind]
+    found = next(s for s in machine.steps if s.action == action)
+    by = next(r for r in sorted(found.by) if r in NEAR)
+    actor = live_town[NEAR[by]].actor()
+    for _ in range(thin(50, 3)):
+        with unit_of_work(live_town.id) as uow:
+            row_id = make(uow, live_town)
+        with unit_of_work(live_town.id) as uow:
+            before = stored(uow, model, row_id)
+
+        def press(_: int, row_id: UUID = row_id) -> str:
+            with unit_of_work(live_town.id) as uow:
+                PRESSES[kind, action](uow, actor, row_id, new_id())
+            return "done"
+
+        told = at_once(6, press)
+        stays = found.target in found.sources
+        assert sorted(told) == (["done"] * 6 if stays else ["done"] + ["wrong_state"] * 5)
+        with unit_of_work(live_town.id) as uow:
+            after = stored(uow, model, row_id)
+            acts = [e for e in entries(uow, kind, row_id) if e.action == action]
+        assert after["version"] - before["version"] == len(acts) == told.count("done")
+        if stays:  # Leave none behind: an officer has a bounded number of them.
+            with unit_of_work(live_town.id) as uow:
+                devices.revoke(uow, live_town["supervisor"].actor(), row_id, command_id=new_id())
+
+
+@pytest.mark.parametrize(
+    ("kind", "action"), [key for key in PRESSES if key not in BY_CLOCK], ids=lambda word: word
+)
+def test_one_command_pressed_many_times_at_once_is_done_once(live_town: Town, kind: str, action: str) -> None:
+    """F02: the same id from several connections at once, as after a lost answer."""
+    machine, model, make = ROWS[kind]
+    by = next(r for s in machine.steps if s.action == action for r in sorted(s.by) if r in NEAR)
+    actor, key = live_town[NEAR[by]].actor(), new_id()
+    with unit_of_work(live_town.id) as uow:
+        row_id = make(uow, live_town)
+
+    def press(_: int) -> str:
+        with unit_of_work(live_town.id) as uow:
+            PRESSES[kind, action](uow, actor, row_id, key)
+        return "done"
+
+    assert at_once(6, press) == ["done"] * 6
+    with unit_of_work(live_town.id) as uow:
+        assert stored(uow, model, row_id)["version"] == 2
+        assert len([e for e in entries(uow, kind, row_id) if e.action == action]) == 1
+
+
+# --- The table itself
+
+
+class Door(StrEnum):
+    OPEN = "open"
+    SHUT = "shut"
+    SEALED = "sealed"
+
+
+SHUT = step("shut", {Door.OPEN}, Door.SHUT, (Role.OFFICER,))
+
+
+@pytest.mark.parametrize(
+    ("steps", "said"),
+    [
+        ((SHUT,), "nothing leads to sealed"),
+        # A circle that nothing enters is led to by its own steps alone.
+        ((step("seal", {Door.SHUT}, Door.SEALED, ()), step("shut", {Door.SEALED}, Door.SHUT, ())), "sealed, shut"),
+        ((SHUT, SHUT, step("seal", {Door.SHUT}, Door.SEALED, ())), "two rows for one action"),
+    ],
+)  # fmt: skip
+def test_a_table_that_cannot_be_walked_is_no_table(steps: Any, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        Machine("door", Door.OPEN, *steps)
+
+
+def test_who_may_is_asked_after_what_is_possible(uow: UnitOfWork, town: Town) -> None:
+    """In a state without that action the answer is the state; in one that has it, the role."""
+    uow.enter_town(town.id)
+    row = uow.session.get_one(Device, given_device(uow, town))
+    with pytest.raises(Forbidden):
+        devices.DEVICE.fire(uow, town["auditor"].actor(), row, "revoke", command_id=new_id())
+    with pytest.raises(WrongState) as refused:
+        devices.DEVICE.fire(uow, town["supervisor"].actor(), row, "no_such_action", command_id=new_id())
+    assert refused.value.extra == {"current": "active", "actions": ["renew", "revoke"]}
