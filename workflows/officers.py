@@ -1,4 +1,4 @@
-"""Officers on shift as the desk sees them: the live list, one of them, and where he went in the last hour."""
+"""Officers: those on shift as the desk sees them live, where one went in the last hour, and who there is at all."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,12 +7,14 @@ from itertools import pairwise
 from uuid import UUID
 
 import numpy as np
+from sqlalchemy import Select, or_, select
 
 from backend.core.errors import Invalid, NotVisible
 from backend.core.identity import Actor
 from backend.core.paging import Page, page
 from backend.core.uow import UnitOfWork
-from backend.core.vocabulary import Disclosure
+from backend.core.vocabulary import Disclosure, Role, UserState
+from backend.models import Membership, User
 from geo import motion, queries
 from geo.motion import Status
 from geo.queries import LiveRow
@@ -104,6 +106,48 @@ def _whole(measured_s: motion.Floats, drawn_s: motion.Floats) -> list[slice]:
     starts = [measured_s[part.start] for part in motion.segments(measured_s)]
     edges = [*np.searchsorted(drawn_s, starts).tolist(), len(drawn_s)]
     return [slice(a, b) for a, b in pairwise(edges) if b > a]
+
+
+def directory(
+    uow: UnitOfWork, actor: Actor, *, words: str | None, after: Sequence[str] | None, limit: int
+) -> Page[User]:
+    """Return the officers whom the desk may see, on shift or not, by name; `words` is a part of the name."""
+    query = select(User).where(User.id.in_(access.officers_within(access.roots(actor, "see", "officer"))))
+    if words:
+        query = query.where(User.display_name.icontains(words, autoescape=True))
+    return _by_name(uow, query, after, limit)
+
+
+def colleagues(uow: UnitOfWork, actor: Actor, *, after: Sequence[str] | None, limit: int) -> Page[User]:
+    """Return the other active officers of the actor's areas, by name, for making up a crew."""
+    query = (
+        select(User)
+        .where(User.id != actor.user_id, User.state == UserState.ACTIVE)
+        .where(User.id.in_(access.officers_within(access.roots(actor, "start", "shift"))))
+    )
+    return _by_name(uow, query, after, limit)
+
+
+def _by_name(uow: UnitOfWork, query: Select[User], after: Sequence[str] | None, limit: int) -> Page[User]:
+    if after is not None:
+        user_id, name = _id(after[1:]), after[0]
+        query = query.where(or_(User.display_name > name, (User.display_name == name) & (User.id > user_id)))
+    query = query.order_by(User.display_name, User.id).limit(limit + 1)
+    return page(list(uow.session.scalars(query)), limit, lambda user: (user.display_name, user.id))
+
+
+def kinds(uow: UnitOfWork, officer_ids: Sequence[UUID]) -> dict[UUID, str]:
+    """Return what kind of officer each is, by his oldest membership that holds."""
+    rows = uow.session.execute(
+        select(Membership.user_id, Membership.officer_kind)
+        .where(
+            Membership.user_id.in_(officer_ids),
+            Membership.role == Role.OFFICER,
+            Membership.ended_at.is_(None),
+        )
+        .order_by(Membership.granted_at.desc())
+    )
+    return {r.user_id: r.officer_kind for r in rows}
 
 
 def _id(after: Sequence[str] | None) -> UUID | None:

@@ -24,7 +24,7 @@ from backend.core.vocabulary import (
     Travel,
     UserState,
 )
-from backend.models import Area, Crew, CrewMember, Device, LatestPosition, Membership, Shift, User
+from backend.models import Area, Crew, CrewMember, Device, LatestPosition, Shift, User
 from workflows import access, gate, journal
 from workflows.machine import Machine, step
 
@@ -403,59 +403,3 @@ def _page(uow: UnitOfWork, query: Any, after: Sequence[str] | None, limit: int) 
         .limit(limit + 1)
     )
     return page(list(uow.session.scalars(query)), limit, lambda s: (s.started_at.isoformat(), s.id))
-
-
-def officer_kinds(uow: UnitOfWork, officer_ids: Sequence[UUID]) -> dict[UUID, str]:
-    """Return what kind of officer each is, by his oldest membership that holds."""
-    rows = uow.session.execute(
-        select(Membership.user_id, Membership.officer_kind)
-        .where(
-            Membership.user_id.in_(officer_ids),
-            Membership.role == Role.OFFICER,
-            Membership.ended_at.is_(None),
-        )
-        .order_by(Membership.granted_at.desc())
-    )
-    return {r.user_id: r.officer_kind for r in rows}
-
-
-def officers(
-    uow: UnitOfWork, actor: Actor, *, words: str | None, after: Sequence[str] | None, limit: int
-) -> Page[User]:
-    """Return the officers whom the desk may see, on shift or not, by name; `words` is a part of the name."""
-    query = (
-        select(User)
-        .where(User.id.in_(access.officers_within(access.roots(actor, "see", "officer"))))
-        .order_by(User.display_name, User.id)
-        .limit(limit + 1)
-    )
-    if words:
-        query = query.where(User.display_name.icontains(words, autoescape=True))
-    if after and len(after) == 2:
-        query = query.where(
-            or_(User.display_name > after[0], (User.display_name == after[0]) & (User.id > _uuid(after[1])))
-        )
-    return page(list(uow.session.scalars(query)), limit, lambda u: (u.display_name, u.id))
-
-
-def colleagues(uow: UnitOfWork, actor: Actor, *, after: Sequence[str] | None, limit: int) -> Page[User]:
-    """Return the other active officers of the actor's areas, by name, for making up a crew."""
-    query = (
-        select(User)
-        .where(User.id != actor.user_id, User.state == UserState.ACTIVE)
-        .where(User.id.in_(access.officers_within(access.roots(actor, "start", "shift"))))
-        .order_by(User.display_name, User.id)
-        .limit(limit + 1)
-    )
-    if after and len(after) == 2:
-        query = query.where(
-            or_(User.display_name > after[0], (User.display_name == after[0]) & (User.id > _uuid(after[1])))
-        )
-    return page(list(uow.session.scalars(query)), limit, lambda u: (u.display_name, u.id))
-
-
-def _uuid(value: str) -> UUID:
-    try:
-        return UUID(value)
-    except ValueError as error:
-        raise Invalid("This cursor is not one of ours.", "bad_cursor", cursor=["unreadable"]) from error

@@ -14,7 +14,7 @@ from geo.motion import Status
 from mobile_api.endpoint import Door
 from mobile_api.fields import Moment, Word, line, names
 from mobile_api.paging import PageQuerySchema, decode_cursor, page_of
-from workflows import officers, shifts
+from workflows import officers
 
 blp = Door("officers", Audience.DESK, "/officers", "Officers on shift, live.")
 SEE = ("see", "officer")
@@ -147,10 +147,10 @@ def list_officers(uow: UnitOfWork, actor: Actor, query: dict[str, Any]) -> Page[
 )
 def list_known_officers(uow: UnitOfWork, actor: Actor, query: dict[str, Any]) -> Page[dict[str, Any]]:
     """List the officers of your areas by name, on shift or not: whom a replay or a device can be about."""
-    found = shifts.officers(
+    found = officers.directory(
         uow, actor, words=query["q"], after=decode_cursor(query.get("cursor")), limit=query["limit"]
     )
-    kinds = shifts.officer_kinds(uow, [user.id for user in found.items])
+    kinds = officers.kinds(uow, [user.id for user in found.items])
     items = [
         {"id": user.id, "display_name": user.display_name, "kind": kinds.get(user.id)} for user in found.items
     ]

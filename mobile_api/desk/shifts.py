@@ -13,7 +13,7 @@ from mobile_api.desk.officers import DeskAreaNameSchema
 from mobile_api.endpoint import Door
 from mobile_api.fields import Moment, Word, line
 from mobile_api.paging import PageQuerySchema, decode_cursor, page_of
-from workflows import access, shifts
+from workflows import access, officers, shifts
 from workflows.shifts import SHIFT
 
 blp = Door("shifts", Audience.DESK, "/shifts", "Shifts in your areas.")
@@ -113,7 +113,7 @@ def list_shifts(uow: UnitOfWork, actor: Actor, query: dict[str, Any]) -> Page[di
     found = shifts.at_desk(
         uow, actor, state=query["state"], after=decode_cursor(query.get("cursor")), limit=query["limit"]
     )
-    kinds = shifts.officer_kinds(uow, [s.officer_id for s in found.items])
+    kinds = officers.kinds(uow, [s.officer_id for s in found.items])
     return Page([_document(actor, s, kinds) for s in found.items], found.after)
 
 
@@ -121,7 +121,7 @@ def list_shifts(uow: UnitOfWork, actor: Actor, query: dict[str, Any]) -> Page[di
 def get_shift(uow: UnitOfWork, actor: Actor, shift_id: UUID) -> dict[str, Any]:
     """Return one shift: who goes together, and what may be done with it now."""
     shift = access.shift(uow, actor, shift_id)
-    return _document(actor, shift, shifts.officer_kinds(uow, [shift.officer_id]))
+    return _document(actor, shift, officers.kinds(uow, [shift.officer_id]))
 
 
 @blp.command("/<uuid:shift_id>/end", may=("end", "shift"), body=DeskShiftEndSchema, answers=DeskShiftSchema)
@@ -130,4 +130,4 @@ def end_shift(
 ) -> dict[str, Any]:
     """End an officer's shift for him; he sees who did and why."""
     shift = shifts.end(uow, actor, shift_id, command_id=command_id, reason=body["reason"])
-    return _document(actor, shift, shifts.officer_kinds(uow, [shift.officer_id]))
+    return _document(actor, shift, officers.kinds(uow, [shift.officer_id]))

@@ -20,7 +20,7 @@ from mobile_api.officer.schemas import (
     shift_document,
 )
 from mobile_api.paging import PageQuerySchema, decode_cursor, page_of
-from workflows import shifts
+from workflows import officers, shifts
 from workflows.shifts import SHIFT, Limits, WantedCrew, WantedDevice
 
 blp = Door("shifts", Audience.OFFICER, "", "The officer's shifts.")
@@ -36,7 +36,7 @@ def limits() -> Limits:
 def _document(
     uow: UnitOfWork, actor: Actor, shift: Any, kinds: dict[UUID, str] | None = None
 ) -> dict[str, Any]:
-    kinds = shifts.officer_kinds(uow, [shift.officer_id]) if kinds is None else kinds
+    kinds = officers.kinds(uow, [shift.officer_id]) if kinds is None else kinds
     return shift_document(shift, SHIFT.actions(actor, shift), kinds.get(shift.officer_id))
 
 
@@ -51,7 +51,7 @@ def current_shift(uow: UnitOfWork, actor: Actor) -> dict[str, Any] | None:
 def list_shifts(uow: UnitOfWork, actor: Actor, query: dict[str, Any]) -> Page[dict[str, Any]]:
     """List the officer's own shifts, newest first."""
     found = shifts.own(uow, actor, after=decode_cursor(query.get("cursor")), limit=query["limit"])
-    kinds = shifts.officer_kinds(uow, [s.officer_id for s in found.items])
+    kinds = officers.kinds(uow, [s.officer_id for s in found.items])
     return Page([_document(uow, actor, s, kinds) for s in found.items], found.after)
 
 
@@ -100,8 +100,8 @@ def bring_phone(
 @blp.query("/colleagues", may=USE, answers=page_of(OfficerPersonSchema), arguments=PageQuerySchema)
 def list_colleagues(uow: UnitOfWork, actor: Actor, query: dict[str, Any]) -> Page[dict[str, Any]]:
     """List the other officers of one's areas, for making up a crew."""
-    found = shifts.colleagues(uow, actor, after=decode_cursor(query.get("cursor")), limit=query["limit"])
-    kinds = shifts.officer_kinds(uow, [u.id for u in found.items])
+    found = officers.colleagues(uow, actor, after=decode_cursor(query.get("cursor")), limit=query["limit"])
+    kinds = officers.kinds(uow, [u.id for u in found.items])
     return Page(
         [{"id": u.id, "display_name": u.display_name, "kind": kinds.get(u.id)} for u in found.items],
         found.after,
