@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
+import pkgutil
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -9,18 +12,30 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Engine, text
+from sqlalchemy.exc import ProgrammingError
+from werkzeug.test import Client
 
+import workflows
 from backend.app import EXEMPT, create_app
 from backend.core.config import Config
-from backend.core.vocabulary import Audience, Role
+from backend.core.errors import Forbidden, TooMany, Unauthenticated
+from backend.core.identity import Actor, Membership
+from backend.core.ids import new_id
+from backend.core.vocabulary import Audience, DeviceState, Role
 from backend.models import Base
 from mobile_api import endpoint, hot
+from mobile_api.gateway import answers, delivery
+from mobile_api.gateway.call import Call
+from mobile_api.limits import Buckets, Limit
+from tests.contract import generated_docs
+from tests.workflows import test_machine
 from workflows import access
-from workflows.devices import DEVICE
-from workflows.shifts import SHIFT
+from workflows.machine import Machine
+from workflows.tracks import DeviceIdentity
 
 ROOT = Path(__file__).resolve().parents[2]
-MACHINES = [SHIFT, DEVICE]
+APPEND_ONLY = {"fixes", "journal", "disclosures", "quarantined_fixes", "towns"}
+every_machine = pytest.mark.parametrize("machine", generated_docs.MACHINES, ids=lambda machine: machine.kind)
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +45,14 @@ def app(config: Config) -> Any:
 
 def test_every_endpoint_has_an_audience_a_permission_and_a_limit(app: Any) -> None:
     """F46: the app lists no route without a policy, and each policy's permission is in the table."""
-    plain = {name: "" for name in app.view_functions if name.partition(".")[0].startswith("gateway")}
+    # Gateways authenticate devices, and have their own tests below; nothing else goes without a policy.
+    paths = {p for rule in answers.ANSWERS for p in (rule, rule + "/")}
+    plain = {r.endpoint: "" for r in app.url_map.iter_rules() if str(r) in paths}
+    plain["gateway.gpslogger_profile"] = "the settings file, to whoever knows the device's key"
     assert endpoint.unpolicied(app, EXEMPT | plain) == []
+    for name, reason in EXEMPT.items():
+        assert name in app.view_functions, name
+        assert reason, name
     for name, policy in endpoint.POLICIES.items():
         assert policy.limit.item.amount > 0, name
         if policy.may is None:
@@ -41,6 +62,83 @@ def test_every_endpoint_has_an_audience_a_permission_and_a_limit(app: Any) -> No
     for route in hot.HOT:
         assert route.may in access.GRANTS
         assert route.per_second > 0
+
+
+def test_every_endpoint_counts_and_refuses_the_call_beyond_its_limit(
+    app: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The limit of a policy is not a word: allowed one call an hour, each endpoint answers the second with 429."""
+    for name, policy in list(endpoint.POLICIES.items()):
+        monkeypatch.setitem(endpoint.POLICIES, name, replace(policy, limit=Limit("1/hour")))
+    once, asked = Client(app.wsgi_app), 0
+    for rule in app.url_map.iter_rules():
+        if rule.endpoint not in endpoint.POLICIES:
+            continue
+        asked += 1
+        path = re.sub(r"<uuid:\w+>", str(new_id()), str(rule))
+        path = re.sub(r"<int:\w+>", "0", path).replace("<any(areas, roads):layer>", "areas")
+        assert "<" not in path
+        method = next(iter(rule.methods - {"HEAD", "OPTIONS"}))
+        told = [
+            # A type that no route reads: refused before anything is done, but counted before it is refused.
+            once.open(path, method=method, data=b"x", content_type="x/y", environ_base={"REMOTE_ADDR": "127.9.9.9"})
+            for _ in range(2)
+        ]  # fmt: skip
+        if method != "GET" or endpoint.POLICIES[rule.endpoint].may:
+            assert told[0].status_code in (401, 415), (path, told[0].status_code)
+        assert told[1].status_code == 429, (path, told[1].status_code)
+        assert int(told[1].headers["Retry-After"]) > 0
+    assert asked == len(endpoint.POLICIES) > 50
+
+
+@pytest.mark.parametrize("route", hot.HOT, ids=lambda route: route.path)
+def test_a_hot_route_asks_who_whether_he_may_and_how_often(
+    route: hot.HotRoute, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Served before Flask, it has the same three checks, in this order."""
+    town = new_id()
+
+    def someone(role: Role) -> Any:
+        actor = Actor(new_id(), town, new_id(), (Membership(role, new_id()),))
+        return type("Identity", (), {"authenticate": lambda self, token: actor})()
+
+    head = hot.Head(route.method, "Bearer x", "application/json", "", "2", False, "1")
+    small = replace(route, per_second=0.001, burst=1.0)
+    for role in set(Role) - access.GRANTS[route.may]:
+        with pytest.raises(Forbidden):
+            hot.Served(small, someone(role)).admit(head)
+    for role in access.GRANTS[route.may]:
+        served = hot.Served(small, someone(role))
+        for nobody in ("", "Bearer", "Bearer ", "Basic x"):
+            with pytest.raises(Unauthenticated):
+                served.admit(head._replace(authorization=nobody))
+        assert role in served.admit(head).roles
+        with pytest.raises(TooMany):
+            served.admit(head)
+
+
+@pytest.mark.parametrize("rule", answers.ANSWERS)
+def test_a_gateway_asks_for_a_credential_and_bounds_the_calls_of_one(
+    rule: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What stands for the audience and the policy of our own routes: without a device no success, and a bucket."""
+    monkeypatch.setattr(delivery.tracks, "device_for", lambda protocol, key: None)
+    key = "no-such-key" if "<key>" in rule else None
+    answer = answers.ANSWERS[rule]
+    message = Call(
+        "POST", content_type="application/json", body=b'{"_type":"location","id":"nobody"}', key=key
+    )
+    shown = ["", "Bearer nobody", "Basic bm9ib2R5Om5vYm9keQ=="]
+    for authorization in shown:
+        assert answer(replace(message, authorization=authorization)).status in (400, 401, 404), authorization
+    device = DeviceIdentity(new_id(), new_id(), new_id(), "any", DeviceState.ACTIVE)
+    monkeypatch.setattr(delivery.tracks, "device_for", lambda protocol, key: device)
+    monkeypatch.setattr(delivery, "BUCKETS", Buckets(0.001, 1.0))
+    monkeypatch.setattr(answers, "deliver", lambda *given: True)
+    known = replace(message, key="known")
+    authorization = {"/gateway/owntracks": shown[2], "/gateway/overland": shown[1]}.get(rule, "")
+    known = replace(known, authorization=authorization)
+    assert [answer(known).status for _ in range(2)] == [200, 429]
 
 
 def test_the_app_refuses_to_start_with_a_route_that_has_no_policy(config: Config, monkeypatch: Any) -> None:
@@ -69,6 +167,12 @@ def test_every_permission_is_granted_to_a_role_and_none_to_the_system() -> None:
         assert Role.SYSTEM not in roles, permission
 
 
+def test_every_permission_is_asked_for_somewhere() -> None:
+    """One that nobody asks for is a promise of the table that nothing keeps."""
+    asked = {policy.may for policy in endpoint.POLICIES.values()} | {route.may for route in hot.HOT}
+    assert asked - {None} == access.GRANTS.keys()
+
+
 def test_every_scoped_table_has_row_level_security_and_a_policy(owner_engine: Engine) -> None:
     """F41, F47: the second line behind the doors, from the first migration on."""
     with owner_engine.connect() as connection:
@@ -87,25 +191,111 @@ def test_every_scoped_table_has_row_level_security_and_a_policy(owner_engine: En
         assert row.n > 0 or row.relispartition, row.relname
 
 
+def test_whatever_belongs_to_a_town_says_to_which() -> None:
+    """A table without ``town_id`` would have no row-level security, so each one is named here with its reason."""
+    unscoped = {
+        "towns": "the towns themselves; their names are public",
+        "throttles": "counted before anybody is known, by keyed hashes",
+    }
+    assert {t.name for t in Base.metadata.tables.values() if "town_id" not in t.columns} == set(unscoped)
+
+
 def test_append_only_tables_refuse_changes_to_the_app(engine: Engine, owner_engine: Engine) -> None:
+    """By privilege, on the table and on every partition of it, and by trying."""
     with owner_engine.connect() as connection:
-        granted = connection.execute(
+        may = connection.execute(
             text(
-                "select table_name, privilege_type from information_schema.role_table_grants"
-                " where grantee in ('xungeng_app', 'xungeng_auditor') and privilege_type in ('UPDATE', 'DELETE')"
+                "select c.relname, p.privilege, r.role, has_table_privilege(r.role, c.oid, p.privilege) as has"
+                " from pg_class c, unnest(array['INSERT', 'UPDATE', 'DELETE', 'TRUNCATE']) p (privilege),"
+                " unnest(array['xungeng_app', 'xungeng_auditor']) r (role)"
+                " where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p')"
             )
         ).all()
-    changed = {row.table_name for row in granted}
-    assert changed.isdisjoint({"fixes", "journal", "disclosures", "quarantined_fixes", "towns"})
-    assert not [name for name in changed if re.search(r"_\d{6,8}$|_default$", name)]
+        columns = connection.execute(
+            text(
+                "select c.relname, a.attname from pg_attribute a join pg_class c on c.oid = a.attrelid"
+                " where c.relname in ('fixes', 'journal', 'disclosures', 'quarantined_fixes', 'towns')"
+                " and a.attnum > 0 and has_column_privilege('xungeng_app', c.oid, a.attnum, 'UPDATE')"
+            )
+        ).all()
+    held = {(row.role, row.relname, row.privilege) for row in may if row.has}
+    assert ("xungeng_app", "journal", "INSERT") in held
+    assert ("xungeng_app", "shifts", "UPDATE") in held
+    for role, table, privilege in held:
+        assert role == "xungeng_app", f"{role} may {privilege} {table}"
+        assert privilege == "INSERT" or table not in APPEND_ONLY, f"{role} may {privilege} {table}"
+        assert privilege != "TRUNCATE", f"{role} may empty {table}"
+        assert not re.search(r"_\d{6,8}$|_default$", table), f"{role} may {privilege} the partition {table}"
+    assert columns == []
+    for table in APPEND_ONLY:
+        column = Base.metadata.tables[table].columns.keys()[0]
+        for act in (f"update {table} set {column} = {column}", f"delete from {table}", f"truncate {table}"):
+            with engine.connect() as connection, pytest.raises(ProgrammingError, match="permission denied"):
+                connection.execute(text(act))
 
 
-def test_every_step_of_a_machine_has_a_function_and_reaches_every_state() -> None:
-    for machine in MACHINES:
-        module = __import__(f"workflows.{machine.kind}s", fromlist=["x"])
-        source = Path(module.__file__).read_text()
-        for one in machine.steps:
-            assert re.search(rf"\"{one.action}\"", source), one.action
+# --- State machines
+
+
+def test_every_machine_is_known_to_its_tests_and_to_the_documentation() -> None:
+    """A table that is written tomorrow is found here, not remembered."""
+    found = {
+        one.kind: one
+        for info in pkgutil.iter_modules(workflows.__path__)
+        for one in vars(importlib.import_module(f"workflows.{info.name}")).values()
+        if isinstance(one, Machine)
+    }
+    assert found == {machine.kind: machine for machine in generated_docs.MACHINES}
+    assert found == {kind: row[0] for kind, row in test_machine.ROWS.items()}
+    assert {(m.kind, s.action) for m in found.values() for s in m.steps} == test_machine.PRESSES.keys()
+
+
+@every_machine
+def test_a_machine_reaches_every_state_that_there_is(machine: Machine) -> None:
+    """By steps from its initial state, walked here anew."""
+    states, reached = set(type(machine.initial)), {machine.initial}
+    for _ in states:
+        reached |= {s.target for s in machine.steps if s.sources & reached}
+    assert reached == states
+    for one in machine.steps:
+        assert one.sources <= states
+        assert one.by, one.action
+
+
+@every_machine
+def test_every_step_has_a_function_named_by_its_verb(machine: Machine) -> None:
+    """``workflows/<kind>s.py`` holds ``<action>(uow, actor, …)``; that it fires this very step, test_machine tries."""
+    module = importlib.import_module(f"workflows.{machine.kind}s")
+    for one in machine.steps:
+        verb = getattr(module, one.action, None)
+        assert inspect.isfunction(verb), f"workflows.{machine.kind}s has no {one.action}"
+        assert verb.__module__ == module.__name__
+        assert list(inspect.signature(verb).parameters)[:2] == ["uow", "actor"], one.action
+        assert inspect.getdoc(verb), one.action
+
+
+@every_machine
+def test_every_step_that_people_press_has_a_route_for_each_who_may(app: Any, machine: Machine) -> None:
+    """The roles of a step are those whom the routes to it let in, no more and no fewer; the clock has no route."""
+    for one in machine.steps:
+        let_in: set[Role] = set()
+        for rule in app.url_map.iter_rules():
+            policy = endpoint.POLICIES.get(rule.endpoint)
+            if policy and re.search(rf"/{machine.kind}s/<uuid:\w+>/{one.action}$", str(rule)):
+                assert policy.command, rule
+                let_in |= access.GRANTS[policy.may]  # type: ignore[index]
+        assert let_in == one.by - {Role.SYSTEM}, f"{machine.kind}.{one.action}"
+
+
+@every_machine
+def test_a_machine_moves_a_row_that_has_a_state_a_version_and_its_moments(machine: Machine) -> None:
+    columns = test_machine.ROWS[machine.kind][1].__table__.columns  # type: ignore[attr-defined]
+    wanted = {"id", "town_id", "state", "version"} | {s.stamps for s in machine.steps if s.stamps}
+    assert wanted <= {c.name for c in columns}
+    assert all(s.stamps.endswith("_at") for s in machine.steps if s.stamps)
+
+
+# --- Schemas
 
 
 def test_schemas_are_not_shared_across_audiences() -> None:
