@@ -129,7 +129,8 @@ def built() -> None:
         page = WEB / "dist/officer/index.html"
         sources = [
             *WEB.glob("src/**/*"),
-            *WEB.glob("*/index.html"),
+            *(WEB / f"{client}/index.html" for client in ("desk", "officer", "resident", "api-docs")),
+            WEB / "index.html",
             WEB / "package-lock.json",
             WEB / "vite.config.ts",
         ]

@@ -4,6 +4,7 @@ import DisclosuresView from './views/DisclosuresView.vue'
 import DutyView from './views/DutyView.vue'
 import MeView from './views/MeView.vue'
 import NoticeView from './views/NoticeView.vue'
+import SecurityView from './views/SecurityView.vue'
 import SessionsView from './views/SessionsView.vue'
 import ShiftsView from './views/ShiftsView.vue'
 import SignInView from './views/SignInView.vue'
@@ -18,6 +19,7 @@ export const router = createRouter({
     { path: '/uploads', name: 'uploads', component: UploadsView, meta: { tabs: true } },
     { path: '/me', name: 'me', component: MeView, meta: { tabs: true } },
     { path: '/notice', name: 'notice', component: NoticeView },
+    { path: '/security', name: 'security', component: SecurityView },
     { path: '/sessions', name: 'sessions', component: SessionsView },
     { path: '/disclosures', name: 'disclosures', component: DisclosuresView },
     { path: '/shifts', name: 'shifts', component: ShiftsView },

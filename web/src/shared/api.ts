@@ -226,6 +226,7 @@ const KNOWN: Record<string, string> = {
   session_ended: 'session_revoked',
   invalid_token: 'session_expired',
   wrong_password: 'wrong_password',
+  weak_password: 'weak_password',
   too_many_misses: 'too_many',
   town_needed: 'town_needed',
   invalid_credentials: 'invalid_credentials',

@@ -7,18 +7,17 @@
  * of the device: the style names no glyph server, so Chinese text needs no download.
  */
 import * as maplibregl from 'maplibre-gl'
-import workerUrl from 'maplibre-gl/dist/maplibre-gl-worker.mjs?worker&url'
 import 'maplibre-gl/dist/maplibre-gl.css'
 import { PMTiles, Protocol, TileType } from 'pmtiles'
 import { ref, type Ref } from 'vue'
 import { fromWgs84, toWgs84 } from './datum'
 import { named } from './i18n'
 import { shiftedTile } from './shifted-tiles'
+import { mapWorkerFailed } from './map-worker'
 import { namesOver, tileUrls } from './tile-urls'
 import type { Session } from './session'
 import type { Basemap, DatumName, Installation, Locale, LonLat } from './types'
 
-maplibregl.setWorkerUrl(workerUrl)
 const pmtiles = new Protocol()
 maplibregl.addProtocol('pmtiles', pmtiles.tile)
 
@@ -103,6 +102,8 @@ export interface TownMap {
   readonly datum: Readonly<Ref<DatumName>>
   /** A sentence-worthy state: the base map could not be loaded and the town's own drawing stands in. */
   readonly basemapFailed: Readonly<Ref<boolean>>
+  /** Nothing can be drawn at present; it is being tried again. */
+  readonly workerFailed: Readonly<Ref<boolean>>
   /** WGS-84 to the datum of the map that is shown. */
   toMap(place: LonLat): LonLat
   /** A place on the map (a click) to WGS-84. */
@@ -345,6 +346,7 @@ export function createTownMap(options: TownMapOptions): TownMap {
     basemap,
     datum,
     basemapFailed,
+    workerFailed: mapWorkerFailed,
     toMap,
     toWgs,
     ready,

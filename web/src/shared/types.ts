@@ -93,6 +93,12 @@ export interface Tokens {
   user: Me
 }
 
+export interface TotpSecret {
+  secret: string | null
+  uri: string | null
+  qr_svg: string | null
+}
+
 export interface SessionRow {
   id: string
   client: string | null

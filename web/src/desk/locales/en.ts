@@ -523,7 +523,6 @@ export default {
     again: 'New password again',
     mismatch: 'The two new passwords differ.',
     passwordChanged: 'The password is changed; other devices are signed out.',
-    weak: 'The new password is too easy to guess. Choose a longer one.',
     totp: 'Authenticator',
     totpLead: 'A number from an app in addition to the password: a stolen password alone opens nothing.',
     totpOn: 'On',

@@ -523,7 +523,6 @@ export default {
     again: '再次输入新密码',
     mismatch: '两次输入的新密码不一致。',
     passwordChanged: '密码已修改，其他设备的登录已失效。',
-    weak: '新密码太简单，请换一个更长的。',
     totp: '动态验证码',
     totpLead: '登录时除密码外再输入一次性数字，密码泄露也进不来。',
     totpOn: '已启用',

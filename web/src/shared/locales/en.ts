@@ -23,6 +23,7 @@ export default {
     invalid_code: 'The code is not right or has expired.',
     totp_required: 'Enter the code of your authenticator.',
     wrong_password: 'The present password is not right.',
+    weak_password: 'The new password is too easy to guess. Choose a longer one.',
     town_needed: 'Please say which town.',
     refresh_reused: 'A sign-in credential was used twice. To be safe, that sign-in has been ended everywhere. Please sign in again.',
     session_revoked: 'This sign-in was ended or has expired. Please sign in again.',
@@ -34,6 +35,9 @@ export default {
     invalid: 'Something you entered is not right. Please check it.',
     unavailable: 'The service is busy. Please try again shortly.',
     other: 'Something went wrong ({code}). Please try again later.',
+  },
+  map: {
+    failed: 'The map could not be loaded; trying again.',
   },
   secure: {
     title: 'This connection is not encrypted (HTTP)',

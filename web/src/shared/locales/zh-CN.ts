@@ -23,6 +23,7 @@ export default {
     invalid_code: '验证码不正确或已过期。',
     totp_required: '请输入动态验证码。',
     wrong_password: '当前密码不正确。',
+    weak_password: '新密码太简单，请换一个更长的。',
     town_needed: '请选择所在的镇。',
     refresh_reused: '检测到登录凭据被重复使用。为安全起见，该登录已全部失效，请重新登录。',
     session_revoked: '此登录已被注销或已过期，请重新登录。',
@@ -34,6 +35,9 @@ export default {
     invalid: '填写的内容有误，请检查。',
     unavailable: '服务暂时繁忙，请稍后再试。',
     other: '出错了（{code}）。请稍后再试。',
+  },
+  map: {
+    failed: '地图组件未能加载，正在重试。',
   },
   secure: {
     title: '当前为非加密连接（HTTP）',
