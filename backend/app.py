@@ -17,8 +17,9 @@ from werkzeug.routing import PathConverter
 from backend.adapters.sms import ConsoleSms, HttpSms, NullSms, Sms
 from backend.core import migrating
 from backend.core.config import Config, ConfigError
-from backend.core.db import check_role, engine_for, get_engine, set_engine
+from backend.core.db import engine_for, get_engine, set_engine
 from backend.core.metrics import REGISTRY, REQUEST_SECONDS, REQUESTS
+from backend.core.preflight import check_app
 from backend.core.tokens import derive_key
 from mobile_api import endpoint, hot, problems
 from mobile_api.auth.blueprints import BLUEPRINTS as AUTH
@@ -150,7 +151,7 @@ def sms_for(config: Config) -> Sms:
 def open_database(config: Config) -> None:
     """Give the process its engine, having checked that its role is held by row-level security."""
     engine = engine_for(config)
-    check_role(engine)
+    check_app(engine, config)
     set_engine(engine)
 
 

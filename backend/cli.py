@@ -70,7 +70,7 @@ def opened(config: Config) -> Iterator[Engine]:
         preflight.check_server(config.owner_url)
         if migrating.current(config.owner_url) != migrating.head():
             raise ConfigError("The database has another schema than this version: run xungeng migrate up.")
-        engine = db.engine_for(config, pool_size=2)
+        engine = db.engine_for(config, pool_size=2, bounds=db.JOBS)
         preflight.check_app(engine, config)
         db.set_engine(engine)
         try:

@@ -241,13 +241,15 @@ def accounts_unlock(uow: UnitOfWork, actor: Actor, user: User, address: str | No
     """Forget the wrong tries at an account, so that its owner need not wait."""
     from backend.core.tokens import derive_key
     from workflows import journal
-    from workflows.sessions import Origin, Sessions
+    from workflows.sessions import Origin, Sessions, reauthentication_bounds
     from workflows.throttling import Throttling
 
     config = Config.from_env()
     assert user.login is not None
     every, _pair = Sessions(config).sign_in_bounds(uow, user.login, Origin(address=address or "unknown"))
-    Throttling(derive_key(config.secret_key, "throttling")).forget(uow, every)
+    Throttling(derive_key(config.secret_key, "throttling")).forget(
+        uow, [*every, *reauthentication_bounds(user.id)]
+    )
     journal.write(uow, actor, "user", user.id, "unlock", command_id=new_command_id())
 
 

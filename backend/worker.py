@@ -105,7 +105,7 @@ def forget_expired(timestamp: int) -> None:
     config = _settings()
 
     def forget(uow: UnitOfWork) -> int:
-        gone = sessions.forget_expired(uow)
+        gone = sessions.forget_expired(uow, refresh_ttl=timedelta(seconds=config.refresh_ttl_s))
         answers = upkeep.forget_answers(uow, retention_days=config.idempotency_retention_days)
         return (
             sum(gone.values()) + answers + upkeep.forget_tracks(uow, retention_days=config.fix_retention_days)
@@ -174,7 +174,7 @@ def connector(config: Config) -> PsycopgConnector:
 
 def run(config: Config, *, wait: bool = True) -> None:
     """Work until told to stop (SIGTERM, SIGINT); with ``wait=False`` until the queue is empty."""
-    db.set_engine(db.engine_for(config, pool_size=4))
+    db.set_engine(db.engine_for(config, pool_size=4, bounds=db.JOBS))
     use(config)
     with app.replace_connector(connector(config)) as working:
         log.info("worker started")

@@ -15,7 +15,8 @@ from typing import Any
 
 from backend.core import listen
 from backend.core.config import Config, libpq_url
-from backend.core.db import check_role, engine_for, set_engine
+from backend.core.db import engine_for, set_engine
+from backend.core.preflight import check_app
 
 THREADS = 32
 """How many requests a server on threads is expected to work on at once in each process."""
@@ -79,7 +80,7 @@ def _alone(config: Config, process: str, make: Callable[[Any], Any], backlog: in
 
     logs.configure(config, process)
     engine = engine_for(config)
-    check_role(engine)
+    check_app(engine, config)
     set_engine(engine)
     listener = _listen(config)
     tracks.tune(backlog_limit=backlog)

@@ -151,7 +151,7 @@ def town_with_history() -> Iterator[History]:
             Config.from_env({"XUNGENG_DATA": str(place), "XUNGENG_DEMO": "0"}),
             database_url=app_url, owner_url=owner_url, embedded=False,
         )  # fmt: skip
-        engine, owner = db.engine_for(config), create_engine(owner_url, poolclass=NullPool)
+        engine, owner = db.engine_for(config, bounds=db.JOBS), create_engine(owner_url, poolclass=NullPool)
         history = History(cluster, engine, owner, new_id(), new_id(), datetime.now(UTC).date())
         with owner.begin() as connection:
             name = '{"zh-CN": "青禾镇", "en": "Qinghe"}'

@@ -35,7 +35,6 @@ SCOPED = (
     "track_days",
     "imported_tracks",
     "commands",
-    "feature_switches",
     "journal",
     "disclosures",
 )
@@ -145,6 +144,7 @@ create table users (
   locale text not null,
   created_at timestamptz not null,
   disabled_at timestamptz,
+  version integer not null default 1,
   constraint ck_users_state check (state in ('active', 'disabled')),
   constraint ck_users_disabled check ((state = 'disabled') = (disabled_at is not null)),
   constraint ck_users_totp check (totp_enabled_at is null or totp_secret is not null)
@@ -189,7 +189,7 @@ create table sessions (
   constraint ck_sessions_revoked check ((revoked_at is null) = (revoke_reason is null))
 );
 create index ix_sessions_user_id on sessions (user_id, created_at desc);
-create index ix_sessions_expires_at on sessions (expires_at);
+create index ix_sessions_over_at on sessions ((coalesce(revoked_at, expires_at)));
 
 create table refresh_tokens (
   token_hash bytea primary key,
@@ -199,6 +199,7 @@ create table refresh_tokens (
   used_at timestamptz
 );
 create index ix_refresh_tokens_session_id on refresh_tokens (session_id);
+create index ix_refresh_tokens_used_at on refresh_tokens (used_at) where used_at is not null;
 
 create table login_codes (
   id uuid primary key,
@@ -436,15 +437,6 @@ create table commands (
 );
 create index ix_commands_created_at on commands (created_at);
 
-create table feature_switches (
-  town_id uuid not null references towns,
-  name text not null,
-  value jsonb not null,
-  changed_at timestamptz not null,
-  changed_by uuid references users,
-  constraint pk_feature_switches primary key (town_id, name)
-);
-
 create table journal (
   id uuid not null,
   town_id uuid not null,
@@ -463,7 +455,7 @@ create table journal (
   request_id text,
   constraint pk_journal primary key (at, id)
 ) partition by range (at);
-create index ix_journal_subject on journal (subject_kind, subject_id, at);
+create index ix_journal_subject on journal (subject_id, at desc, id desc);
 create index ix_journal_command on journal (command_id) where command_id is not null;
 create index ix_journal_town on journal (town_id, at desc, id desc);
 create table journal_default partition of journal default;
@@ -491,21 +483,26 @@ create function xungeng_town() returns uuid language sql stable parallel safe
   as $$ select nullif(current_setting('xungeng.town', true), '')::uuid $$;
 comment on function xungeng_town() is 'The town of this transaction; null, and so no rows, when none was set.';
 
+-- Functions with the owner's rights look for names in this schema first and in the caller's temporary one last, where
+-- they otherwise would look before all others.
+--
 -- Look-ups that happen before a town is known. Each answers one question by an exact key and nothing else.
-create function town_of_login(wanted text) returns uuid language sql stable security definer set search_path = public
+create function town_of_login(wanted text) returns uuid language sql stable security definer
+  set search_path = public, pg_temp
   as $$ select town_id from users where lower(login) = lower(wanted) $$;
 create function town_of_refresh_token(wanted bytea) returns uuid language sql stable security definer
-  set search_path = public
+  set search_path = public, pg_temp
   as $$ select town_id from refresh_tokens where token_hash = wanted $$;
 create function device_of_credential(wanted bytea)
   returns table (device_id uuid, town_id uuid, officer_id uuid, protocol text, datum text, state text, username text,
                  revoked_at timestamptz)
-  language sql stable security definer set search_path = public
+  language sql stable security definer set search_path = public, pg_temp
   as $$ select d.id, d.town_id, d.officer_id, d.protocol, d.datum, d.state, c.username, c.revoked_at
         from device_credentials c join devices d on d.id = c.device_id where c.key_hash = wanted $$;
 
 -- Fixes of a device whose clock runs ahead may carry times after the end that was pressed; they are not kept.
-create function forget_after_end(wanted uuid) returns bigint language sql security definer set search_path = public
+create function forget_after_end(wanted uuid) returns bigint language sql security definer
+  set search_path = public, pg_temp
   as $$
     with shift as (
       select id, officer_id, ended_at from shifts
@@ -521,7 +518,7 @@ create function forget_after_end(wanted uuid) returns bigint language sql securi
 
 -- Partitions are made ahead and dropped by age. The app may call these; it owns no table.
 create function make_partitions(parent text, first date, last date, step interval) returns integer
-  language plpgsql security definer set search_path = public as $$
+  language plpgsql security definer set search_path = public, pg_temp as $$
 declare
   lower_bound timestamp := first;
   made integer := 0;
@@ -540,7 +537,7 @@ begin
   while lower_bound <= last loop
     name := parent || case when step = interval '1 day' then to_char(lower_bound, '_YYYYMMDD')
                            else to_char(lower_bound, '_YYYYMM') end;
-    if to_regclass(name) is null then
+    if to_regclass('public.' || name) is null then
       execute format('create table %I (like %I including defaults including constraints)', name, parent);
       -- Rows that waited in the default partition move to where they belong, so that attaching finds none there.
       execute format('with moved as (delete from %I where %I >= %L and %I < %L returning *)'
@@ -561,7 +558,7 @@ begin
 end $$;
 
 create function drop_partitions(parent text, before date) returns integer
-  language plpgsql security definer set search_path = public as $$
+  language plpgsql security definer set search_path = public, pg_temp as $$
 declare
   child record;
   dropped integer := 0;
@@ -589,12 +586,12 @@ end $$;
 
 -- A closed day is laid out in the order in which it is read: device, then time.
 create function order_partition(day date) returns boolean
-  language plpgsql security definer set search_path = public as $$
+  language plpgsql security definer set search_path = public, pg_temp as $$
 declare
   name text := 'fixes' || to_char(day, '_YYYYMMDD');
   pk text;
 begin
-  if day >= current_date or to_regclass(name) is null then
+  if day >= current_date or to_regclass('public.' || name) is null then
     return false;
   end if;
   select c.relname into pk from pg_index i join pg_class c on c.oid = i.indexrelid
@@ -603,6 +600,12 @@ begin
   execute format('analyze %I', name);
   return true;
 end $$;
+"""
+
+# Nothing of ours makes temporary tables, and one may bear the name of a table that an owner's function reads. Where
+# the migrating role does not own the database this is a warning, and the functions' search path holds alone.
+NO_TEMPORARY_TABLES = """
+do $$ begin execute format('revoke temporary on database %I from public', current_database()); end $$
 """
 
 PARTITIONS = """
@@ -626,6 +629,7 @@ def upgrade() -> None:
         )
     for table in PARTITIONED:
         op.execute(f"alter table {table}_default enable row level security")
+    op.execute(NO_TEMPORARY_TABLES)
     op.execute(PARTITIONS)
     _grant()
     _install_job_queue()
@@ -679,6 +683,9 @@ def downgrade() -> None:
         op.execute(f"drop function {signature}")
     for table in reversed((*SCOPED, "throttles")):
         op.execute(f"drop table {table} cascade")
+    op.execute(
+        "do $$ begin execute format('grant temporary on database %I to public', current_database()); end $$"
+    )
     op.execute("drop type fix_row")
     op.execute("drop table towns")
     op.execute("drop function xungeng_town()")

@@ -159,7 +159,7 @@ class Door(Blueprint):
         arguments: type[Schema] | None = None,
         forgets: tuple[str, ...] = (),
         body_limit: int | None = None,
-        guesses: Callable[[Actor], list[Bound]] | None = None,
+        guesses: Callable[[UUID], list[Bound]] | None = None,
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """Declare an act. The view gets ``(uow, actor, **path, command_id=…[, body=…][, query=…])``.
 
@@ -347,7 +347,7 @@ def _admit(uow: UnitOfWork, claims: AccessClaims, may: tuple[str, str]) -> Actor
     return actor
 
 
-def _count_guess(claims: AccessClaims, key: UUID, guesses: Callable[[Actor], list[Bound]]) -> None:
+def _count_guess(claims: AccessClaims, key: UUID, guesses: Callable[[UUID], list[Bound]]) -> None:
     """Count a try in a transaction of its own, which an act that fails does not undo; a repeat is no try.
 
     Raises:
@@ -356,7 +356,8 @@ def _count_guess(claims: AccessClaims, key: UUID, guesses: Callable[[Actor], lis
     throttling: Throttling = current_app.extensions["xungeng.throttling"]
     with unit_of_work(claims.town_id, request_id=g.request_id) as uow:
         actor = identity().actor(uow, claims)
-        refusal = None if commands.is_known(uow, actor, key) else throttling.count(uow, guesses(actor))
+        known = commands.is_known(uow, actor, key)
+        refusal = None if known else throttling.count(uow, guesses(claims.user_id))
     if refusal is not None:
         raise refusal
 

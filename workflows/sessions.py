@@ -384,9 +384,9 @@ def wrong_code() -> Unauthenticated:
     return Unauthenticated("invalid_code", "The code is wrong or has run out.")
 
 
-def reauthentication_bounds(actor: Actor) -> list[Bound]:
+def reauthentication_bounds(user_id: UUID) -> list[Bound]:
     """Return the bounds on guessing from within a session, whose holder may not be the account's owner."""
-    return [Bound(("reauthentication", str(actor.user_id)), 8, timedelta(minutes=15))]
+    return [Bound(("reauthentication", str(user_id)), 8, timedelta(minutes=15))]
 
 
 def actor_of(uow: UnitOfWork, user_id: UUID, session_id: UUID) -> Actor:
@@ -534,16 +534,23 @@ def me(uow: UnitOfWork, actor: Actor) -> tuple[User, Town, list[Membership]]:
     return user, town, list(memberships)
 
 
-def forget_expired(uow: UnitOfWork, *, keep: timedelta = timedelta(days=90)) -> dict[str, int]:
-    """Delete codes a day old and sessions that ended long ago; return how many of each."""
-    codes = uow.session.execute(
-        text("delete from login_codes where expires_at < :limit"), {"limit": uow.now - timedelta(days=1)}
-    )
-    sessions = uow.session.execute(
-        text("delete from sessions where coalesce(revoked_at, expires_at) < :limit"),
-        {"limit": uow.now - keep},
-    )
-    return {"codes": int(codes.rowcount), "sessions": int(sessions.rowcount)}  # type: ignore[attr-defined]
+def forget_expired(
+    uow: UnitOfWork, *, refresh_ttl: timedelta, keep: timedelta = timedelta(days=90)
+) -> dict[str, int]:
+    """Delete codes a day old, refresh tokens used long ago and sessions over long ago; return how many of each.
+
+    A used token is kept as long as one lives unused, so that its coming back is known for what it is; after that it is
+    as unknown as any other and opens nothing.
+    """
+    gone = {
+        "codes": ("delete from login_codes where expires_at < :limit", timedelta(days=1)),
+        "tokens": ("delete from refresh_tokens where used_at < :limit", refresh_ttl),
+        "sessions": ("delete from sessions where coalesce(revoked_at, expires_at) < :limit", keep),
+    }
+    return {
+        what: int(uow.session.execute(text(statement), {"limit": uow.now - age}).rowcount)  # type: ignore[attr-defined]
+        for what, (statement, age) in gone.items()
+    }
 
 
 def _urlsafe(key: bytes) -> bytes:

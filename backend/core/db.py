@@ -1,25 +1,49 @@
-"""The connection pool of a process, and the check that its role is the one row-level security holds."""
+"""The connection pool of a process, and how long its statements may take."""
 
-from sqlalchemy import Engine, create_engine, text
+from dataclasses import dataclass
 
-from backend.core.config import Config, ConfigError
+from sqlalchemy import URL, Engine, create_engine, make_url
 
-STATEMENT_TIMEOUT_MS = 30_000
-LOCK_TIMEOUT_MS = 10_000
+from backend.core.config import Config
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """How long the database works on one statement, and how much of that it waits for a lock."""
+
+    statement_ms: int
+    lock_ms: int
+
+
+REQUESTS = Bounds(statement_ms=30_000, lock_ms=10_000)
+"""Somebody waits for the answer, and a connection that works on it is missing to all others (F70)."""
+JOBS = Bounds(statement_ms=3_600_000, lock_ms=60_000)
+"""Of the worker and of commands: laying out a closed day or importing a town takes minutes. A lock is waited for longer
+than any request can hold it, and not for ever, because whoever comes after waits behind it."""
 
 _engine: Engine | None = None
 
 
-def engine_for(config: Config, *, pool_size: int = 10) -> Engine:
+def engine_for(config: Config, *, pool_size: int = 10, bounds: Bounds = REQUESTS) -> Engine:
     """Return an engine that connects as the application's role, with bounded waits and dead connections noticed."""
     return create_engine(
-        config.database_url,
+        _bounded(config.database_url, bounds),
         pool_size=pool_size,
         max_overflow=pool_size * 2,
         pool_timeout=10,
         pool_pre_ping=True,
         pool_recycle=1800,
         connect_args={"connect_timeout": 5, "application_name": "xungeng"},
+    )
+
+
+def _bounded(address: str, bounds: Bounds) -> URL:
+    """Return the address with the bounds from the first statement on; what it sets itself comes after and counts."""
+    url = make_url(address)
+    own = url.query.get("options", "")
+    limits = f"-c statement_timeout={bounds.statement_ms} -c lock_timeout={bounds.lock_ms}"
+    return url.update_query_dict(
+        {"options": f"{limits} {own if isinstance(own, str) else ' '.join(own)}".strip()}
     )
 
 
@@ -34,25 +58,3 @@ def get_engine() -> Engine:
     if _engine is None:
         raise RuntimeError("No engine was set; a composition root has to call set_engine first.")
     return _engine
-
-
-def check_role(engine: Engine) -> None:
-    """Refuse to serve with a role that row-level security does not hold.
-
-    Raises:
-        ConfigError: the role is a superuser, bypasses row-level security, or owns tables.
-    """
-    with engine.connect() as connection:
-        row = connection.execute(
-            text(
-                "select rolname, rolsuper, rolbypassrls, exists (select from pg_class c where c.relowner = r.oid"
-                " and c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p')) as owns"
-                " from pg_roles r where rolname = current_user"
-            )
-        ).one()
-    if row.rolsuper or row.rolbypassrls or row.owns:
-        raise ConfigError(
-            f"The application would connect as {row.rolname}, which row-level security does not hold"
-            " (a superuser, BYPASSRLS, or the owner of the tables); give DATABASE_APP_URL a plain role that is"
-            " a member of xungeng_app."
-        )

@@ -1,7 +1,7 @@
 """Tables as classes: columns, constraints, relationships, and no behaviour. One file per aggregate."""
 
 from backend.models.base import Base
-from backend.models.command import Command, FeatureSwitch
+from backend.models.command import Command
 from backend.models.device import Device, DeviceCredential
 from backend.models.fix import Fix, GateCounter, LateDay, LatestPosition, QuarantinedFix, TrackDay
 from backend.models.imported_track import ImportedTrack
@@ -22,7 +22,6 @@ __all__ = [
     "Device",
     "DeviceCredential",
     "Disclosure",
-    "FeatureSwitch",
     "Fix",
     "GateCounter",
     "ImportedTrack",

@@ -1,10 +1,10 @@
-"""Commands that were answered, by their idempotency key, and the town's feature switches."""
+"""Commands that were answered, by their idempotency key."""
 
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, Index, LargeBinary, PrimaryKeyConstraint
+from sqlalchemy import Index, LargeBinary, PrimaryKeyConstraint
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -28,16 +28,3 @@ class Command(Base):
     status: Mapped[Small | None]
     answer: Mapped[Any | None] = mapped_column(JSONB(none_as_null=True))
     created_at: Mapped[datetime]
-
-
-class FeatureSwitch(Base):
-    """A named setting of a town; each change is journalled."""
-
-    __tablename__ = "feature_switches"
-    __table_args__ = (PrimaryKeyConstraint("town_id", "name", name="pk_feature_switches"),)
-
-    town_id: Mapped[TownId]
-    name: Mapped[str]
-    value: Mapped[Any] = mapped_column(JSONB)
-    changed_at: Mapped[datetime]
-    changed_by: Mapped[UUID | None] = mapped_column(ForeignKey("users.id"))

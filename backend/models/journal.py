@@ -17,7 +17,7 @@ class Journal(Base):
     __tablename__ = "journal"
     __table_args__ = (
         PrimaryKeyConstraint("at", "id", name="pk_journal"),
-        Index("ix_journal_subject", "subject_kind", "subject_id", "at"),
+        Index("ix_journal_subject", "subject_id", text("at desc"), text("id desc")),
         Index("ix_journal_command", "command_id", postgresql_where=text("command_id is not null")),
         Index("ix_journal_town", "town_id", text("at desc"), text("id desc")),
         {"postgresql_partition_by": "RANGE (at)"},

@@ -47,6 +47,7 @@ class User(Base):
     locale: Mapped[str]
     created_at: Mapped[datetime]
     disabled_at: Mapped[datetime | None]
+    version: Mapped[int] = mapped_column(default=1)
 
 
 class Membership(Base):
@@ -89,7 +90,7 @@ class Session(Base):
     __tablename__ = "sessions"
     __table_args__ = (
         Index("ix_sessions_user_id", "user_id", text("created_at desc")),
-        Index("ix_sessions_expires_at", "expires_at"),
+        Index("ix_sessions_over_at", text("COALESCE(revoked_at, expires_at)")),
         CheckConstraint("(revoked_at is null) = (revoke_reason is null)", name="ck_sessions_revoked"),
     )
 
@@ -111,7 +112,10 @@ class RefreshToken(Base):
     """One link in the chain of a session's refresh tokens, by hash. A used link that comes back revokes the chain."""
 
     __tablename__ = "refresh_tokens"
-    __table_args__ = (Index("ix_refresh_tokens_session_id", "session_id"),)
+    __table_args__ = (
+        Index("ix_refresh_tokens_session_id", "session_id"),
+        Index("ix_refresh_tokens_used_at", "used_at", postgresql_where=text("used_at is not null")),
+    )
 
     token_hash: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
     town_id: Mapped[TownId]

@@ -98,3 +98,45 @@ def test_partitions_are_made_ahead_and_dropped_by_age(owner_engine: Engine, engi
     ):
         with engine.connect() as connection, pytest.raises((ProgrammingError, InternalError)):
             connection.execute(text(statement))
+
+
+def test_the_app_makes_no_temporary_table(empty_database: Any) -> None:
+    """F41: and so none that bears the name of a table which a function with the owner's rights reads."""
+    migrating.migrate(empty_database.owner_url, "up")
+    engine = create_engine(empty_database.app_url, poolclass=NullPool)
+    with engine.connect() as connection, pytest.raises(ProgrammingError, match="permission denied"):
+        connection.execute(text("create temporary table users (login text, town_id uuid)"))
+
+
+def test_a_temporary_table_hides_none_of_an_owners_function(fresh_database: Any) -> None:
+    """F41: where the database's owner lets everybody make temporary tables, the functions look in them last."""
+    owner = create_engine(fresh_database.owner_url, poolclass=NullPool)
+    with owner.begin() as connection:
+        name = connection.scalar(text("select current_database()"))
+        connection.execute(text(f'grant temporary on database "{name}" to public'))
+        paths = connection.execute(
+            text(
+                "select p.proname, p.proconfig from pg_proc p where p.prosecdef and p.pronamespace in"
+                " ('public'::regnamespace, 'jobs'::regnamespace) and not exists (select from pg_depend d"
+                " where d.objid = p.oid and d.deptype = 'e')"
+            )
+        ).all()
+    assert len(paths) >= 7
+    assert {row.proname: row.proconfig for row in paths} == {
+        row.proname: ["search_path=public, pg_temp"] for row in paths
+    }
+    engine = create_engine(fresh_database.app_url, poolclass=NullPool)
+    with engine.begin() as connection:
+        connection.execute(text("create temporary table users (login text, town_id uuid)"))
+        connection.execute(text("insert into users values ('mallory', gen_random_uuid())"))
+        connection.execute(text("grant all on users to public"))
+        assert connection.scalar(text("select town_of_login('mallory')")) is None
+        soon = "current_date + 40"
+        connection.execute(
+            text("do $$ begin execute 'create temporary table fixes_' || to_char(current_date + 40, 'YYYYMMDD')"
+                 " || ' (id int)'; end $$")
+        )  # fmt: skip
+        made = connection.scalar(text(f"select make_partitions('fixes', {soon}, {soon}, interval '1 day')"))
+        assert made == 1
+    engine.dispose()
+    owner.dispose()

@@ -10,7 +10,7 @@ from sqlalchemy.pool import NullPool
 from backend.core.config import Config
 from backend.core.uow import unit_of_work
 from tests import factories
-from workflows import upkeep
+from workflows import sessions, upkeep
 
 
 def test_the_thinned_track_of_a_day_goes_when_its_fixes_go(live_config: Config, live_engine: Engine) -> None:
@@ -68,3 +68,60 @@ def test_a_fix_that_came_after_its_day_was_dropped_goes_with_the_next_round(
     with owner.connect() as connection:
         assert connection.scalar(text("select count(*) from fixes")) == 1
     owner.dispose()
+
+
+def test_used_refresh_tokens_go_when_none_of_their_age_could_live(
+    live_config: Config, live_engine: Engine
+) -> None:
+    """A used one is kept for as long as one lives, because its coming back tells of a thief; the session stays."""
+    owner = create_engine(live_config.owner_url, poolclass=NullPool)
+    town = factories.make_town(owner, "here")
+    with owner.begin() as connection:
+        for name, over in (("open", None), ("over", 91), ("late", 89)):
+            connection.execute(
+                text(
+                    "insert into sessions (id, town_id, user_id, client, device_name, created_at, last_used_at,"
+                    " expires_at, revoked_at, revoke_reason) values (gen_random_uuid(), :town, :user, 'desk', :name,"
+                    " now(), now(), now() + interval '30 days', now() - cast(:over as interval),"
+                    " case when cast(:over as interval) is null then null else 'by_owner' end)"
+                ),
+                {
+                    "town": town.id, "user": town["desk_a"].id, "name": name,
+                    "over": None if over is None else timedelta(days=over),
+                },
+            )  # fmt: skip
+        for name, used in (("unused", None), ("fresh", 29), ("stale", 31)):
+            connection.execute(
+                text(
+                    "insert into refresh_tokens select cast(:name as text)::bytea, town_id, id,"
+                    " now() - interval '32 days', now() - cast(:used as interval) from sessions"
+                    " where device_name = 'open'"
+                ),
+                {"name": name, "used": None if used is None else timedelta(days=used)},
+            )
+    with unit_of_work(town.id) as uow:
+        gone = sessions.forget_expired(uow, refresh_ttl=timedelta(days=30))
+        assert gone == {"codes": 0, "tokens": 1, "sessions": 1}
+    with owner.connect() as connection:
+        left = connection.execute(text("select token_hash from refresh_tokens")).scalars()
+        assert {bytes(one).decode() for one in left} == {"unused", "fresh"}
+        names = connection.execute(text("select device_name from sessions")).scalars()
+        assert set(names) == {"open", "late"}
+    owner.dispose()
+
+
+def test_what_is_deleted_by_age_and_looked_up_by_subject_is_found_by_an_index(owner_engine: Engine) -> None:
+    """Growing tables are never read whole for it."""
+    with owner_engine.connect() as connection:
+        connection.execute(text("set enable_seqscan = off"))
+        for statement, index in (
+            ("delete from sessions where coalesce(revoked_at, expires_at) < now()", "ix_sessions_over_at"),
+            ("delete from refresh_tokens where used_at < now()", "ix_refresh_tokens_used_at"),
+            (
+                "select * from journal where at > now() - interval '400 days'"
+                " and subject_id = '01a20839-46d0-7244-a992-b05367b27021' order by at desc, id desc limit 51",
+                "subject_id_at_id_idx",
+            ),
+        ):
+            plan = "\n".join(connection.execute(text(f"explain {statement}")).scalars())
+            assert index in plan, plan
