@@ -15,7 +15,7 @@ class Moment(fields.Field[datetime]):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.metadata = {"format": "date-time", **self.metadata}
+        self.metadata = {"type": "string", "format": "date-time", **self.metadata}
 
     def _serialize(self, value: datetime | None, attr: str | None, obj: Any, **kwargs: Any) -> str | None:
         if value is None:
@@ -75,5 +75,29 @@ def names(**kwargs: Any) -> fields.Dict:
         keys=fields.String(validate=validate.OneOf(["zh-CN", "en"])),
         values=line(200),
         metadata={"example": {"zh-CN": "青禾镇", "en": "Qinghe Town"}},
+        **kwargs,
+    )
+
+
+def segments(description: str) -> fields.Raw:
+    """The pieces of a track, as the workflow has them: thousands of points are not looked at one by one again."""
+    number = {"type": ["number", "null"]}
+    points = {"type": "array", "items": {"type": "array", "items": number}}
+    return fields.Raw(required=True, metadata={"type": "array", "items": points, "description": description})
+
+
+def place(**kwargs: Any) -> fields.List:
+    """A place as GeoJSON has it."""
+    return fields.List(
+        fields.Float(), validate=validate.Length(equal=2), metadata={"description": "lon, lat"}, **kwargs
+    )
+
+
+def bounds(**kwargs: Any) -> fields.List:
+    """The box around an area."""
+    return fields.List(
+        fields.Float(),
+        validate=validate.Length(equal=4),
+        metadata={"description": "west, south, east, north"},
         **kwargs,
     )

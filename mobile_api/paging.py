@@ -33,7 +33,8 @@ def page_of(item: type[Schema]) -> type[Schema]:
             "next": fields.Function(
                 lambda page: encode_cursor(page.after),
                 allow_none=True,
-                metadata={"type": ["string", "null"], "description": "Cursor of the next page."},
+                required=True,
+                metadata={"type": "string", "description": "Cursor of the next page."},
             ),
         },
     )

@@ -4,10 +4,11 @@ from typing import Any
 
 from marshmallow import Schema, fields, validate
 
-from backend.core.vocabulary import Client, Role
+from backend.core.vocabulary import Audience, Client, OfficerKind, Role
 from mobile_api.fields import Moment, Phone, Word, line, names
 
 TOKEN = validate.Length(16, 200)
+LOCALES = validate.OneOf(["zh-CN", "en"])
 
 
 class AuthOriginSchema(Schema):
@@ -75,7 +76,7 @@ class AuthMembershipSchema(Schema):
     role = Word(Role, required=True)
     area = fields.Nested(AuthAreaSchema, allow_none=True, required=True)
     department = fields.Nested(AuthAreaSchema, allow_none=True, required=True)
-    officer_kind = fields.String(allow_none=True, required=True)
+    officer_kind = Word(OfficerKind, allow_none=True, required=True)
 
 
 class AuthTownSchema(Schema):
@@ -85,7 +86,7 @@ class AuthTownSchema(Schema):
     code = fields.String(required=True)
     name = names(required=True)
     time_zone = fields.String(required=True)
-    locale = fields.String(required=True)
+    locale = fields.String(required=True, validate=LOCALES)
 
 
 class AuthMeSchema(Schema):
@@ -94,11 +95,11 @@ class AuthMeSchema(Schema):
     id = fields.UUID(required=True)
     display_name = fields.String(required=True)
     login = fields.String(allow_none=True, required=True)
-    locale = fields.String(required=True)
-    roles = fields.List(fields.String(), required=True)
+    locale = fields.String(required=True, validate=LOCALES)
+    roles = fields.List(Word(Role), required=True)
     memberships = fields.List(fields.Nested(AuthMembershipSchema), required=True)
     permissions = fields.List(fields.String(), required=True)
-    audiences = fields.List(fields.String(), required=True)
+    audiences = fields.List(Word(Audience), required=True)
     town = fields.Nested(AuthTownSchema, required=True)
     totp_enabled = fields.Boolean(required=True)
 
@@ -122,7 +123,8 @@ class AuthSessionSchema(Schema):
     address = fields.Function(
         lambda s: str(s["address"]) if s["address"] else None,
         allow_none=True,
-        metadata={"type": ["string", "null"]},
+        required=True,
+        metadata={"type": "string"},
     )
     created_at = Moment(required=True)
     last_used_at = Moment(required=True)

@@ -63,8 +63,8 @@ class DeskDeviceSchema(Schema):
     state = fields.String(required=True, validate=validate.OneOf([s.value for s in DeviceState]))
     officer = fields.Nested(DeskDeviceOfficerSchema, required=True)
     created_at = Moment(required=True)
-    revoked_at = Moment(allow_none=True)
-    last_fix_at = Moment(allow_none=True, metadata={"description": "Within the last 7 days."})
+    revoked_at = Moment(allow_none=True, required=True)
+    last_fix_at = Moment(allow_none=True, required=True, metadata={"description": "Within the last 7 days."})
     actions = fields.List(fields.String(), required=True)
 
 

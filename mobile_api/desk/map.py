@@ -9,11 +9,11 @@ from backend.core.errors import NotVisible
 from backend.core.identity import Actor
 from backend.core.paging import Page
 from backend.core.uow import UnitOfWork
-from backend.core.vocabulary import Audience, BasemapKind
+from backend.core.vocabulary import AreaKind, Audience, BasemapKind, DepartmentKind
 from geo import tiles
 from mobile_api import limits
 from mobile_api.endpoint import Door
-from mobile_api.fields import Word, line, names
+from mobile_api.fields import Word, bounds, line, names, place
 from mobile_api.paging import PageQuerySchema, decode_cursor, page_of
 from workflows import access, towns
 
@@ -26,11 +26,11 @@ class DeskAreaSchema(Schema):
 
     id = fields.UUID(required=True)
     parent_id = fields.UUID(allow_none=True, required=True)
-    kind = fields.String(required=True)
+    kind = Word(AreaKind, required=True)
     code = fields.String(required=True)
     name = names(required=True)
-    center = fields.List(fields.Float(), required=True, metadata={"description": "lon, lat"})
-    bounds = fields.List(fields.Float(), required=True, metadata={"description": "west, south, east, north"})
+    center = place(required=True)
+    bounds = bounds(required=True)
 
 
 class DeskBasemapSchema(Schema):
@@ -59,7 +59,7 @@ class DeskDepartmentSchema(Schema):
     """A department."""
 
     id = fields.UUID(required=True)
-    kind = fields.String(required=True)
+    kind = Word(DepartmentKind, required=True)
     name = names(required=True)
 
 

@@ -9,10 +9,10 @@ from marshmallow import Schema, fields, validate
 from backend.core.identity import Actor
 from backend.core.paging import Page
 from backend.core.uow import UnitOfWork
-from backend.core.vocabulary import Audience
+from backend.core.vocabulary import Audience, OfficerKind
 from geo.motion import Status
 from mobile_api.endpoint import Door
-from mobile_api.fields import Moment, Word, line, names
+from mobile_api.fields import Moment, Word, line, names, segments
 from mobile_api.paging import PageQuerySchema, decode_cursor, page_of
 from workflows import officers
 
@@ -47,7 +47,7 @@ class DeskLiveOfficerSchema(Schema):
 
     id = fields.UUID(required=True)
     display_name = fields.String(required=True)
-    kind = fields.String(allow_none=True, required=True)
+    kind = Word(OfficerKind, allow_none=True, required=True)
     call_sign = fields.String(allow_none=True, required=True)
     area = fields.Nested(
         DeskAreaNameSchema, required=True, metadata={"description": "The area of his shift."}
@@ -73,7 +73,7 @@ class DeskKnownOfficerSchema(Schema):
 
     id = fields.UUID(required=True)
     display_name = fields.String(required=True)
-    kind = fields.String(allow_none=True, required=True)
+    kind = Word(OfficerKind, allow_none=True, required=True)
 
 
 class DeskDirectoryQuerySchema(PageQuerySchema):
@@ -92,11 +92,7 @@ class DeskTrailSchema(Schema):
     """Where he went; each segment is whole, between two of them is a gap."""
 
     officer_id = fields.UUID(required=True)
-    segments = fields.List(
-        fields.List(fields.List(fields.Float(allow_none=True))),
-        required=True,
-        metadata={"description": "Points [lon, lat, epoch_s, accuracy_m]."},
-    )
+    segments = segments("Points [lon, lat, epoch_s, accuracy_m].")
 
 
 def silent_after_s() -> int:

@@ -8,7 +8,7 @@ from marshmallow import Schema, fields
 from backend.core.identity import Actor
 from backend.core.paging import Page
 from backend.core.uow import UnitOfWork
-from backend.core.vocabulary import Audience, ShiftState
+from backend.core.vocabulary import Audience, EndedBy, OfficerKind, ShiftState, Travel
 from mobile_api.desk.officers import DeskAreaNameSchema
 from mobile_api.endpoint import Door
 from mobile_api.fields import Moment, Word, line
@@ -24,7 +24,7 @@ class DeskShiftOfficerSchema(Schema):
 
     id = fields.UUID(required=True)
     display_name = fields.String(required=True)
-    kind = fields.String(allow_none=True, required=True)
+    kind = Word(OfficerKind, allow_none=True, required=True)
 
 
 class DeskCrewMemberSchema(Schema):
@@ -39,7 +39,7 @@ class DeskCrewSchema(Schema):
 
     id = fields.UUID(required=True)
     call_sign = fields.String(required=True)
-    travel = fields.String(required=True)
+    travel = Word(Travel, required=True)
     leader_id = fields.UUID(required=True)
     members = fields.List(fields.Nested(DeskCrewMemberSchema), required=True)
 
@@ -48,7 +48,7 @@ class DeskShiftSchema(Schema):
     """A shift, and what the desk may do with it now."""
 
     id = fields.UUID(required=True)
-    state = fields.String(required=True)
+    state = Word(ShiftState, required=True)
     officer = fields.Nested(DeskShiftOfficerSchema, required=True)
     area = fields.Nested(DeskAreaNameSchema, required=True)
     call_sign = fields.String(allow_none=True, required=True)
@@ -57,7 +57,7 @@ class DeskShiftSchema(Schema):
     planned_end_at = Moment(allow_none=True, required=True)
     closes_at = Moment(required=True)
     ended_at = Moment(allow_none=True, required=True)
-    ended_by = fields.String(allow_none=True, required=True)
+    ended_by = Word(EndedBy, allow_none=True, required=True)
     actions = fields.List(fields.String(), required=True)
 
 

@@ -8,7 +8,7 @@ from marshmallow import Schema, fields, validate
 from backend.core.identity import Actor
 from backend.core.paging import Page
 from backend.core.uow import UnitOfWork
-from backend.core.vocabulary import Audience, OfficerKind, Role
+from backend.core.vocabulary import Audience, OfficerKind, Role, UserState
 from mobile_api.desk.officers import DeskAreaNameSchema
 from mobile_api.endpoint import Door
 from mobile_api.fields import Moment, Phone, Word, line
@@ -24,10 +24,10 @@ class DeskMembershipSchema(Schema):
     """What a user is, and where."""
 
     id = fields.UUID(required=True)
-    role = fields.String(required=True)
+    role = Word(Role, required=True)
     area = fields.Nested(DeskAreaNameSchema, allow_none=True, required=True)
     department = fields.Nested(DeskAreaNameSchema, allow_none=True, required=True)
-    officer_kind = fields.String(allow_none=True, required=True)
+    officer_kind = Word(OfficerKind, allow_none=True, required=True)
     granted_at = Moment(required=True)
 
 
@@ -38,8 +38,8 @@ class DeskUserSchema(Schema):
     login = fields.String(allow_none=True, required=True)
     phone = fields.String(allow_none=True, required=True)
     display_name = fields.String(required=True)
-    state = fields.String(required=True)
-    locale = fields.String(required=True)
+    state = Word(UserState, required=True)
+    locale = fields.String(required=True, validate=LOCALES)
     totp_enabled = fields.Boolean(required=True)
     created_at = Moment(required=True)
     memberships = fields.List(fields.Nested(DeskMembershipSchema), required=True)

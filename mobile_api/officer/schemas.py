@@ -4,8 +4,8 @@ from typing import Any
 
 from marshmallow import Schema, fields, validate
 
-from backend.core.vocabulary import Travel
-from geo.fixes import Flag
+from backend.core.vocabulary import EndedBy, OfficerKind, ShiftState, Travel
+from geo.fixes import flag_names
 from mobile_api.fields import Moment, Word, line, names
 from mobile_api.paging import PageQuerySchema
 
@@ -22,7 +22,7 @@ class OfficerPersonSchema(Schema):
 
     id = fields.UUID(required=True)
     display_name = fields.String(required=True)
-    kind = fields.String(allow_none=True, required=True)
+    kind = Word(OfficerKind, allow_none=True, required=True)
 
 
 class OfficerCrewMemberSchema(Schema):
@@ -37,7 +37,7 @@ class OfficerCrewSchema(Schema):
 
     id = fields.UUID(required=True)
     call_sign = fields.String(required=True)
-    travel = fields.String(required=True)
+    travel = Word(Travel, required=True)
     leader_id = fields.UUID(required=True)
     members = fields.List(fields.Nested(OfficerCrewMemberSchema), required=True)
 
@@ -46,7 +46,7 @@ class OfficerShiftSchema(Schema):
     """A shift of the officer himself or of his crew."""
 
     id = fields.UUID(required=True)
-    state = fields.String(required=True)
+    state = Word(ShiftState, required=True)
     officer = fields.Nested(OfficerPersonSchema, required=True)
     area = fields.Nested(OfficerAreaSchema, required=True)
     crew = fields.Nested(OfficerCrewSchema, allow_none=True, required=True)
@@ -54,7 +54,7 @@ class OfficerShiftSchema(Schema):
     planned_end_at = Moment(allow_none=True, required=True)
     closes_at = Moment(required=True)
     ended_at = Moment(allow_none=True, required=True)
-    ended_by = fields.String(allow_none=True, required=True)
+    ended_by = Word(EndedBy, allow_none=True, required=True)
     version = fields.Integer(required=True)
     actions = fields.List(fields.String(), required=True)
 
@@ -105,7 +105,9 @@ class OfficerPointSchema(Schema):
     heading_deg = fields.Float(allow_none=True, required=True)
     battery_pct = fields.Float(allow_none=True, required=True)
     flags = fields.Function(
-        lambda p: flag_words(p.flags), metadata={"type": "array", "items": {"type": "string"}}
+        lambda p: flag_names(p.flags),
+        required=True,
+        metadata={"type": "array", "items": {"type": "string"}},
     )
     device_id = fields.UUID(required=True)
 
@@ -126,11 +128,6 @@ class OfficerDisclosureSchema(Schema):
         allow_none=True, required=True, metadata={"description": "Display name of who looked."}
     )
     data = fields.Dict(allow_none=True, required=True)
-
-
-def flag_words(flags: int) -> list[str]:
-    """Return the names of set flags."""
-    return [flag.name.lower() for flag in Flag if flag.name and flags & flag]
 
 
 def shift_document(shift: Any, actions: list[str], kind: str | None) -> dict[str, Any]:

@@ -3,13 +3,13 @@
 from typing import Any
 
 from flask import current_app, request
-from marshmallow import Schema, fields
+from marshmallow import Schema, fields, validate
 
 from backend.core.uow import UnitOfWork
-from backend.core.vocabulary import Audience
+from backend.core.vocabulary import Audience, BasemapKind
 from mobile_api import limits
 from mobile_api.endpoint import Door
-from mobile_api.fields import line, names
+from mobile_api.fields import Word, bounds, line, names, place
 from workflows import towns
 
 blp = Door("installation", Audience.PUBLIC, "", "The installation.")
@@ -24,21 +24,19 @@ class PublicTownSchema(Schema):
     code = fields.String(required=True)
     name = names(required=True)
     time_zone = fields.String(required=True)
-    locale = fields.String(required=True)
-    center = fields.List(fields.Float(), allow_none=True, required=True)
-    bounds = fields.List(
-        fields.Float(), allow_none=True, required=True, metadata={"description": "west, south, east, north"}
-    )
+    locale = fields.String(required=True, validate=validate.OneOf(["zh-CN", "en"]))
+    center = place(allow_none=True, required=True)
+    bounds = bounds(allow_none=True, required=True)
 
 
 class PublicBasemapSchema(Schema):
     """A base map that the operator offers, with the datum it is drawn in."""
 
     id = fields.UUID(required=True)
-    kind = fields.String(required=True)
+    kind = Word(BasemapKind, required=True)
     url = fields.String(allow_none=True, required=True)
     name = names(required=True)
-    datum = fields.String(required=True)
+    datum = fields.String(required=True, validate=validate.OneOf(["wgs84", "gcj02", "bd09"]))
     approval_number = fields.String(allow_none=True, required=True)
     attribution = fields.String(allow_none=True, required=True)
 
