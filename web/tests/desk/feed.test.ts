@@ -16,6 +16,7 @@ function officer(id: string): DeskOfficer {
     shift_started_at: '2026-11-23T08:00:00Z',
     status: 'unlocated',
     position: null,
+    shift_version: 1,
     silent_after_s: 180,
   }
 }

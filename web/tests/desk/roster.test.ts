@@ -32,6 +32,7 @@ function officer(id: string, fixedAtS: number | null, more: Partial<DeskOfficer>
             charging: false,
             area_id: 'a',
           },
+    shift_version: 1,
     silent_after_s: 180,
     ...more,
   }

@@ -1,11 +1,12 @@
 /** Base maps that a key or a file away are ready to use. 天地图, the national platform, stands first. */
-import type { BasemapKind, DatumName, Named } from '@/shared/types'
+import type { BasemapKind, DatumName, Locale } from '@/shared/types'
 
 /** A base map as it is edited; the server gives the id. */
 export interface BasemapDraft {
   kind: BasemapKind
   url: string
-  name: Named
+  /** Both languages are asked for. */
+  name: Record<Locale, string>
   datum: DatumName
   approval_number: string
   attribution: string
