@@ -1,4 +1,4 @@
-"""`script/setup` cleans up after itself, also when somebody presses Ctrl-C. The real script, with a pretended apt-get."""
+"""`script/setup` cleans up after itself, also after Ctrl-C: the real script, with a pretended apt-get."""
 
 from __future__ import annotations
 
