@@ -20,6 +20,7 @@ from backend.adapters import passwords
 from backend.core import db
 from backend.core.config import Config
 from tests import factories
+from tests.contract.after_commit import AfterCommit
 from tests.factories import PASSWORD, Person, Town
 
 _numbers = count()
@@ -110,6 +111,7 @@ def world(
     )
     engine, owner = db.engine_for(config), create_engine(database.owner_url, poolclass=NullPool)
     app = create_app(config, propagate_failures=True)
+    app.wsgi_app = AfterCommit(app, engine)  # type: ignore[method-assign]
     yield World(
         config, engine, owner, app, factories.make_town(owner, "here"), factories.make_town(owner, "there")
     )
