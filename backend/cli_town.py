@@ -32,14 +32,11 @@ town_option = click.option("--town", "town_code", help="The town's code, if the 
 @contextmanager
 def in_town(town_code: str | None) -> Iterator[tuple[UnitOfWork, Actor]]:
     """A unit of work in the town, and the operator as its admin."""
-    from sqlalchemy import select
-
     from backend.cli import opened
     from backend.core.errors import Refusal
     from backend.core.identity import Actor, Membership
     from backend.core.uow import unit_of_work
     from backend.core.vocabulary import Role
-    from backend.models import Area
     from workflows import towns
 
     config = Config.from_env()
@@ -51,7 +48,7 @@ def in_town(town_code: str | None) -> Iterator[tuple[UnitOfWork, Actor]]:
                     raise ConfigError(
                         "There is no such town: name one of several with --town, or make one with xungeng town create."
                     )
-                root = uow.session.scalars(select(Area.id).where(Area.parent_id.is_(None))).one()
+                root = towns.root_of(uow)
                 roles = (Role.ADMIN, Role.SUPERVISOR)
                 yield uow, Actor(None, town.id, None, tuple(Membership(role, root) for role in roles))
         except Refusal as refusal:
@@ -103,7 +100,7 @@ def accounts_list(as_json: bool, town_code: str | None) -> None:
     from sqlalchemy import select
 
     from backend.models import User
-    from workflows.accounts import memberships_of
+    from workflows.users import memberships_of
 
     with in_town(town_code) as (uow, _actor):
         users = list(uow.session.scalars(select(User).where(User.login.is_not(None)).order_by(User.login)))
@@ -133,7 +130,11 @@ def accounts_list(as_json: bool, town_code: str | None) -> None:
     type=click.Choice(["officer", "handler", "dispatcher", "supervisor", "admin", "auditor"]),
     required=True,
 )
-@click.option("--area", "area_code", help="Code of the area (default: the whole town).")
+@click.option(
+    "--area",
+    "area_code",
+    help="Code of the area (default: the whole town; admins and auditors have no other).",
+)
 @click.option(
     "--department", "department_kind", help="For handlers: the department's kind, for example police."
 )
@@ -161,7 +162,7 @@ def accounts_create(
 
     from backend.core.vocabulary import OfficerKind, Role
     from backend.models import Area, Department
-    from workflows import accounts as workflow
+    from workflows import users as workflow
 
     password = sys.stdin.readline().rstrip("\n") if password_stdin else new_password()
     kind = _one_of(OfficerKind, officer_kind, "--officer-kind") if officer_kind else None
@@ -197,7 +198,7 @@ def accounts_create(
 @on_account
 def accounts_password(uow: UnitOfWork, actor: Actor, user: User, password_stdin: bool) -> None:
     """Give an account a new password; its sessions end."""
-    from workflows import accounts as workflow
+    from workflows import users as workflow
 
     password = sys.stdin.readline().rstrip("\n") if password_stdin else new_password()
     workflow.change(
@@ -211,7 +212,7 @@ def accounts_password(uow: UnitOfWork, actor: Actor, user: User, password_stdin:
 @on_account
 def accounts_disable(uow: UnitOfWork, actor: Actor, user: User, reason: str) -> None:
     """Shut an account; its sessions end everywhere."""
-    from workflows import accounts as workflow
+    from workflows import users as workflow
 
     workflow.disable(uow, actor, user.id, command_id=new_command_id(), reason=reason)
 
@@ -220,7 +221,7 @@ def accounts_disable(uow: UnitOfWork, actor: Actor, user: User, reason: str) -> 
 @on_account
 def accounts_enable(uow: UnitOfWork, actor: Actor, user: User) -> None:
     """Open a shut account again."""
-    from workflows import accounts as workflow
+    from workflows import users as workflow
 
     workflow.enable(uow, actor, user.id, command_id=new_command_id())
 
@@ -229,7 +230,7 @@ def accounts_enable(uow: UnitOfWork, actor: Actor, user: User) -> None:
 @on_account
 def accounts_totp_reset(uow: UnitOfWork, actor: Actor, user: User) -> None:
     """Take the authenticator off an account whose owner lost it; its sessions end."""
-    from workflows import accounts as workflow
+    from workflows import users as workflow
 
     workflow.reset_totp(uow, actor, user.id, command_id=new_command_id())
 
@@ -393,6 +394,7 @@ def import_areas(path: str, town_code: str | None) -> None:
     """
     from sqlalchemy import select, text
 
+    from backend.core import listen
     from backend.core.ids import new_id
     from backend.core.vocabulary import AreaKind
     from backend.models import Area
@@ -435,5 +437,5 @@ def import_areas(path: str, town_code: str | None) -> None:
                 })  # fmt: skip
                 made += 1
             journal.write(uow, actor, "area", area_id, "import", command_id=new_command_id())
-        uow.notify("xungeng_areas", {"town_id": str(uow.town)})
+        uow.notify(listen.AREAS, {"town_id": str(uow.town)})
     click.echo(f"{made} areas made, {changed} changed")

@@ -5,7 +5,7 @@ What is absent and what is not yours are the same refusal, so that nobody learns
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, ColumnExpressionArgument, Select, exists, literal, or_, select
@@ -18,8 +18,9 @@ from backend.core.errors import Forbidden, NotVisible
 from backend.core.identity import Actor
 from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import Role
-from backend.models import Area, Crew, CrewMember, Device, ImportedTrack, Membership, Shift, User
+from backend.models import Area, Crew, CrewMember, Device, ImportedTrack, Membership, Session, Shift, User
 
+Row = TypeVar("Row")
 DISPATCHER, SUPERVISOR, ADMIN, AUDITOR = Role.DISPATCHER, Role.SUPERVISOR, Role.ADMIN, Role.AUDITOR
 OFFICER, RESIDENT, HANDLER, BUILDING_HEAD = Role.OFFICER, Role.RESIDENT, Role.HANDLER, Role.BUILDING_HEAD
 EVERYBODY = frozenset(Role) - {Role.SYSTEM}
@@ -59,6 +60,14 @@ def may(actor: Actor, verb: str, kind: str) -> bool:
 def require(actor: Actor, verb: str, kind: str) -> None:
     """Raise Forbidden unless some membership grants the permission."""
     if not may(actor, verb, kind):
+        raise Forbidden()
+
+
+def require_in_whole_town(uow: UnitOfWork, actor: Actor, verb: str, kind: str) -> None:
+    """Raise Forbidden unless a membership in the town's root grants the permission: some kinds have no area."""
+    require(actor, verb, kind)
+    whole = select(Area.id).where(Area.parent_id.is_(None), Area.id.in_(roots(actor, verb, kind)))
+    if uow.session.scalar(whole) is None:
         raise Forbidden()
 
 
@@ -181,11 +190,38 @@ def device(
 
 def user(uow: UnitOfWork, actor: Actor, user_id: UUID, *, verb: str = "see", lock: bool = False) -> User:
     """The door to an account, for those who administer the town."""
-    require(actor, verb, "user")
-    query = select(User).where(User.id == user_id)
-    if lock:
-        query = query.with_for_update()
-    found = uow.session.scalar(query)
+    require_in_whole_town(uow, actor, verb, "user")
+    return _found(uow, select(User).where(User.id == user_id), lock)
+
+
+def oneself(uow: UnitOfWork, actor: Actor, *, lock: bool = False) -> User:
+    """The door to one's own account."""
+    return uow.session.get_one(User, actor.user_id, with_for_update=lock or None)
+
+
+def membership(
+    uow: UnitOfWork, actor: Actor, membership_id: UUID, *, verb: str = "see", lock: bool = False
+) -> Membership:
+    """The door to a membership, for those who administer the town."""
+    require_in_whole_town(uow, actor, verb, "user")
+    return _found(uow, select(Membership).where(Membership.id == membership_id), lock)
+
+
+def session(
+    uow: UnitOfWork, actor: Actor, session_id: UUID, *, verb: str = "see", lock: bool = False
+) -> Session:
+    """The door to anybody's session, for those who administer the town."""
+    require_in_whole_town(uow, actor, verb, "user")
+    return _found(uow, select(Session).where(Session.id == session_id), lock)
+
+
+def own_session(uow: UnitOfWork, actor: Actor, session_id: UUID, *, lock: bool = False) -> Session:
+    """The door to one of one's own sessions."""
+    return _found(uow, select(Session).where(Session.id == session_id, Session.user_id == actor.user_id), lock)
+
+
+def _found(uow: UnitOfWork, query: Select[Row], lock: bool) -> Row:
+    found = uow.session.scalar(query.with_for_update() if lock else query)
     if found is None:
         raise NotVisible()
     return found

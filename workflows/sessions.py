@@ -19,8 +19,9 @@ from sqlalchemy import and_, func, select, text, update
 from sqlalchemy.orm import joinedload
 
 from backend.adapters import passwords
+from backend.core import listen
 from backend.core.config import Config
-from backend.core.errors import Forbidden, Invalid, NotVisible, Unauthenticated
+from backend.core.errors import Forbidden, Invalid, Unauthenticated
 from backend.core.identity import Actor
 from backend.core.identity import Membership as HeldMembership
 from backend.core.ids import new_id
@@ -36,7 +37,6 @@ RACE_TOLERANCE = timedelta(seconds=10)
 CODE_ATTEMPTS = 5
 CODE_DIGITS = 6
 TOUCH_AFTER = timedelta(minutes=1)
-SESSIONS_CHANNEL = "xungeng_sessions"
 
 
 @dataclass(frozen=True)
@@ -331,7 +331,7 @@ class Sessions:
 
     def change_password(self, uow: UnitOfWork, actor: Actor, old: str, new: str) -> None:
         """Set a new password and end every other session of the account."""
-        user = _own(uow, actor)
+        user = access.oneself(uow, actor, lock=True)
         if not passwords.matches(user.password_hash, old):
             raise Forbidden("wrong_password", "The present password is wrong.")
         passwords.check_strength(new, user.login or "", user.display_name)
@@ -341,7 +341,7 @@ class Sessions:
 
     def begin_totp(self, uow: UnitOfWork, actor: Actor) -> tuple[str, str]:
         """Make a new TOTP secret and return it with its ``otpauth`` URI; it counts once a code was confirmed."""
-        user = _own(uow, actor)
+        user = access.oneself(uow, actor, lock=True)
         if user.password_hash is None:
             raise Invalid("An authenticator goes with a password, and this account has none.")
         if user.totp_enabled_at is not None:
@@ -354,7 +354,7 @@ class Sessions:
 
     def confirm_totp(self, uow: UnitOfWork, actor: Actor, code: str) -> None:
         """Switch the authenticator on, if the code shows that it was set up."""
-        user = _own(uow, actor)
+        user = access.oneself(uow, actor, lock=True)
         if user.totp_secret is None or user.totp_enabled_at is not None:
             raise Invalid("There is nothing to confirm.", "totp_not_begun")
         try:
@@ -366,7 +366,7 @@ class Sessions:
 
     def disable_totp(self, uow: UnitOfWork, actor: Actor, password: str) -> None:
         """Switch the authenticator off; the password is asked again."""
-        user = _own(uow, actor)
+        user = access.oneself(uow, actor, lock=True)
         if not passwords.matches(user.password_hash, password):
             raise Forbidden("wrong_password", "The present password is wrong.")
         user.totp_enabled_at = user.totp_secret = user.totp_last_step = None
@@ -469,21 +469,14 @@ def _open_sessions(uow: UnitOfWork, user_id: UUID | None) -> list[Session]:
 
 def revoke_own(uow: UnitOfWork, actor: Actor, session_id: UUID) -> None:
     """End one of the actor's own sessions."""
-    session = uow.session.scalar(
-        select(Session).where(Session.id == session_id, Session.user_id == actor.user_id).with_for_update()
-    )
-    if session is None:
-        raise NotVisible()
+    session = access.own_session(uow, actor, session_id, lock=True)
     reason = RevokeReason.SIGNED_OUT if session.id == actor.session_id else RevokeReason.BY_OWNER
     revoke(uow, actor, session, reason)
 
 
 def revoke_as_admin(uow: UnitOfWork, actor: Actor, session_id: UUID) -> None:
     """End somebody's session."""
-    access.require(actor, "manage", "user")
-    session = uow.session.scalar(select(Session).where(Session.id == session_id).with_for_update())
-    if session is None:
-        raise NotVisible()
+    session = access.session(uow, actor, session_id, verb="manage", lock=True)
     revoke(uow, actor, session, RevokeReason.BY_ADMIN)
 
 
@@ -493,7 +486,7 @@ def revoke(uow: UnitOfWork, actor: Actor, session: Session, reason: RevokeReason
         return
     session.revoked_at, session.revoke_reason = uow.now, reason
     journal.write(uow, actor, "session", session.id, "revoke", before="open", after="revoked", reason=reason)
-    uow.notify(SESSIONS_CHANNEL, {"session_id": session.id, "user_id": session.user_id})
+    uow.notify(listen.SESSIONS, {"session_id": session.id, "user_id": session.user_id})
 
 
 def revoke_all(
@@ -515,10 +508,6 @@ def town_for_code(uow: UnitOfWork, code: str | None) -> UUID:
     if len(found) != 1:
         raise Invalid("Please say which town.", "town_needed", town=["needed"])
     return found[0]
-
-
-def _own(uow: UnitOfWork, actor: Actor) -> User:
-    return uow.session.get_one(User, actor.user_id, with_for_update=True)
 
 
 def me(uow: UnitOfWork, actor: Actor) -> tuple[User, Town, list[Membership]]:

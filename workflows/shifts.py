@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy import delete, or_, select, text
 from sqlalchemy.exc import IntegrityError
 
+from backend.core import listen
 from backend.core.errors import Conflict, Forbidden, Invalid, NotVisible, WrongState
 from backend.core.identity import Actor, system_actor
 from backend.core.ids import new_id
@@ -38,7 +39,6 @@ SHIFT = Machine(
 
 SHORTEST = timedelta(minutes=1)
 MOST_IN_CREW = 12
-CHANNEL = "xungeng_shifts"
 
 
 @dataclass(frozen=True)
@@ -341,7 +341,7 @@ def _end(
 def _announce(uow: UnitOfWork, shift: Shift, action: str) -> None:
     """Tell every process at commit: caches of the gate, and the live rooms."""
     uow.notify(
-        CHANNEL,
+        listen.SHIFTS,
         {
             "town_id": shift.town_id,
             "officer_id": shift.officer_id,

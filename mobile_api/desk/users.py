@@ -13,7 +13,7 @@ from mobile_api.desk.officers import DeskAreaNameSchema
 from mobile_api.endpoint import Door
 from mobile_api.fields import Moment, Phone, Word, line
 from mobile_api.paging import PageQuerySchema, decode_cursor, page_of
-from workflows import access, accounts, sessions
+from workflows import access, sessions, users
 
 blp = Door("users", Audience.DESK, "", "Accounts, memberships and sessions.")
 SEE, MANAGE = ("see", "user"), ("manage", "user")
@@ -43,6 +43,7 @@ class DeskUserSchema(Schema):
     totp_enabled = fields.Boolean(required=True)
     created_at = Moment(required=True)
     memberships = fields.List(fields.Nested(DeskMembershipSchema), required=True)
+    actions = fields.List(fields.String(), required=True)
 
 
 class DeskUsersQuerySchema(PageQuerySchema):
@@ -79,7 +80,7 @@ class DeskReasonSchema(Schema):
 
 
 class DeskMembershipNewSchema(Schema):
-    """A role within an area, or within a department for a handler."""
+    """A role within an area, or within a department for a handler; admins and auditors are so in the whole town."""
 
     role = Word(Role, required=True)
     area_id = fields.UUID(load_default=None, allow_none=True)
@@ -104,8 +105,8 @@ class DeskSessionsSchema(Schema):
     next = fields.String(allow_none=True, required=True)
 
 
-def _documents(uow: UnitOfWork, users: Any) -> list[dict[str, Any]]:
-    memberships = accounts.memberships_of(uow, [user.id for user in users])
+def _documents(uow: UnitOfWork, actor: Actor, found: Any) -> list[dict[str, Any]]:
+    memberships = users.memberships_of(uow, [user.id for user in found])
     return [
         {
             "id": user.id,
@@ -117,19 +118,20 @@ def _documents(uow: UnitOfWork, users: Any) -> list[dict[str, Any]]:
             "totp_enabled": user.totp_enabled_at is not None,
             "created_at": user.created_at,
             "memberships": memberships[user.id],
+            "actions": users.actions(actor, user),
         }
-        for user in users
+        for user in found
     ]
 
 
-def _document(uow: UnitOfWork, user: Any) -> dict[str, Any]:
-    return _documents(uow, [user])[0]
+def _document(uow: UnitOfWork, actor: Actor, user: Any) -> dict[str, Any]:
+    return _documents(uow, actor, [user])[0]
 
 
 @blp.query("/users", may=SEE, answers=page_of(DeskUserSchema), arguments=DeskUsersQuerySchema, refuses=(422,))
 def list_users(uow: UnitOfWork, actor: Actor, query: dict[str, Any]) -> Page[dict[str, Any]]:
     """List accounts by name."""
-    found = accounts.page_of(
+    found = users.page_of(
         uow,
         actor,
         words=query["q"],
@@ -137,13 +139,13 @@ def list_users(uow: UnitOfWork, actor: Actor, query: dict[str, Any]) -> Page[dic
         after=decode_cursor(query.get("cursor")),
         limit=query["limit"],
     )
-    return Page(_documents(uow, found.items), found.after)
+    return Page(_documents(uow, actor, found.items), found.after)
 
 
 @blp.command("/users", may=MANAGE, body=DeskUserNewSchema, answers=DeskUserSchema, status=201)
 def create_user(uow: UnitOfWork, actor: Actor, command_id: UUID, body: dict[str, Any]) -> dict[str, Any]:
     """Make an account. It has no rights until it is given a membership."""
-    return _document(uow, accounts.create(uow, actor, command_id=command_id, **body))
+    return _document(uow, actor, users.create(uow, actor, command_id=command_id, **body))
 
 
 @blp.command(
@@ -151,19 +153,19 @@ def create_user(uow: UnitOfWork, actor: Actor, command_id: UUID, body: dict[str,
 )
 def change_user(uow: UnitOfWork, actor: Actor, user_id: UUID, command_id: UUID, body: dict[str, Any]) -> Any:
     """Change an account's name or language, or give it a new password."""
-    return _document(uow, accounts.change(uow, actor, user_id, command_id=command_id, **body))
+    return _document(uow, actor, users.change(uow, actor, user_id, command_id=command_id, **body))
 
 
 @blp.command("/users/<uuid:user_id>/disable", may=MANAGE, body=DeskReasonSchema, answers=DeskUserSchema)
 def disable_user(uow: UnitOfWork, actor: Actor, user_id: UUID, command_id: UUID, body: dict[str, Any]) -> Any:
     """Shut an account and end its sessions."""
-    return _document(uow, accounts.disable(uow, actor, user_id, command_id=command_id, **body))
+    return _document(uow, actor, users.disable(uow, actor, user_id, command_id=command_id, **body))
 
 
 @blp.command("/users/<uuid:user_id>/enable", may=MANAGE, answers=DeskUserSchema)
 def enable_user(uow: UnitOfWork, actor: Actor, user_id: UUID, command_id: UUID) -> dict[str, Any]:
     """Open a shut account again."""
-    return _document(uow, accounts.enable(uow, actor, user_id, command_id=command_id))
+    return _document(uow, actor, users.enable(uow, actor, user_id, command_id=command_id))
 
 
 @blp.command(
@@ -177,14 +179,14 @@ def grant_membership(
     uow: UnitOfWork, actor: Actor, user_id: UUID, command_id: UUID, body: dict[str, Any]
 ) -> Any:
     """Bind a user to a role. Nobody does this for himself."""
-    accounts.grant(uow, actor, user_id, command_id=command_id, **body)
-    return _document(uow, access.user(uow, actor, user_id))
+    users.grant(uow, actor, user_id, command_id=command_id, **body)
+    return _document(uow, actor, access.user(uow, actor, user_id))
 
 
 @blp.command("/memberships/<uuid:membership_id>/end", may=MANAGE, refuses=())
 def end_membership(uow: UnitOfWork, actor: Actor, membership_id: UUID, command_id: UUID) -> None:
     """End a membership."""
-    accounts.end_membership(uow, actor, membership_id, command_id=command_id)
+    users.end_membership(uow, actor, membership_id, command_id=command_id)
 
 
 @blp.query("/users/<uuid:user_id>/sessions", may=SEE, answers=DeskSessionsSchema)

@@ -13,7 +13,7 @@ from sqlalchemy import text
 from backend.core.errors import Conflict, TooMany, Unavailable
 from tests.api.conftest import Caller, World
 from tests.factories import PASSWORD
-from workflows import accounts
+from workflows import users
 
 
 def _new_person(**more: Any) -> dict[str, Any]:
@@ -48,14 +48,14 @@ def test_a_refusal_leaves_nothing_of_the_act(
     world: World, signed_in: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What the act did before it was refused is undone; the key and the refusal stay."""
-    real = accounts.journal.write
+    real = users.journal.write
 
     def refuse(*arguments: Any, **more: Any) -> None:
         real(*arguments, **more)
         raise Conflict("login_taken", "Somebody else has this already.")
 
     admin, key, person = signed_in("admin"), uuid.uuid4(), _new_person()
-    monkeypatch.setattr(accounts.journal, "write", refuse)
+    monkeypatch.setattr(users.journal, "write", refuse)
     assert admin.post("/api/v1/desk/users", person, key=key).status_code == 409
     assert _command(world, key).status == 409
     with world.owner.connect() as connection:
@@ -107,7 +107,7 @@ def test_what_is_told_to_come_again_is_not_kept(
 
     admin, key, person = signed_in("admin"), uuid.uuid4(), _new_person()
     with monkeypatch.context() as patch:
-        patch.setattr(accounts, "create", fail)
+        patch.setattr(users, "create", fail)
         patch.setitem(world.app.config, "PROPAGATE_FAILURES", False)
         assert admin.post("/api/v1/desk/users", person, key=key).status_code in (429, 500, 503)
     assert _command(world, key) is None

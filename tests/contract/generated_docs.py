@@ -17,9 +17,10 @@ from workflows import access
 from workflows.devices import DEVICE
 from workflows.machine import Machine
 from workflows.shifts import SHIFT
+from workflows.users import USER
 
 ROOT = Path(__file__).resolve().parents[2]
-MACHINES = (SHIFT, DEVICE)
+MACHINES = (SHIFT, DEVICE, USER)
 
 
 def permissions() -> str:

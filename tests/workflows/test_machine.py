@@ -27,10 +27,10 @@ from backend.core.identity import Actor, Membership, system_actor
 from backend.core.ids import new_id
 from backend.core.uow import UnitOfWork, unit_of_work
 from backend.core.vocabulary import Protocol, Role
-from backend.models import Device, Journal, Shift
+from backend.models import Device, Journal, Shift, User
 from tests import factories
 from tests.factories import Town
-from workflows import devices, shifts
+from workflows import devices, shifts, users
 from workflows.machine import Machine, step
 
 LIMITS = shifts.Limits(longest=timedelta(hours=14), grace=timedelta(minutes=30))
@@ -46,6 +46,14 @@ def given_device(uow: UnitOfWork, town: Town) -> UUID:
         command_id=new_id(),
     )  # fmt: skip
     return shown.device.id
+
+
+def made_user(uow: UnitOfWork, town: Town) -> UUID:
+    made = users.create(
+        uow, town["admin"].actor(), command_id=new_id(), display_name="x", login=None, password=None, phone=None,
+        locale="en",
+    )  # fmt: skip
+    return made.id
 
 
 def end_shift(uow: UnitOfWork, actor: Actor, row_id: UUID, command_id: UUID | None) -> None:
@@ -65,16 +73,29 @@ def revoke_device(uow: UnitOfWork, actor: Actor, row_id: UUID, command_id: UUID 
     devices.revoke(uow, actor, row_id, command_id=command_id)
 
 
+def disable_user(uow: UnitOfWork, actor: Actor, row_id: UUID, command_id: UUID | None) -> None:
+    assert command_id is not None
+    users.disable(uow, actor, row_id, command_id=command_id, reason="drawn")
+
+
+def enable_user(uow: UnitOfWork, actor: Actor, row_id: UUID, command_id: UUID | None) -> None:
+    assert command_id is not None
+    users.enable(uow, actor, row_id, command_id=command_id)
+
+
 Press = Callable[[UnitOfWork, Actor, UUID, UUID | None], None]
 ROWS: dict[str, tuple[Machine, type, Callable[[UnitOfWork, Town], UUID]]] = {
     "shift": (shifts.SHIFT, Shift, started_shift),
     "device": (devices.DEVICE, Device, given_device),
+    "user": (users.USER, User, made_user),
 }
 PRESSES: dict[tuple[str, str], Press] = {
     ("shift", "end"): end_shift,
     ("shift", "close"): close_shift,
     ("device", "renew"): renew_device,
     ("device", "revoke"): revoke_device,
+    ("user", "disable"): disable_user,
+    ("user", "enable"): enable_user,
 }
 BY_CLOCK = {("shift", "close")}
 """Acts without a command: nobody repeats them by a key."""
@@ -321,6 +342,18 @@ def test_a_key_is_its_actors_own(connection: Connection, town: Town) -> None:
 # --- Presses at once, with real transactions and locks
 
 
+def ready(uow: UnitOfWork, town: Town, kind: str, action: str) -> UUID:
+    """A row in a state from which ``action`` goes: pressed there from its initial state, step by step."""
+    machine, _model, make = ROWS[kind]
+    row_id, state = make(uow, town), machine.initial
+    while not any(s.action == action and state in s.sources for s in machine.steps):
+        one = next(s for s in machine.steps if state in s.sources and s.target != state)
+        actor = town[next(NEAR[r] for r in sorted(one.by) if r in NEAR)].actor()
+        PRESSES[kind, one.action](uow, actor, row_id, new_id())
+        state = one.target
+    return row_id
+
+
 @pytest.fixture
 def live_town(live_engine: Engine, live_config: Any) -> Iterator[Town]:
     owner = create_engine(live_config.owner_url, poolclass=NullPool)
@@ -350,13 +383,13 @@ def test_of_presses_at_once_exactly_one_takes_effect(
     live_town: Town, kind: str, action: str, thin: Callable[[int, int], int]
 ) -> None:
     """Each in a transaction of its own: the row's lock lets one through; the others see the new state."""
-    machine, model, make = ROWS[kind]
+    machine, model, _make = ROWS[kind]
     found = next(s for s in machine.steps if s.action == action)
     by = next(r for r in sorted(found.by) if r in NEAR)
     actor = live_town[NEAR[by]].actor()
     for _ in range(thin(50, 3)):
         with unit_of_work(live_town.id) as uow:
-            row_id = make(uow, live_town)
+            row_id = ready(uow, live_town, kind, action)
         with unit_of_work(live_town.id) as uow:
             before = stored(uow, model, row_id)
 
@@ -382,11 +415,13 @@ def test_of_presses_at_once_exactly_one_takes_effect(
 )
 def test_one_command_pressed_many_times_at_once_is_done_once(live_town: Town, kind: str, action: str) -> None:
     """F02: the same id from several connections at once, as after a lost answer."""
-    machine, model, make = ROWS[kind]
+    machine, model, _make = ROWS[kind]
     by = next(r for s in machine.steps if s.action == action for r in sorted(s.by) if r in NEAR)
     actor, key = live_town[NEAR[by]].actor(), new_id()
     with unit_of_work(live_town.id) as uow:
-        row_id = make(uow, live_town)
+        row_id = ready(uow, live_town, kind, action)
+    with unit_of_work(live_town.id) as uow:
+        before = stored(uow, model, row_id)["version"]
 
     def press(_: int) -> str:
         with unit_of_work(live_town.id) as uow:
@@ -395,7 +430,7 @@ def test_one_command_pressed_many_times_at_once_is_done_once(live_town: Town, ki
 
     assert at_once(6, press) == ["done"] * 6
     with unit_of_work(live_town.id) as uow:
-        assert stored(uow, model, row_id)["version"] == 2
+        assert stored(uow, model, row_id)["version"] == before + 1
         assert len([e for e in entries(uow, kind, row_id) if e.action == action]) == 1
 
 

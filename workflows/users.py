@@ -10,6 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import joinedload
 
 from backend.adapters import passwords
+from backend.core import listen
 from backend.core.errors import Conflict, Forbidden, Invalid, NotVisible
 from backend.core.identity import Actor
 from backend.core.ids import new_id
@@ -17,10 +18,31 @@ from backend.core.paging import Page, page
 from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import OfficerKind, RevokeReason, Role, UserState
 from backend.models import Area, Department, Membership, User
-from workflows import access, journal, sessions
+from workflows import access, journal, sessions, towns
+from workflows.machine import Machine, step
+
+MANAGERS = access.GRANTS[("manage", "user")]
+USER = Machine(
+    "user",
+    UserState.ACTIVE,
+    #    action     from                  to                  by        stamps
+    step("disable", {UserState.ACTIVE}, UserState.DISABLED, MANAGERS, "disabled_at"),
+    step("enable", {UserState.DISABLED}, UserState.ACTIVE, MANAGERS),
+)
+WHOLE_TOWN = frozenset({Role.ADMIN, Role.AUDITOR})
+"""Roles that are held in the whole town and nowhere below: they act on accounts and journals, which have no area."""
 
 LOGIN = re.compile(r"[a-z0-9][a-z0-9._-]{2,39}")
-CHANNEL = "xungeng_sessions"
+
+
+def actions(actor: Actor, user: User) -> list[str]:
+    """Return what the actor may do with an account now; with his own, nothing that touches his rights."""
+    if not access.may(actor, "manage", "user"):
+        return []
+    if actor.user_id == user.id:
+        return ["change", "end_session"]
+    password = ["set_password"] if user.login is not None else []
+    return ["change", *password, "grant", "end_membership", "end_session", *USER.actions(actor, user)]
 
 
 def page_of(
@@ -33,7 +55,7 @@ def page_of(
     limit: int,
 ) -> Page[User]:
     """Return the town's accounts by name, those found by words of name or login, those of one role."""
-    access.require(actor, "see", "user")
+    access.require_in_whole_town(uow, actor, "see", "user")
     query = select(User).order_by(User.display_name, User.id).limit(limit + 1)
     if words:
         pattern = "%" + words.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
@@ -88,7 +110,7 @@ def create(
         Invalid: the login or the password is not acceptable.
         Conflict: ``login_taken`` or ``phone_taken``.
     """
-    access.require(actor, "manage", "user")
+    access.require_in_whole_town(uow, actor, "manage", "user")
     if (login is None) != (password is None):
         raise Invalid("Login and password belong together.", password=["needed with login"])
     if login is not None and password is not None:
@@ -101,13 +123,14 @@ def create(
         phone=phone,
         display_name=display_name,
         password_hash=passwords.hash_password(password) if password else None,
-        state=UserState.ACTIVE,
+        state=USER.initial,
+        version=1,
         locale=locale,
         created_at=uow.now,
     )
     uow.session.add(user)
     _flush_or_conflict(uow)
-    journal.write(uow, actor, "user", user.id, "create", after=UserState.ACTIVE, command_id=command_id)
+    journal.write(uow, actor, "user", user.id, "create", after=str(USER.initial), command_id=command_id)
     return user
 
 
@@ -161,13 +184,8 @@ def disable(uow: UnitOfWork, actor: Actor, user_id: UUID, *, command_id: UUID, r
     """Shut an account: no sign-in any more, and its sessions end everywhere."""
     _not_oneself(actor, user_id)
     user = access.user(uow, actor, user_id, verb="manage", lock=True)
-    if user.state != UserState.DISABLED:
-        before, user.state, user.disabled_at = user.state, UserState.DISABLED, uow.now
+    if USER.fire(uow, actor, user, "disable", command_id=command_id, reason=reason):
         sessions.revoke_all(uow, actor, user.id, RevokeReason.DISABLED)
-        journal.write(
-            uow, actor, "user", user.id, "disable", before=before, after=user.state, reason=reason,
-            command_id=command_id,
-        )  # fmt: skip
     return user
 
 
@@ -175,18 +193,8 @@ def enable(uow: UnitOfWork, actor: Actor, user_id: UUID, *, command_id: UUID) ->
     """Open a shut account again."""
     _not_oneself(actor, user_id)
     user = access.user(uow, actor, user_id, verb="manage", lock=True)
-    if user.state == UserState.DISABLED:
-        user.state, user.disabled_at = UserState.ACTIVE, None
-        journal.write(
-            uow,
-            actor,
-            "user",
-            user.id,
-            "enable",
-            before=UserState.DISABLED,
-            after=user.state,
-            command_id=command_id,
-        )
+    if USER.fire(uow, actor, user, "enable", command_id=command_id):
+        user.disabled_at = None
     return user
 
 
@@ -213,6 +221,8 @@ def grant(
 ) -> Membership:
     """Bind a user to a role within an area or a department.
 
+    Admins and auditors are so in the whole town; for them the area may be left out.
+
     Raises:
         Forbidden: ``not_to_oneself``; another admin has to do it.
         Invalid: the role and its scope do not fit.
@@ -220,6 +230,15 @@ def grant(
     """
     _not_oneself(actor, user_id)
     user = access.user(uow, actor, user_id, verb="manage", lock=True)
+    if role in WHOLE_TOWN:
+        root_id = towns.root_of(uow)
+        area_id = area_id or root_id
+        if area_id != root_id:
+            raise Invalid("Admins and auditors act in the whole town.", area_id=["not the whole town"])
+    if role in access.STAFF and user.login is None:
+        raise Invalid(
+            "Staff sign in with a login and a password, and this account has none.", role=["needs a login"]
+        )
     if role is Role.SYSTEM:
         raise Invalid("This role is not given to people.", role=["not for people"])
     if (role is Role.OFFICER) != (officer_kind is not None):
@@ -268,12 +287,7 @@ def grant(
 
 def end_membership(uow: UnitOfWork, actor: Actor, membership_id: UUID, *, command_id: UUID) -> Membership:
     """End a membership; what its holder could see, he cannot see from the commit on."""
-    access.require(actor, "manage", "user")
-    membership = uow.session.scalar(
-        select(Membership).where(Membership.id == membership_id).with_for_update()
-    )
-    if membership is None:
-        raise NotVisible()
+    membership = access.membership(uow, actor, membership_id, verb="manage", lock=True)
     _not_oneself(actor, membership.user_id)
     if membership.ended_at is None:
         membership.ended_at = uow.now
@@ -287,7 +301,7 @@ def end_membership(uow: UnitOfWork, actor: Actor, membership_id: UUID, *, comman
 
 def _announce(uow: UnitOfWork, user_id: UUID) -> None:
     """Tell caches and sockets of every process that this user's rights are to be read again."""
-    uow.notify(CHANNEL, {"session_id": None, "user_id": user_id})
+    uow.notify(listen.SESSIONS, {"session_id": None, "user_id": user_id})
 
 
 def _not_oneself(actor: Actor, user_id: UUID) -> None:
