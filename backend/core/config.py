@@ -338,5 +338,6 @@ def embedded_url(run_dir: Path, role: str, database: str = EMBEDDED_DATABASE) ->
 
 
 def libpq_url(url: str) -> str:
-    """The same address without SQLAlchemy's driver name, as libpq and psycopg read it."""
-    return url.replace("postgresql+psycopg://", "postgresql://", 1)
+    """The same address as libpq and psycopg read it: without SQLAlchemy's driver name, blanks as %20 and not as +."""
+    place, mark, query = url.replace("postgresql+psycopg://", "postgresql://", 1).partition("?")
+    return place + mark + query.replace("+", "%20")
