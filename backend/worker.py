@@ -8,7 +8,7 @@ threads, and long ones in processes of their own.
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import date, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import procrastinate
@@ -122,15 +122,8 @@ def forget_expired(timestamp: int) -> None:
 @app.task(name="upkeep.close_days", queueing_lock="upkeep.close_days", lock="upkeep.days")
 def close_days(timestamp: int) -> None:
     """Make the tracks of the days that are over, and again those of days for which fixes came late."""
-    today = now().date()
-    for age_days in range(1, upkeep.LATE_AT_MOST.days + 1):
-        day = today - timedelta(days=age_days)
-
-        def close(uow: UnitOfWork, day: date = day) -> int:
-            return closed_days.close(uow, day)
-
-        while sum(in_every_town(close)):
-            pass
+    while sum(in_every_town(closed_days.close_some)):
+        pass
 
 
 @app.periodic(cron="23 18 * * *")
@@ -138,7 +131,7 @@ def close_days(timestamp: int) -> None:
 def order_days(timestamp: int) -> None:
     """Lay out closed days in reading order: once a day, because whoever writes to such a day waits meanwhile.
 
-    18:23 UTC is the small hours in China. Yesterday roughly at once, and each day for good once nothing late can come.
+    18:23 UTC is the small hours in China. Yesterday at once, and each day again when a phone's backlog has come in.
     """
     today = now().date()
     for age_days in (1, upkeep.LATE_AT_MOST.days):

@@ -234,7 +234,8 @@ class Door(Blueprint):
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """Declare a look that states its reason in a body. The view gets ``(uow, actor, **path, body=…)``.
 
-        It stores nothing but disclosures, so it takes no key: the same look again is another look.
+        It stores nothing but disclosures, so it takes no key: the same look again is another look. The view may
+        return a Response, for an answer that is better encoded beside the sockets.
         """
         policy = Policy(self.audience, may, limit, command=False, reads=JSON)
         schema = answers()
@@ -245,7 +246,7 @@ class Door(Blueprint):
                 claims = identity().claims(bearer(request))
                 with unit_of_work(claims.town_id, request_id=g.request_id) as uow:
                     found = view(uow, _admit(uow, claims, may), **path, body=given)
-                return _json(schema.dump(found), status)
+                return found if isinstance(found, Response) else _json(schema.dump(found), status)
 
             decorated = self.arguments(body, location="json")(run)
             return self._add(rule, "POST", view, decorated, policy, schema, status, refuses, None)

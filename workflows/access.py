@@ -5,10 +5,11 @@ What is absent and what is not yours are the same refusal, so that nobody learns
 """
 
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, ColumnExpressionArgument, Select, exists, literal, or_, select
+from sqlalchemy import ColumnElement, ColumnExpressionArgument, Select, and_, exists, literal, or_, select
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import joinedload, selectinload
@@ -50,6 +51,10 @@ GRANTS: dict[tuple[str, str], frozenset[Role]] = {
     ("see", "journal"): frozenset({AUDITOR}),
     ("see", "disclosure"): frozenset({AUDITOR}),
 }
+
+
+LONGEST_SHIFT = timedelta(hours=48)
+"""No shift is longer (``XUNGENG_SHIFT_MAX_H``); it lets a look at a span use the index on the start."""
 
 
 def may(actor: Actor, verb: str, kind: str) -> bool:
@@ -130,10 +135,29 @@ def officers_within(scope: Sequence[UUID]) -> Select[UUID]:
     )
 
 
+def during(since: datetime, until: datetime) -> ColumnElement[bool]:
+    """Return the condition that a shift overlaps ``[since, until)``."""
+    return and_(
+        Shift.started_at < until,
+        Shift.started_at > since - LONGEST_SHIFT,
+        Shift.ended_at.is_(None) | (Shift.ended_at >= since),
+    )
+
+
+def tracked_within(scope: Sequence[UUID], since: datetime, until: datetime) -> ColumnElement[bool]:
+    """Return the condition that a user is an officer of ``scope``, or did a shift there in ``[since, until)``.
+
+    Whoever is lent to another area belongs to its desk for these shifts alone: what is read of him is bounded by
+    ``within(Shift.area_id, scope)`` again.
+    """
+    there = select(Shift.officer_id).where(within(Shift.area_id, scope), during(since, until))
+    return User.id.in_(officers_within(scope)) | User.id.in_(there)
+
+
 def officer(
     uow: UnitOfWork, actor: Actor, officer_id: UUID, *, verb: str = "see", kind: str = "officer"
 ) -> User:
-    """The door to an officer: he belongs to the actor's areas, by membership or by a shift he did there."""
+    """The door to an officer: he belongs to the actor's areas, by membership."""
     require(actor, verb, kind)
     scope = roots(actor, verb, kind)
     found = (
@@ -217,7 +241,9 @@ def session(
 
 def own_session(uow: UnitOfWork, actor: Actor, session_id: UUID, *, lock: bool = False) -> Session:
     """The door to one of one's own sessions."""
-    return _found(uow, select(Session).where(Session.id == session_id, Session.user_id == actor.user_id), lock)
+    return _found(
+        uow, select(Session).where(Session.id == session_id, Session.user_id == actor.user_id), lock
+    )
 
 
 def _found(uow: UnitOfWork, query: Select[Row], lock: bool) -> Row:
@@ -227,20 +253,20 @@ def _found(uow: UnitOfWork, query: Select[Row], lock: bool) -> Row:
     return found
 
 
-def imported_tracks_seen_by(actor: Actor) -> ColumnElement[bool]:
+def imported_tracks_seen_by(actor: Actor, *, verb: str = "see") -> ColumnElement[bool]:
     """Return the condition on imported tracks: those of officers in the actor's areas, and those he brought himself."""
-    scope = roots(actor, "see", "track")
+    scope = roots(actor, verb, "track")
     return or_(
         ImportedTrack.officer_id.in_(officers_within(scope)),
         ImportedTrack.officer_id.is_(None) & (ImportedTrack.created_by == actor.user_id),
     )
 
 
-def imported_track(uow: UnitOfWork, actor: Actor, track_id: UUID) -> ImportedTrack:
+def imported_track(uow: UnitOfWork, actor: Actor, track_id: UUID, *, verb: str = "see") -> ImportedTrack:
     """The door to an imported track."""
-    require(actor, "see", "track")
+    require(actor, verb, "track")
     found = uow.session.scalar(
-        select(ImportedTrack).where(ImportedTrack.id == track_id, imported_tracks_seen_by(actor))
+        select(ImportedTrack).where(ImportedTrack.id == track_id, imported_tracks_seen_by(actor, verb=verb))
     )
     if found is None:
         raise NotVisible()

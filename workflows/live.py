@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import Row, or_, select, text
@@ -17,10 +17,9 @@ from backend.core.identity import Actor
 from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import EndedBy, UserState
 from backend.models import Shift
+from workflows import access
 
 MAXIMUM_EVENTS = 5000
-LONGEST_SHIFT = timedelta(days=3)
-"""No shift is longer (``XUNGENG_SHIFT_MAX_H`` ends at 48 hours); it lets the look-back use the index on the start."""
 
 HOLDINGS = text("""
 select s.id, coalesce(string_agg(h.held, ',' order by h.held collate "C"), '') as held
@@ -81,7 +80,7 @@ def shift_events_since(uow: UnitOfWork, moment: datetime) -> list[ShiftEvent]:
     rows = uow.session.execute(
         _EVENTS.where(
             Shift.town_id == uow.town,
-            Shift.started_at > moment - LONGEST_SHIFT,
+            Shift.started_at > moment - access.LONGEST_SHIFT,
             or_(Shift.started_at > moment, Shift.ended_at > moment),
         ).limit(MAXIMUM_EVENTS)
     )

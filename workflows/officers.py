@@ -16,9 +16,9 @@ from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import Disclosure, Role, UserState
 from backend.models import Membership, User
 from geo import motion, queries
-from geo.motion import Status
+from geo.motion import Status, Track
 from geo.queries import LiveRow
-from workflows import access, journal, tracks_of
+from workflows import access, journal, replays, tracks_of
 
 TRAIL_MOST_POINTS = 2000
 
@@ -28,7 +28,7 @@ class Trail:
     """Where an officer went; each segment is whole, between two of them is a gap."""
 
     officer_id: UUID
-    segments: list[list[list[float | None]]]
+    segments: replays.Segments
 
 
 def live(
@@ -85,20 +85,17 @@ def trail(uow: UnitOfWork, actor: Actor, officer_id: UUID, *, minutes: int) -> T
     track = found.get(officer_id)
     if track is None:
         return Trail(officer_id, [])
-    shown = track.showable()
+    return Trail(officer_id, replays.drawing.run(_drawn, track.showable()))
+
+
+def _drawn(shown: Track) -> replays.Segments:
+    """Return the points to draw: [lon, lat, epoch_s, accuracy_m]."""
     kept = motion.thin(shown.epoch_s, shown.lon, shown.lat, TRAIL_MOST_POINTS, tolerance_m=1.0).kept
     drawn = shown.at(kept)
-    segments = []
-    for part in _whole(shown.epoch_s, drawn.epoch_s):
-        piece = drawn.at(part)
-        accuracy: list[float | None] = [
-            None if np.isnan(v) else round(v, 1) for v in piece.accuracy_m.tolist()
-        ]
-        places = zip(piece.lon.tolist(), piece.lat.tolist(), piece.epoch_s.tolist(), accuracy, strict=True)
-        segments.append(
-            [[round(lon, 6), round(lat, 6), round(at, 3), radius] for lon, lat, at, radius in places]
-        )
-    return Trail(officer_id, segments)
+    accuracy = [None if np.isnan(v) else round(v, 1) for v in drawn.accuracy_m.tolist()]
+    places = zip(drawn.lon.tolist(), drawn.lat.tolist(), drawn.epoch_s.tolist(), accuracy, strict=True)
+    rows = [(round(lon, 6), round(lat, 6), round(at, 3), radius) for lon, lat, at, radius in places]
+    return [rows[part] for part in _whole(shown.epoch_s, drawn.epoch_s)]
 
 
 def _whole(measured_s: motion.Floats, drawn_s: motion.Floats) -> list[slice]:

@@ -1,8 +1,12 @@
-"""Replays: where officers were over a chosen time. Each look states its reason and is written down first."""
+"""Replays: where officers were over a chosen time. Each look states its reason and is written down first.
 
-from collections.abc import Sequence
+What is drawn is computed on native threads, a few officers at a time, because sockets share the web process's thread.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -12,34 +16,46 @@ from sqlalchemy import select
 from backend.core.errors import Invalid, NotVisible
 from backend.core.identity import Actor
 from backend.core.ids import new_id
+from backend.core.native import NativeThreads
 from backend.core.paging import Page, page
 from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import Disclosure
-from backend.models import Crew, Shift, TrackDay, User
+from backend.models import Crew, Shift, User
 from geo import gpx, motion, packing, queries
 from geo.fixes import Fix
 from geo.motion import Track
 from geo.queries import Point
-from workflows import access, journal, tracks_of
+from workflows import access, closed_days, journal, tracks_of
+from workflows.closed_days import ClosedTrack
 
 LONGEST = timedelta(days=7)
-MOST_OFFICERS = 200
+MOST_OFFICERS = 1000
+MOST_OFFICER_DAYS = 200
+"""How much is read fix by fix: so many officers for a day, or a seventh of them for a week."""
 MOST_POINTS_EACH = 5000
 MOST_POINTS = 200_000
 CAREFULLY_THINNED = 8
 """Up to so many officers each point is chosen for what it adds; of more, one point a time step is taken."""
 DAYS_FROM = 20
 """From so many officers on, whole closed days are read as their thinned tracks."""
+AT_ONCE = 10
+"""So many officers are read and drawn at once; between, others have their turn."""
+MOST_EXPORTED = 200_000
+"""More than two days of a fix each second. A document with more is refused, never cut."""
+PAGE = 5000
+
+drawing = NativeThreads(2, "replay")
+Segments = list[list[tuple[Any, ...]]]
 
 
 @dataclass(frozen=True)
 class OfficerTrack:
-    """One officer's part of a replay. ``segments`` hold [lon, lat, epoch_s, speed_mps]; between two is a gap."""
+    """One officer's part of a replay. ``segments`` hold (lon, lat, epoch_s, speed_mps); between two is a gap."""
 
     officer_id: UUID
     display_name: str
     call_sign: str | None
-    segments: list[list[list[float | None]]]
+    segments: Segments
     fix_count: int
     length_m: float
     thinned: bool
@@ -54,6 +70,19 @@ class Replay:
     until: datetime
     tracks: list[OfficerTrack]
     simplified: bool
+    """Whether tracks of closed days are among them."""
+
+
+class Drawn(NamedTuple):
+    """What there is to draw of one officer, and what it is drawn from."""
+
+    segments: Segments
+    fix_count: int
+    length_m: float
+    thinned: bool
+
+
+NOTHING = Drawn([], 0, 0.0, False)
 
 
 def look(
@@ -68,13 +97,26 @@ def look(
 ) -> Replay:
     """Replay officers by name, or all who did shifts in an area.
 
+    Shown are the shifts in the actor's areas, or in the area that he names: what somebody did in another area, or
+    before he came to this one, is that area's to see.
+
     Raises:
-        Invalid: the span is empty or longer than seven days, or nobody is named.
+        Invalid: the span is empty or longer than seven days, nobody is named, or ``too_many``.
         NotVisible: one of the officers or the area is not the actor's to see.
     """
     access.require(actor, "see", "track")
     _check_span(since, until)
-    officers = _chosen(uow, actor, officer_ids, area_id, since, until)
+    if (officer_ids is None) == (area_id is None):
+        raise Invalid("Name officers, or an area.", officer_ids=["or area_id"])
+    if area_id is None:
+        assert officer_ids is not None
+        scope = access.roots(actor, "see", "track")
+        officers = _named(uow, scope, officer_ids, since, until)
+    else:
+        if not access.covers(uow, actor, "see", "track", area_id):
+            raise NotVisible()
+        scope = [area_id]
+        officers = _on_duty(uow, area_id, since, until)
     replay_id = new_id()
     for officer in officers:
         journal.disclose(
@@ -83,16 +125,21 @@ def look(
         )  # fmt: skip
     uow.session.flush()
     ids = [officer.id for officer in officers]
-    if len(ids) >= DAYS_FROM and _whole_closed_days(uow, since, until):
-        drawn, simplified = _closed_days(uow, ids, since, until), True
-    else:
-        drawn, simplified = _measured(uow, ids, since, until), False
-    names = {officer.id: officer.display_name for officer in officers}
-    signs = _call_signs(uow, ids, since, until)
+    closed = _closed(uow, ids, since, until, scope)
+    rest = [i for i in ids if i not in closed]
+    if len(rest) * (until - since) > MOST_OFFICER_DAYS * timedelta(days=1):
+        raise Invalid(
+            f"These are {len(rest)} officers over {_span(until - since)}, more than can be read at once."
+            " Choose a smaller area, fewer officers or a shorter time.",
+            "too_many",
+        )
+    drawn = closed | _measured(uow, rest, since, until, scope)
+    signs = _call_signs(uow, ids, since, until, scope)
     tracks = [
-        OfficerTrack(i, names[i], signs.get(i), *drawn.get(i, ([], 0, 0.0, False))) for i in ids
-    ]  # fmt: skip
-    return Replay(replay_id, since, until, tracks, simplified)
+        OfficerTrack(officer.id, officer.display_name, signs.get(officer.id), *drawn.get(officer.id, NOTHING))
+        for officer in officers
+    ]
+    return Replay(replay_id, since, until, tracks, bool(closed))
 
 
 def _check_span(since: datetime, until: datetime) -> None:
@@ -100,57 +147,93 @@ def _check_span(since: datetime, until: datetime) -> None:
         raise Invalid("A replay spans more than nothing and at most seven days.", to=["out of range"])
 
 
-def _chosen(
-    uow: UnitOfWork,
-    actor: Actor,
-    officer_ids: Sequence[UUID] | None,
-    area_id: UUID | None,
-    since: datetime,
-    until: datetime,
+def _span(span: timedelta) -> str:
+    hours = round(span.total_seconds() / 3600)
+    return f"{hours} hours" if hours < 48 else f"{round(hours / 24)} days"
+
+
+def _named(
+    uow: UnitOfWork, scope: Sequence[UUID], officer_ids: Sequence[UUID], since: datetime, until: datetime
 ) -> list[User]:
     """Return the officers asked for; each has to be in the actor's scope, and one who is not refuses all."""
-    scope = access.roots(actor, "see", "track")
-    if (officer_ids is None) == (area_id is None):
-        raise Invalid("Name officers, or an area.", officer_ids=["or area_id"])
-    if officer_ids is not None:
-        wanted = list(dict.fromkeys(officer_ids))
-        if not wanted or len(wanted) > MOST_OFFICERS:
-            raise Invalid(f"Name one to {MOST_OFFICERS} officers.", officer_ids=["too many or none"])
-        found = list(
-            uow.session.scalars(
-                select(User).where(User.id.in_(wanted), User.id.in_(access.officers_within(scope)))
-            )
+    wanted = set(officer_ids)
+    found = list(
+        uow.session.scalars(
+            select(User)
+            .where(User.id.in_(wanted), access.tracked_within(scope, since, until))
+            .order_by(User.display_name, User.id)
         )
-        if len(found) != len(wanted):
-            raise NotVisible()
-        return sorted(found, key=lambda user: user.display_name)
-    assert area_id is not None
-    if not access.covers(uow, actor, "see", "track", area_id):
-        raise NotVisible()
-    on_duty = (
-        select(Shift.officer_id)
-        .where(access.within(Shift.area_id, [area_id]), Shift.started_at < until)
-        .where(Shift.started_at > since - tracks_of.LONGEST_SHIFT)
-        .where(Shift.ended_at.is_(None) | (Shift.ended_at >= since))
     )
-    query = select(User).where(User.id.in_(on_duty), User.id.in_(access.officers_within(scope)))
-    return list(uow.session.scalars(query.order_by(User.display_name, User.id).limit(MOST_OFFICERS)))
+    if not found or len(found) != len(wanted):
+        raise NotVisible()
+    return found
+
+
+def _on_duty(uow: UnitOfWork, area_id: UUID, since: datetime, until: datetime) -> list[User]:
+    """Return whoever did a shift in an area."""
+    there = select(Shift.officer_id).where(
+        access.within(Shift.area_id, [area_id]), access.during(since, until)
+    )
+    query = select(User).where(User.id.in_(there)).order_by(User.display_name, User.id)
+    found = list(uow.session.scalars(query.limit(MOST_OFFICERS + 1)))
+    if len(found) > MOST_OFFICERS:
+        raise Invalid(
+            f"More than {MOST_OFFICERS} officers were on shift there. Choose a smaller area or a shorter time.",
+            "too_many",
+        )
+    return found
+
+
+def _closed(
+    uow: UnitOfWork, ids: Sequence[UUID], since: datetime, until: datetime, scope: Sequence[UUID]
+) -> dict[UUID, Drawn]:
+    """Return the closed tracks that can stand for the fixes, where many officers are asked for over whole days."""
+    if len(ids) < DAYS_FROM or until > uow.now:
+        return {}
+    days = closed_days.whole_days(since, until, closed_days.zone_of(uow))
+    if not days or len(ids) * len(days) > MOST_OFFICERS:
+        return {}
+    return drawing.run(_unpacked, closed_days.tracks(uow, ids, days, scope=scope))
+
+
+def _unpacked(tracks: Sequence[ClosedTrack]) -> dict[UUID, Drawn]:
+    drawn: dict[UUID, Drawn] = {}
+    for officer_id, points, fix_count, length_m in tracks:
+        epoch_s, lon, lat, part = packing.unpack(points)
+        rows = list(zip(lon.tolist(), lat.tolist(), epoch_s.tolist(), [None] * len(lon), strict=True))
+        edges = np.flatnonzero(np.diff(part)) + 1
+        before = drawn.get(officer_id, NOTHING)
+        drawn[officer_id] = Drawn(
+            before.segments + [rows[a:b] for a, b in pairwise([0, *edges.tolist(), len(rows)]) if b > a],
+            before.fix_count + fix_count,
+            before.length_m + length_m,
+            True,
+        )
+    return drawn
 
 
 def _measured(
-    uow: UnitOfWork, ids: Sequence[UUID], since: datetime, until: datetime
-) -> dict[UUID, tuple[list[Any], int, float, bool]]:
+    uow: UnitOfWork, ids: Sequence[UUID], since: datetime, until: datetime, scope: Sequence[UUID]
+) -> dict[UUID, Drawn]:
     """Return the fixes as measured, without those that were flagged, thinned to what a screen can show."""
-    shifts = tracks_of.shifts_between(uow, ids, since=since, until=until)
-    found = tracks_of.read(uow, shifts, since=since, until=until)
-    most = max(200, min(MOST_POINTS_EACH, MOST_POINTS // max(1, len(found))))
+    shifts = tracks_of.shifts_between(uow, ids, since=since, until=until, scope=scope)
+    on_shift = list(shifts)
+    most = max(200, min(MOST_POINTS_EACH, MOST_POINTS // max(1, len(on_shift))))
+    drawn: dict[UUID, Drawn] = {}
+    for first in range(0, len(on_shift), AT_ONCE):
+        some = {officer_id: shifts[officer_id] for officer_id in on_shift[first : first + AT_ONCE]}
+        found = tracks_of.read(uow, some, since=since, until=until)
+        drawn |= drawing.run(_drawn, found, most, len(on_shift) <= CAREFULLY_THINNED)
+    return drawn
+
+
+def _drawn(found: Mapping[UUID, Track], most: int, carefully: bool) -> dict[UUID, Drawn]:
     drawn = {}
     for officer_id, track in found.items():
         shown = track.showable()
-        kept = _thinned(shown, most, carefully=len(found) <= CAREFULLY_THINNED)
-        segments = _segments(shown, kept)
-        drawn[officer_id] = (
-            segments,
+        kept = _thinned(shown, most, carefully=carefully)
+        drawn[officer_id] = Drawn(
+            _segments(shown, kept),
             len(track.epoch_s),
             motion.length_m(track),
             len(kept) < len(shown.epoch_s),
@@ -172,74 +255,32 @@ def _thinned(track: Track, most: int, *, carefully: bool) -> motion.Ints:
     return np.union1d(firsts, ends)
 
 
-def _segments(track: Track, kept: motion.Ints) -> list[list[list[float | None]]]:
+def _segments(track: Track, kept: motion.Ints) -> Segments:
     """Return the points to draw, cut where the measured track has gaps."""
-    segments = []
-    for part in motion.segments(track.epoch_s):
-        chosen = kept[np.searchsorted(kept, part.start) : np.searchsorted(kept, part.stop)]
-        piece = track.at(chosen)
-        speeds = [None if np.isnan(v) else round(v, 1) for v in piece.speed_mps.tolist()]
-        rows = zip(piece.lon.tolist(), piece.lat.tolist(), piece.epoch_s.tolist(), speeds, strict=True)
-        segments.append([[round(lon, 6), round(lat, 6), round(at, 1), speed] for lon, lat, at, speed in rows])
-    return segments
-
-
-def _whole_closed_days(uow: UnitOfWork, since: datetime, until: datetime) -> bool:
-    """Say whether the span is made of whole days (UTC) whose tracks have been made."""
-    if (since.timestamp() % 86400, until.timestamp() % 86400) != (0, 0) or until > uow.now:
-        return False
-    days = _days(since, until)
-    made = set(uow.session.scalars(select(TrackDay.day).where(TrackDay.day.in_(days)).distinct()))
-    return made == set(days)
-
-
-def _days(since: datetime, until: datetime) -> list[date]:
-    first = since.astimezone(UTC).date()
-    return [first + timedelta(days=n) for n in range((until - since).days)]
-
-
-class ClosedTrack(NamedTuple):
-    """One officer's thinned track of one closed day, packed."""
-
-    officer_id: UUID
-    points: bytes
-    fix_count: int
-    length_m: float
-
-
-def closed_tracks(
-    uow: UnitOfWork, ids: Sequence[UUID], since: datetime, until: datetime
-) -> list[ClosedTrack]:
-    """Return the tracks that were made when the days of the span were closed, by officer and day."""
-    rows = uow.session.execute(
-        select(TrackDay.officer_id, TrackDay.points, TrackDay.fix_count, TrackDay.length_m)
-        .where(TrackDay.day.in_(_days(since, until)), TrackDay.officer_id.in_(ids))
-        .order_by(TrackDay.officer_id, TrackDay.day)
+    piece = track.at(kept)
+    speeds = np.round(piece.speed_mps, 1).astype(object)
+    speeds[np.isnan(piece.speed_mps)] = None
+    rows = list(
+        zip(
+            np.round(piece.lon, 6).tolist(),
+            np.round(piece.lat, 6).tolist(),
+            np.round(piece.epoch_s, 1).tolist(),
+            speeds.tolist(),
+            strict=True,
+        )
     )
-    return [ClosedTrack(*row) for row in rows]
+    starts = [part.start for part in motion.segments(track.epoch_s)]
+    edges = [*np.searchsorted(kept, starts).tolist(), len(rows)]
+    return [rows[a:b] for a, b in pairwise(edges) if b > a]
 
 
-def _closed_days(
-    uow: UnitOfWork, ids: Sequence[UUID], since: datetime, until: datetime
-) -> dict[UUID, tuple[list[Any], int, float, bool]]:
-    """Return closed tracks as a replay shows them."""
-    drawn: dict[UUID, tuple[list[Any], int, float, bool]] = {}
-    for officer_id, points, fix_count, length_m in closed_tracks(uow, ids, since, until):
-        epoch_s, lon, lat = packing.unpack(points)
-        nan = np.full(len(epoch_s), np.nan)
-        track = Track(epoch_s, lon, lat, nan, nan, np.zeros(len(epoch_s), dtype=np.int64))
-        segments = _segments(track, np.arange(len(epoch_s)))
-        before = drawn.get(officer_id, ([], 0, 0.0, True))
-        drawn[officer_id] = (before[0] + segments, before[1] + fix_count, before[2] + length_m, True)
-    return drawn
-
-
-def _call_signs(uow: UnitOfWork, ids: Sequence[UUID], since: datetime, until: datetime) -> dict[UUID, str]:
+def _call_signs(
+    uow: UnitOfWork, ids: Sequence[UUID], since: datetime, until: datetime, scope: Sequence[UUID]
+) -> dict[UUID, str]:
     rows = uow.session.execute(
         select(Shift.officer_id, Crew.call_sign)
         .join(Crew, Crew.id == Shift.crew_id)
-        .where(Shift.officer_id.in_(ids), Shift.started_at < until)
-        .where(Shift.started_at > since - tracks_of.LONGEST_SHIFT)
+        .where(Shift.officer_id.in_(ids), access.during(since, until), access.within(Shift.area_id, scope))
         .order_by(Shift.started_at)
     )
     return {row.officer_id: row.call_sign for row in rows}
@@ -248,23 +289,45 @@ def _call_signs(uow: UnitOfWork, ids: Sequence[UUID], since: datetime, until: da
 def export(
     uow: UnitOfWork, actor: Actor, officer_id: UUID, *, since: datetime, until: datetime, reason: str
 ) -> bytes:
-    """Return one officer's fixes with all they say as GPX 1.1; the export is written down."""
+    """Return one officer's fixes with all they say as GPX 1.1, of the shifts that a replay would show.
+
+    The export is written down for the officer to read. The command line calls it too, with the operator as the actor.
+
+    Raises:
+        Invalid: the span is empty or too long, or ``too_many``: the document would be cut.
+        NotVisible: the officer is not the actor's to see.
+    """
+    access.require(actor, "export", "track")
     _check_span(since, until)
-    officer = access.officer(uow, actor, officer_id, verb="export", kind="track")
+    scope = access.roots(actor, "export", "track")
+    [officer] = _named(uow, scope, [officer_id], since, until)
     journal.disclose(
         uow, actor, "user", officer.id, Disclosure.EXPORT, reason=reason,
         data={"from": since.isoformat(), "to": until.isoformat(), "format": "gpx"},
     )  # fmt: skip
     uow.session.flush()
-    return _document(officer.display_name, _points(uow, officer.id, since, until))
+    shifts = tracks_of.shifts_between(uow, [officer.id], since=since, until=until, scope=scope)
+    points = _points(uow, officer.id, shifts.get(officer.id, []), since, until)
+    return drawing.run(_document, officer.display_name, points)
 
 
-def _points(uow: UnitOfWork, officer_id: UUID, since: datetime, until: datetime) -> list[Point]:
-    shifts = tracks_of.shifts_between(uow, [officer_id], since=since, until=until).get(officer_id, [])
+def _points(
+    uow: UnitOfWork, officer_id: UUID, shifts: Sequence[UUID], since: datetime, until: datetime
+) -> list[Point]:
+    """Return all fixes of shifts, read a page at a time so that others have their turn."""
     devices = tracks_of.devices_of(uow, [officer_id]).get(officer_id, [])
-    return queries.track(
-        uow.session, devices=devices, shifts=shifts, since=since, until=until, limit=MOST_POINTS
-    )  # fmt: skip
+    points: list[Point] = []
+    more = True
+    while more:
+        if len(points) > MOST_EXPORTED:
+            raise Invalid(f"There are more than {MOST_EXPORTED:,} fixes. Export a shorter time.", "too_many")
+        after = (points[-1].fixed_at, points[-1].device_id, points[-1].seq) if points else None
+        found = queries.track(
+            uow.session, devices=devices, shifts=shifts, since=since, until=until, limit=PAGE, after=after
+        )
+        points += found
+        more = len(found) == PAGE
+    return points
 
 
 def own_track(
@@ -309,7 +372,8 @@ def own_export(uow: UnitOfWork, actor: Actor, shift_id: UUID) -> bytes:
     if shift.officer_id != actor.user_id:
         raise NotVisible()
     until = (shift.ended_at or uow.now) + timedelta(minutes=3)
-    return _document(shift.officer.display_name, _points(uow, shift.officer_id, shift.started_at, until))
+    points = _points(uow, shift.officer_id, [shift.id], shift.started_at, until)
+    return drawing.run(_document, shift.officer.display_name, points)
 
 
 def _document(name: str, points: Sequence[Point]) -> bytes:

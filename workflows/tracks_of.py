@@ -1,34 +1,38 @@
 """Reading tracks: which shifts and devices an officer's movements are in, and the fixes themselves."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import or_, select
+from sqlalchemy import select
 
 from backend.core.uow import UnitOfWork
 from backend.models import Device, Shift
 from geo import queries
 from geo.motion import Track
 from geo.queries import Leg
-
-LONGEST_SHIFT = timedelta(hours=48)
+from workflows import access
 
 
 def shifts_between(
-    uow: UnitOfWork, officer_ids: Sequence[UUID], *, since: datetime, until: datetime
+    uow: UnitOfWork,
+    officer_ids: Sequence[UUID],
+    *,
+    since: datetime,
+    until: datetime,
+    scope: Sequence[UUID] | None,
 ) -> dict[UUID, list[UUID]]:
-    """Return the shifts of officers that overlap ``[since, until)``, by officer."""
-    rows = uow.session.execute(
-        select(Shift.officer_id, Shift.id)
-        .where(
-            Shift.officer_id.in_(officer_ids),
-            Shift.started_at < until,
-            Shift.started_at > since - LONGEST_SHIFT,
-        )
-        .where(or_(Shift.ended_at.is_(None), Shift.ended_at >= since))
-        .order_by(Shift.started_at)
+    """Return the shifts of officers that overlap ``[since, until)``, by officer.
+
+    ``scope`` are the areas in or below which a shift has to be; None means all of them, for the officer himself and
+    for what is made of everything.
+    """
+    query = select(Shift.officer_id, Shift.id).where(
+        Shift.officer_id.in_(officer_ids), access.during(since, until)
     )
+    if scope is not None:
+        query = query.where(access.within(Shift.area_id, scope))
+    rows = uow.session.execute(query.order_by(Shift.started_at))
     found: dict[UUID, list[UUID]] = {}
     for officer_id, shift_id in rows:
         found.setdefault(officer_id, []).append(shift_id)

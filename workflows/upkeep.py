@@ -5,17 +5,18 @@ Each function is called by the worker within a unit of work and may be called ag
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from uuid import UUID
 
 from sqlalchemy import text
 
 from backend.core.uow import UnitOfWork
+from workflows.closed_days import zone_of
 
 JOURNALS_AHEAD = timedelta(days=62)
 QUARANTINE_RETENTION_DAYS = 30
 LATE_AT_MOST = timedelta(days=5)
-"""How long after it a day may still receive fixes: 72 hours of a phone's backlog and a good margin."""
+"""How long after it a day may still receive many fixes: 72 hours of a phone's backlog and a good margin."""
 
 
 def towns(uow: UnitOfWork) -> list[UUID]:
@@ -68,14 +69,19 @@ def forget_answers(uow: UnitOfWork, *, retention_days: int) -> int:
 
 
 def forget_tracks(uow: UnitOfWork, *, retention_days: int) -> int:
-    """Delete this town's thinned tracks of closed days with the fixes that they were made of (P22)."""
-    first = uow.now.date() - timedelta(days=retention_days)
+    """Delete this town's thinned tracks of closed days with the fixes they were made of, and old imports (P22).
+
+    A day goes as soon as the first of its fixes is dropped. An imported track goes as long after its import as a fix
+    after it was measured.
+    """
+    first = datetime.combine(uow.now.date() - timedelta(days=retention_days), time(), UTC)
     gone = 0
     for statement in (
-        "delete from track_days where day < :first",
-        "delete from late_days where day < :first",
+        "delete from track_days where day::timestamp at time zone :zone < :first",
+        "delete from late_days where day::timestamp at time zone :zone < :first",
+        "delete from imported_tracks where created_at < :first",
     ):
-        done = uow.session.execute(text(statement), {"first": first})
+        done = uow.session.execute(text(statement), {"first": first, "zone": zone_of(uow).key})
         gone += int(done.rowcount)  # type: ignore[attr-defined]
     return gone
 

@@ -105,7 +105,7 @@ class GateCounter(Base):
 
 
 class LateDay(Base):
-    """A closed day of an officer that got late fixes and whose track is to be made again."""
+    """A day (the town's) of an officer that got fixes after it was over: its track is to be made again."""
 
     __tablename__ = "late_days"
     __table_args__ = (PrimaryKeyConstraint("officer_id", "day", name="pk_late_days"),)
@@ -116,7 +116,7 @@ class LateDay(Base):
 
 
 class TrackDay(Base):
-    """The thinned track of one officer on one closed day (UTC)."""
+    """The thinned track of one officer on one closed day of the town."""
 
     __tablename__ = "track_days"
     __table_args__ = (

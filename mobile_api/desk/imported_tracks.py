@@ -12,7 +12,7 @@ from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import Audience
 from mobile_api import limits
 from mobile_api.endpoint import Door
-from mobile_api.fields import Moment, line
+from mobile_api.fields import Moment, line, segments
 from mobile_api.files import download
 from mobile_api.paging import PageQuerySchema, decode_cursor, page_of
 from workflows import imported_tracks
@@ -38,13 +38,7 @@ class DeskImportedTrackSchema(Schema):
 class DeskImportedTrackPointsSchema(DeskImportedTrackSchema):
     """An imported track with its points."""
 
-    segments = fields.List(
-        fields.List(fields.List(fields.Float(allow_none=True))),
-        required=True,
-        metadata={
-            "description": "Points [lon, lat, epoch_s, speed_mps], a list for each segment of the file."
-        },
-    )
+    segments = segments("Points [lon, lat, epoch_s, speed_mps], a list for each segment of the file.")
 
 
 class DeskImportedTracksSchema(Schema):

@@ -1,8 +1,10 @@
 """Replays of officers' tracks, and their export. Each states a reason, which the officer can read."""
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
+import msgspec
 from flask import Response
 from marshmallow import Schema, fields, validate
 
@@ -11,7 +13,7 @@ from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import Audience
 from mobile_api import limits
 from mobile_api.endpoint import Door
-from mobile_api.fields import Moment, line
+from mobile_api.fields import Moment, line, segments
 from mobile_api.files import download
 from workflows import replays
 
@@ -37,11 +39,7 @@ class DeskReplayTrackSchema(Schema):
     officer_id = fields.UUID(required=True)
     display_name = fields.String(required=True)
     call_sign = fields.String(allow_none=True, required=True)
-    segments = fields.List(
-        fields.List(fields.List(fields.Float(allow_none=True))),
-        required=True,
-        metadata={"description": "Points [lon, lat, epoch_s, speed_mps]; between two segments is a gap."},
-    )
+    segments = segments("Points [lon, lat, epoch_s, speed_mps]; between two segments is a gap.")
     fix_count = fields.Integer(required=True, metadata={"description": "How many fixes there are."})
     length_m = fields.Float(required=True)
     thinned = fields.Boolean(
@@ -56,7 +54,10 @@ class DeskReplaySchema(Schema):
     since = Moment(required=True, data_key="from")
     until = Moment(required=True, data_key="to")
     tracks = fields.List(fields.Nested(DeskReplayTrackSchema), required=True)
-    simplified = fields.Boolean(required=True)
+    simplified = fields.Boolean(
+        required=True,
+        metadata={"description": "Whether tracks of closed days are among them, without speeds."},
+    )
 
 
 class DeskExportQuerySchema(Schema):
@@ -72,11 +73,24 @@ class DeskExportQuerySchema(Schema):
     may=("see", "track"),
     body=DeskReplayRequestSchema,
     answers=DeskReplaySchema,
-    refuses=(404,),
+    refuses=(404, 422),
 )
 def create_replay(uow: UnitOfWork, actor: Actor, body: dict[str, Any]) -> Any:
     """Look at where officers were. Flagged fixes (mock, impossible speed, inaccurate) are not drawn."""
-    return replays.look(uow, actor, **body)
+    return _encoded(replays.look(uow, actor, **body))
+
+
+def _encoded(replay: replays.Replay) -> Response:
+    """Return the answer as ``DeskReplaySchema`` tells it, its points encoded beside the sockets."""
+    document = DeskReplaySchema(exclude=("tracks.segments",)).dump(replay)
+    body = replays.drawing.run(_with_segments, document, replay.tracks)
+    return Response(body, 201, mimetype="application/json")
+
+
+def _with_segments(document: dict[str, Any], tracks: Sequence[replays.OfficerTrack]) -> bytes:
+    for told, track in zip(document["tracks"], tracks, strict=True):
+        told["segments"] = msgspec.Raw(msgspec.json.encode(track.segments))
+    return msgspec.json.encode(document)
 
 
 @blp.query(

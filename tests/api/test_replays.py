@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import uuid
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
+import msgspec
 import pytest
 from sqlalchemy import text
 
+from backend import worker
 from backend.core.uow import unit_of_work
-from geo import gpx
+from geo import gpx, motion
+from geo.fixes import Fix
 from tests.api.conftest import Caller, World
 from tests.api.test_shifts import start
-from workflows import closed_days
+from tests.factories import Person
+from workflows import closed_days, replays, tracks
+from workflows.tracks import DeviceIdentity
 
 GPX_TYPE = "application/gpx+xml"
 SAMPLE = """<?xml version="1.0" encoding="UTF-8"?>
@@ -79,7 +86,7 @@ def on_duty(world: World, signed_in: Any) -> Any:
             )
         from workflows import tracks
 
-        tracks._ingest()._forget()
+        tracks._ingest().remembered.forget()
         return officer, caller, shift
 
     return make
@@ -271,50 +278,268 @@ def test_a_bad_document_is_refused_with_a_reason(
     assert (answer.status_code, answer.json["code"]) == (422, code)
 
 
-def test_a_closed_day_keeps_a_thinned_track_and_late_fixes_make_it_again(
-    world: World, signed_in: Any, on_duty: Any
-) -> None:
-    officer, _, shift = on_duty()
-    yesterday = datetime.now(UTC).date() - timedelta(days=1)
-    since, _ = closed_days.bounds(yesterday)
-    noon = since + timedelta(hours=12)
+def yesterday_of(world: World) -> tuple[date, datetime, datetime]:
+    """Yesterday in the town, and its bounds as the desk asks for them."""
+    with unit_of_work(world.here.id) as uow:
+        zone = closed_days.zone_of(uow)
+    day = datetime.now(zone).date() - timedelta(days=1)
+    return day, *closed_days.bounds(day, zone)
+
+
+def works(
+    world: World, officer: Person, since: datetime, *, hours: float = 4, area: str = "a", fixes: int = 500
+) -> tuple[UUID, UUID]:
+    """Give an officer a shift that is over, with a fix every five seconds; return its id and the phone's."""
+    shift_id, device_id = uuid.uuid4(), uuid.uuid4()
     with world.owner.begin() as connection:
         connection.execute(
-            text("update shifts set started_at = :since where id = :id"), {"since": noon, "id": shift["id"]}
+            text(
+                "insert into devices (id, town_id, officer_id, kind, protocol, name, state, created_at)"
+                " values (:id, :town, :officer, 'phone', 'officer', 'Phone', 'active', now())"
+            ),
+            {"id": device_id, "town": world.here.id, "officer": officer.id},
         )
-        insert = text(
-            "insert into fixes (town_id, device_id, fixed_at, seq, shift_id, geom, flags, received_at)"
-            " select :town, :device, cast(:noon as timestamptz) + t * interval '5 seconds', 0, :shift,"
-            " ST_SetSRID(ST_MakePoint(121.305 + t * 1e-5, 31.105), 4326), 0, now()"
-            " from generate_series(cast(:first as int), cast(:last as int)) t"
-        )
-        values = {"town": world.here.id, "device": shift["device_id"], "noon": noon, "shift": shift["id"]}
-        connection.execute(insert, {**values, "first": 1, "last": 500})
+        connection.execute(
+            text(
+                "insert into shifts (id, town_id, officer_id, area_id, state, started_at, closes_at, ended_at,"
+                " ended_by) values (:id, :town, :officer, :area, 'ended', :since, :until, :until, 'self')"
+            ),
+            {
+                "id": shift_id, "town": world.here.id, "officer": officer.id, "area": world.here.areas[area],
+                "since": since, "until": since + timedelta(hours=hours),
+            },
+        )  # fmt: skip
+    add_fixes(world, shift_id, device_id, since, 0, fixes)
+    return shift_id, device_id
+
+
+def add_fixes(world: World, shift_id: UUID, device_id: UUID, since: datetime, first: int, count: int) -> None:
+    """Insert fixes number ``first`` and following of a straight walk, one every five seconds."""
+    with world.owner.begin() as connection:
+        connection.execute(
+            text(
+                "insert into fixes (town_id, device_id, fixed_at, seq, shift_id, geom, flags, received_at)"
+                " select :town, :device, cast(:since as timestamptz) + t * interval '5 seconds', 0, :shift,"
+                " ST_SetSRID(ST_MakePoint(121.305 + t * 1e-5, 31.105), 4326), 0, now()"
+                " from generate_series(cast(:first as int), cast(:last as int)) t"
+            ),
+            {
+                "town": world.here.id, "device": device_id, "since": since, "shift": shift_id,
+                "first": first, "last": first + count - 1,
+            },
+        )  # fmt: skip
+
+
+def close_days(world: World) -> None:
     with unit_of_work(world.here.id) as uow:
-        while closed_days.close(uow, yesterday):
+        while closed_days.close_some(uow):
             pass
-    assert _closed(world, officer, yesterday) == (500, 2)
-    with world.owner.begin() as connection:
-        connection.execute(insert, {**values, "first": 1000, "last": 1099})
-        connection.execute(
-            text("insert into late_days values (:town, :officer, :day)"),
-            {"town": world.here.id, "officer": officer.id, "day": yesterday},
-        )
+
+
+def replayed(caller: Caller, officers: list[Person], since: datetime, until: datetime) -> Any:
+    """Replay officers by name; return the answer with its tracks by officer."""
+    answer = caller.post(
+        "/api/v1/desk/replays",
+        {
+            "officer_ids": [str(officer.id) for officer in officers],
+            "from": since.isoformat(), "to": until.isoformat(), "reason": "a complaint",
+        },
+    )  # fmt: skip
+    assert answer.status_code == 201, answer.text
+    return answer.json | {"tracks": {track["officer_id"]: track for track in answer.json["tracks"]}}
+
+
+def test_a_day_of_the_town_is_replayed_from_its_closed_tracks_and_late_fixes_make_them_again(
+    world: World, signed_in: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The desk asks from midnight to midnight of the town; whoever is not closed is read fix by fix meanwhile."""
+    monkeypatch.setattr(replays, "DAYS_FROM", 2)
+    day, since, until = yesterday_of(world)
+    assert since.hour == 16, "midnight in China"
+    morning = since + timedelta(minutes=30)
+    one, other = world.officer("a"), world.officer("a")
+    shift_id, device_id = works(world, one, morning)
+    works(world, other, morning)
+    add_fixes(world, shift_id, device_id, morning, 600, 400)
+    desk = signed_in("desk_a")
+
+    before = replayed(desk, [one, other], since, until)
+    assert not before["simplified"]
+    assert [len(s) for s in before["tracks"][str(one.id)]["segments"]] == [500, 400]
+
+    close_days(world)
+    closed = replayed(desk, [one, other], since, until)
+    track = closed["tracks"][str(one.id)]
+    assert closed["simplified"]
+    assert (track["fix_count"], track["thinned"]) == (900, True)
+    assert [len(s) for s in track["segments"]] == [2, 2], "straight on, and a gap is a gap"
+    first, last = track["segments"][0]
+    assert (first[2], last[2]) == (morning.timestamp(), morning.timestamp() + 499 * 5)
+    assert first[:2] == [121.305, 31.105]
+    part_of_it = replayed(desk, [one, other], since, until - timedelta(hours=1))
+    assert not part_of_it["simplified"], "a part of a day is read as measured"
+
+    tracks.ingest(
+        DeviceIdentity(device_id, world.here.id, one.id, "officer", "active"),
+        [Fix(fixed_at=morning + timedelta(hours=3), lon=121.305, lat=31.105)],
+        [],
+        "officer",
+    )
+    late = replayed(desk, [one, other], since, until)
+    assert late["tracks"][str(one.id)]["fix_count"] == 901
+    assert not late["tracks"][str(one.id)]["thinned"], "what was made is no longer true, so it is not shown"
+    assert late["tracks"][str(other.id)]["thinned"]
+    close_days(world)
+    again = replayed(desk, [one, other], since, until)["tracks"][str(one.id)]
+    assert (again["fix_count"], again["thinned"], len(again["segments"])) == (901, True, 3)
     with unit_of_work(world.here.id) as uow:
-        assert closed_days.close(uow, yesterday) == 1
-        assert closed_days.close(uow, yesterday) == 0
-    assert _closed(world, officer, yesterday) == (600, 4)
+        assert closed_days.due(uow, day) == []
 
 
-def _closed(world: World, officer: Any, day: Any) -> tuple[int, int]:
-    from geo import packing
-
+def test_a_day_that_got_fixes_weeks_later_is_made_again(world: World, signed_in: Any) -> None:
+    """Fixes are taken for thirty days, so the clock looks at each day that got some."""
+    officer = world.officer("a")
+    _, since, _ = yesterday_of(world)
+    since -= timedelta(days=19)
+    day = (since + timedelta(hours=12)).date()
+    _, device_id = works(world, officer, since + timedelta(hours=2), fixes=0)
+    tracks.ingest(
+        DeviceIdentity(device_id, world.here.id, officer.id, "officer", "active"),
+        [Fix(fixed_at=since + timedelta(hours=3), lon=121.305, lat=31.105)],
+        [],
+        "officer",
+    )
+    worker.close_days(0)
     with world.owner.connect() as connection:
-        row = connection.execute(
-            text("select fix_count, points from track_days where officer_id = :officer and day = :day"),
-            {"officer": officer.id, "day": day},
-        ).one()
-    return row.fix_count, len(packing.unpack(row.points)[0])
+        made = connection.execute(
+            text("select day, fix_count from track_days where officer_id = :officer"), {"officer": officer.id}
+        ).all()
+        left = connection.scalar(
+            text("select count(*) from late_days where officer_id = :officer"), {"officer": officer.id}
+        )
+    assert [tuple(row) for row in made] == [(day, 1)]
+    assert left == 0
+
+
+def test_a_shift_in_another_area_is_that_areas_to_replay(
+    world: World, signed_in: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """F41, P22: each desk sees what somebody did in its area, and a desk that had him for a shift sees that shift."""
+    monkeypatch.setattr(replays, "DAYS_FROM", 1)
+    _, since, until = yesterday_of(world)
+    officer = world.officer("a")
+    works(world, officer, since + timedelta(hours=1), area="a", fixes=100)
+    works(world, officer, since + timedelta(hours=8), area="b1", fixes=30)
+    stranger = world.officer("a")
+    works(world, stranger, since + timedelta(hours=1), area="a", fixes=10)
+
+    def counted(name: str) -> int:
+        found = replayed(signed_in(name), [officer], since, until)
+        track = found["tracks"][str(officer.id)]
+        assert sum(map(len, track["segments"])) <= track["fix_count"]
+        return int(track["fix_count"])
+
+    for _ in range(2):
+        assert (counted("desk_a"), counted("desk_b"), counted("supervisor")) == (100, 30, 130)
+        close_days(world)
+    look = {
+        "officer_ids": [str(stranger.id)],
+        "from": since.isoformat(), "to": until.isoformat(), "reason": "curiosity",
+    }  # fmt: skip
+    assert signed_in("desk_b").post("/api/v1/desk/replays", look).status_code == 404
+    asked = {"from": (since + timedelta(hours=13)).isoformat(), "to": until.isoformat()}
+    by_name = look | {"officer_ids": [str(officer.id)]} | asked
+    assert signed_in("desk_b").post("/api/v1/desk/replays", by_name).status_code == 404, (
+        "not here at that time"
+    )
+
+    by_area = signed_in("supervisor").post(
+        "/api/v1/desk/replays",
+        {
+            "area_id": str(world.here.areas["b"]),
+            "from": look["from"],
+            "to": look["to"],
+            "reason": "the night",
+        },
+    )
+    there = {track["officer_id"]: track["fix_count"] for track in by_area.json["tracks"]}
+    assert there[str(officer.id)] == 30
+    assert str(stranger.id) not in there
+
+    query = {"from": look["from"], "to": look["to"], "reason": "a complaint"}
+    path = f"/api/v1/desk/officers/{officer.id}/track.gpx"
+    for name, expected in (("supervisor_a", 100), ("supervisor", 130)):
+        document = gpx.read(signed_in(name).get(path, **query).data)
+        assert sum(len(s.points) for t in document.tracks for s in t.segments) == expected
+
+
+def test_more_than_can_be_read_is_refused_and_never_cut(
+    world: World, signed_in: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, since, until = yesterday_of(world)
+    officers = [world.officer("a") for _ in range(2)]
+    for officer in officers:
+        works(world, officer, since + timedelta(hours=1), fixes=50)
+    desk = signed_in("desk_a")
+    span = {"from": since.isoformat(), "to": until.isoformat(), "reason": "the night"}
+    named = {**span, "officer_ids": [str(officer.id) for officer in officers]}
+    area = {**span, "area_id": str(world.here.areas["a"])}
+    assert desk.post("/api/v1/desk/replays", named).status_code == 201
+    assert {str(officer.id) for officer in officers} <= {
+        track["officer_id"] for track in desk.post("/api/v1/desk/replays", area).json["tracks"]
+    }
+    monkeypatch.setattr(replays, "MOST_OFFICER_DAYS", 1)
+    refused = desk.post("/api/v1/desk/replays", named)
+    assert (refused.status_code, refused.json["code"]) == (422, "too_many")
+    assert "2 officers over 24 hours" in refused.json["detail"]
+    monkeypatch.setattr(replays, "MOST_OFFICERS", 1)
+    refused = desk.post("/api/v1/desk/replays", area)
+    assert (refused.status_code, refused.json["code"]) == (422, "too_many")
+
+
+def test_an_export_has_every_fix_or_is_refused(
+    world: World, signed_in: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, since, until = yesterday_of(world)
+    officer = world.officer("a")
+    works(world, officer, since + timedelta(hours=1), fixes=250)
+    supervisor, path = signed_in("supervisor"), f"/api/v1/desk/officers/{officer.id}/track.gpx"
+    query = {"from": since.isoformat(), "to": until.isoformat(), "reason": "a complaint"}
+    monkeypatch.setattr(replays, "PAGE", 50)
+    document = gpx.read(supervisor.get(path, **query).data)
+    assert sum(len(s.points) for t in document.tracks for s in t.segments) == 250
+    monkeypatch.setattr(replays, "MOST_EXPORTED", 200)
+    refused = supervisor.get(path, **query)
+    assert (refused.status_code, refused.json["code"]) == (422, "too_many")
+
+
+def test_tracks_are_drawn_beside_the_sockets(
+    world: World, signed_in: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Thinning, cutting and encoding run on other threads than the one that all sockets of a process share."""
+    seen: set[str] = set()
+    for module, name in (
+        (motion, "segments"),
+        (motion, "length_m"),
+        (msgspec.json, "encode"),
+        (gpx, "write"),
+    ):
+        real = getattr(module, name)
+
+        def spy(*args: Any, real: Any = real, name: str = name, **more: Any) -> Any:
+            if threading.current_thread() is threading.main_thread():
+                seen.add(name)
+            return real(*args, **more)
+
+        monkeypatch.setattr(module, name, spy)
+    _, since, until = yesterday_of(world)
+    officer = world.officer("a")
+    works(world, officer, since + timedelta(hours=1), fixes=100)
+    replayed(signed_in("desk_a"), [officer], since, until)
+    query = {"from": since.isoformat(), "to": until.isoformat(), "reason": "a complaint"}
+    path = f"/api/v1/desk/officers/{officer.id}/track.gpx"
+    assert signed_in("supervisor").get(path, **query).status_code == 200
+    assert seen == set()
 
 
 def test_an_unknown_officer_is_not_replayed(signed_in: Any) -> None:
