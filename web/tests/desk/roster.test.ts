@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { arrange, type Narrowing } from '@/desk/live/attention'
 import { Roster, statusOf } from '@/desk/live/roster'
-import { isMoving } from '@/desk/live/status'
+import { moved, type Movement } from '@/desk/live/status'
 import type { DeskOfficer, PositionRow } from '@/desk/types'
 
 const T0 = Date.UTC(2026, 10, 23, 8, 0, 0) / 1000
@@ -128,15 +128,36 @@ describe('a status', () => {
     expect(statusOf(one, T0 + 201)).toBe('moving')
   })
 
-  it('is moving by the reported speed, or by leaving the circle of uncertainty at walking pace', () => {
+  it('is moving by the reported speed, or by leaving the spot where he was', () => {
     const seen = (lon: number, at: number, speedMps: number | null, accuracyM = 10) => ({
       lon, lat: 31, fixedAtS: at, accuracyM, speedMps,
     })
-    expect(isMoving(null, seen(121, 0, 0.9))).toBe(true)
-    expect(isMoving(seen(121, 0, null), seen(121.01, 10, 0.1))).toBe(false)
-    expect(isMoving(seen(121, 0, null), seen(121.0003, 10, null))).toBe(true)
-    expect(isMoving(seen(121, 0, null), seen(121.0003, 10, null, 80))).toBe(false)
-    expect(isMoving(seen(121, 0, null), seen(121.0003, 300, null))).toBe(false)
+    const after = (...fixes: Parameters<typeof seen>[]) =>
+      fixes.reduce<Movement | null>((before, fix) => moved(before, seen(...fix)), null)!.moving
+    expect(after([121, 0, 0.9])).toBe(true)
+    expect(after([121, 0, null])).toBe(false)
+    expect(after([121, 0, null], [121.01, 10, 0.1])).toBe(false)
+    expect(after([121, 0, null], [121.0003, 10, null])).toBe(true)
+    expect(after([121, 0, null], [121.0003, 10, null, 80])).toBe(false)
+    // Between the two speeds nothing changes; who stays for a minute stands, though his last fix before it was on the move.
+    expect(after([121, 0, 1.2], [121, 10, 0.6])).toBe(true)
+    expect(after([121, 0, 0.1], [121, 10, 0.6])).toBe(false)
+    expect(after([121, 0, null], [121.0003, 10, null], [121.0003, 40, null])).toBe(true)
+    expect(after([121, 0, null], [121.0003, 10, null], [121.0003, 71, null])).toBe(false)
+  })
+
+  it('of a phone that tells no speed does not stand still because the list was read again', () => {
+    const position = (lon: number, at: number) => ({ ...officer('1', at).position!, lon, speed_mps: null })
+    const roster = loaded(officer('1', T0, { position: position(121, T0) }))
+    const silentOnSpeed = row('1', T0 + 10)
+    silentOnSpeed[1] = 121.0003
+    silentOnSpeed[5] = null
+    roster.position([silentOnSpeed])
+    expect(statusOf(roster.officers.get('1')!, T0 + 11)).toBe('moving')
+    roster.merge(roster.ask(), [officer('1', T0 + 20, { position: position(121.0006, T0 + 20), status: 'still' })])
+    expect(statusOf(roster.officers.get('1')!, T0 + 21)).toBe('moving')
+    roster.merge(roster.ask(), [officer('1', T0 + 30, { position: { ...position(121.0006, T0 + 30), speed_mps: 0.1 } })])
+    expect(statusOf(roster.officers.get('1')!, T0 + 31)).toBe('still')
   })
 })
 

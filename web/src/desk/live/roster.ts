@@ -6,7 +6,7 @@
  * a position replaces another only when its `fixed_at` is later; an answer never brings back an officer whose shift
  * was seen to end after the answer was asked for; an answer removes only officers of whom nothing was heard since.
  */
-import { isMoving, statusAt, type Motion } from './status'
+import { moved, statusAt, type Motion, type Movement } from './status'
 import type { DeskOfficer, PositionRow } from '../types'
 import type { LivePosition, OfficerStatus } from '@/shared/types'
 
@@ -26,7 +26,7 @@ export interface Tracked {
   readonly id: string
   officer: DeskOfficer
   place: Place | null
-  moving: boolean
+  movement: Movement | null
   /** What the roster had seen when the description of this officer was asked for. */
   describedAt: number
   /** What the roster had seen when the socket last spoke of this officer. */
@@ -51,6 +51,14 @@ function placeOf(position: LivePosition): Place {
     charging: position.charging,
     areaId: position.area_id,
   }
+}
+
+/** What the server says of a place, where it can know; of a phone that tells no speed, what this desk has seen itself. */
+function described(before: Movement | null, place: Place | null, status: OfficerStatus): Movement | null {
+  if (!place) return null
+  const own = moved(before, place)
+  if (status === 'moving') return { ...own, moving: true }
+  return place.speedMps === null ? own : { ...own, moving: false }
 }
 
 export class Roster {
@@ -81,7 +89,7 @@ export class Roster {
           id: officer.id,
           officer,
           place,
-          moving: officer.status === 'moving',
+          movement: described(null, place, officer.status),
           describedAt: reading.askedAt,
           heardAt: 0,
         })
@@ -93,10 +101,10 @@ export class Roster {
       known.officer = officer
       if (!sameShift && known.heardAt < reading.askedAt) {
         known.place = place
-        known.moving = officer.status === 'moving'
+        known.movement = described(null, place, officer.status)
       } else if (place && (!known.place || place.fixedAtS > known.place.fixedAtS)) {
         known.place = place
-        known.moving = officer.status === 'moving'
+        known.movement = described(known.movement, place, officer.status)
       }
     }
   }
@@ -140,7 +148,7 @@ export class Roster {
         charging: charging ?? null,
         areaId,
       }
-      known.moving = isMoving(known.place, place)
+      known.movement = moved(known.movement, place)
       known.place = place
     }
     return unknown
@@ -167,7 +175,7 @@ export class Roster {
 export function motionOf(tracked: Tracked): Motion {
   return {
     fixedAtS: tracked.place?.fixedAtS ?? null,
-    moving: tracked.moving,
+    moving: tracked.movement?.moving ?? false,
     silentAfterS: tracked.officer.silent_after_s,
   }
 }

@@ -1,8 +1,11 @@
 /** Whether an officer moves, stands, is silent or was never located: told again every second, not only by the server. */
 import type { OfficerStatus } from '@/shared/types'
 
-/** Slower than this is standing, as on the server; a phone lying still reports a few decimetres a second of noise. */
+/** As on the server: a walk is this fast; a phone lying still stays below the next; between them nothing changes. */
 export const MOVING_MPS = 0.8
+export const STILL_MPS = 0.4
+export const STILL_RADIUS_M = 20
+export const STILL_AFTER_S = 60
 /** A battery at or below this needs somebody's attention. */
 export const LOW_BATTERY_PCT = 15
 
@@ -42,16 +45,26 @@ export interface Seen {
   speedMps: number | null
 }
 
+/** Whether somebody moves, and the fix around which he has stayed. */
+export interface Movement {
+  moving: boolean
+  spot: Seen
+}
+
 /**
- * Whether two fixes in a row show somebody on the move.
+ * The movement after one more, newer fix; the same rule as `geo/motion.py` has, so that the list of the server and what
+ * is heard over the socket agree.
  *
- * A reported speed decides. Without one, he moves when he left the circle of uncertainty at more than standing pace.
+ * The reported speed decides where it is clear. Where it is missing or between the thresholds, the place decides: leaving
+ * the spot is moving, staying within it for a while is not.
  */
-export function isMoving(before: Seen | null, now: Seen): boolean {
-  if (now.speedMps !== null) return now.speedMps >= MOVING_MPS
-  if (!before) return false
-  const seconds = now.fixedAtS - before.fixedAtS
-  if (seconds <= 0) return false
-  const metres = metresBetween(before.lon, before.lat, now.lon, now.lat)
-  return metres > Math.max(10, now.accuracyM ?? 0) && metres / seconds >= MOVING_MPS
+export function moved(before: Movement | null, now: Seen): Movement {
+  const speed = now.speedMps
+  if (!before) return { moving: speed !== null && speed >= MOVING_MPS, spot: now }
+  const { spot } = before
+  const left = metresBetween(spot.lon, spot.lat, now.lon, now.lat) > Math.max(STILL_RADIUS_M, now.accuracyM ?? 0)
+  const next = left ? now : spot
+  if (speed !== null && speed >= MOVING_MPS) return { moving: true, spot: next }
+  if (speed !== null && speed < STILL_MPS) return { moving: false, spot: next }
+  return { moving: left || (before.moving && now.fixedAtS - next.fixedAtS < STILL_AFTER_S), spot: next }
 }
