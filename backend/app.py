@@ -8,7 +8,6 @@ from typing import Any
 import structlog
 from flask import Flask, Response, g, redirect, request, send_from_directory
 from flask_smorest import Api
-from prometheus_client import generate_latest
 from sqlalchemy import text
 from werkzeug.exceptions import Forbidden as HttpForbidden
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -18,7 +17,7 @@ from backend.adapters.sms import ConsoleSms, HttpSms, NullSms, Sms
 from backend.core import migrating
 from backend.core.config import Config, ConfigError
 from backend.core.db import engine_for, get_engine, set_engine
-from backend.core.metrics import REGISTRY, REQUEST_SECONDS, REQUESTS
+from backend.core.metrics import MEDIA_TYPE, REQUEST_SECONDS, REQUESTS, figures, may_read
 from backend.core.preflight import check_app
 from backend.core.tokens import derive_key
 from mobile_api import endpoint, hot, problems
@@ -104,10 +103,6 @@ def create_app(config: Config, *, propagate_failures: bool = False, hot_routes: 
         PROPAGATE_FAILURES=propagate_failures,
     )
     app.json.ensure_ascii = False  # type: ignore[attr-defined]
-    if config.trusted_hops:
-        hops = config.trusted_hops
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
-
     sessions = Sessions(config)
     app.extensions["xungeng.config"] = config
     app.extensions["xungeng.sessions"] = sessions
@@ -130,7 +125,11 @@ def create_app(config: Config, *, propagate_failures: bool = False, hot_routes: 
         app.register_blueprint(plain)
     hot.describe(api.spec)
     if hot_routes:  # Not where a test looks at the ordinary way of a route that has both.
-        hot.install(app)
+        hot.install(app, config)
+    if config.trusted_hops:
+        # Outermost, so that whoever counts callers by address sees the callers' and not the proxy's.
+        hops = config.trusted_hops
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
     _add_own_pages(app, config)
 
     exempt = EXEMPT | {
@@ -212,11 +211,9 @@ def _add_own_pages(app: Flask, config: Config) -> None:
 
     @app.get("/metrics")
     def metrics() -> Response:
-        local = request.remote_addr in ("127.0.0.1", "::1") and not config.trusted_hops
-        token = config.metrics_token
-        if not local and (not token or request.headers.get("Authorization") != f"Bearer {token}"):
+        if not may_read(config, request.remote_addr, request.headers.get("Authorization", "")):
             raise HttpForbidden()
-        return Response(generate_latest(REGISTRY), mimetype="text/plain; version=0.0.4")
+        return Response(figures(), mimetype=MEDIA_TYPE)
 
     @app.get("/")
     def root() -> Response:

@@ -1,16 +1,14 @@
 """What the servers serve, made when it is asked for.
 
 ``backend.wsgi:app`` is everything, for gunicorn's gevent workers (``backend.serve_gunicorn``): the live channel, the
-hot routes and, behind them, Flask. ``backend.wsgi:ingest`` is the hot routes alone, for granian's event loops (RSGI);
-``backend.wsgi:ingest_on_threads`` is the same for any WSGI server. Each is built at its first mention, so a process
-builds only the one it serves, and after any fork.
+hot routes and, behind them, Flask. ``backend.wsgi:ingest`` is the hot routes alone, for granian's event loops (RSGI).
+Each is built at its first mention, so a process builds only the one it serves, and after any fork.
 """
 
 from __future__ import annotations
 
 import gc
 import threading
-from collections.abc import Callable
 from typing import Any
 
 from backend.core import listen
@@ -18,15 +16,12 @@ from backend.core.config import Config, libpq_url
 from backend.core.db import engine_for, set_engine
 from backend.core.preflight import check_app
 
-THREADS = 32
-"""How many requests a server on threads is expected to work on at once in each process."""
-
 _made: dict[str, Any] = {}
 _making = threading.Lock()
 
 
 def __getattr__(name: str) -> Any:
-    makers = {"app": _make_app, "ingest": _make_ingest, "ingest_on_threads": _make_ingest_on_threads}
+    makers = {"app": _make_app, "ingest": _make_ingest}
     maker = makers.get(name)
     if maker is None:
         raise AttributeError(name)
@@ -57,34 +52,22 @@ def _make_app(config: Config) -> Any:
 
 
 def _make_ingest(config: Config) -> Any:
-    from mobile_api.rsgi import AsyncDispatcher
-
-    return _alone(
-        config, "ingest", lambda identity: AsyncDispatcher(identity, config.trusted_hops), backlog=64
-    )
-
-
-def _make_ingest_on_threads(config: Config) -> Any:
-    from mobile_api.hot import Dispatcher
-
-    # A backlog that waits holds a thread: most of them are kept for those who are on the map.
-    return _alone(config, "ingest", Dispatcher, backlog=THREADS // 2)
-
-
-def _alone(config: Config, process: str, make: Callable[[Any], Any], backlog: int) -> Any:
     """Make what serves the hot routes alone, in a process without Flask."""
     from backend.core import logs
+    from mobile_api import rsgi
     from mobile_api.identity import Identity
     from workflows import tracks
     from workflows.sessions import Sessions
 
-    logs.configure(config, process)
+    logs.configure(config, "ingest")
     engine = engine_for(config)
     check_app(engine, config)
     set_engine(engine)
     listener = _listen(config)
-    tracks.tune(backlog_limit=backlog)
-    served = make(Identity(Sessions(config).tokens))
+    # A backlog waits in the loop and costs little there; a tracker's holds one of few threads, and most of those are
+    # kept for who is on the map.
+    tracks.tune(backlog_limit=64, backlog_threads=rsgi.THREADS // 4)
+    served = rsgi.AsyncDispatcher(Identity(Sessions(config).tokens), config)
     _open_bus(config)
     listener.start()
     return served

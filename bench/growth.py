@@ -22,6 +22,7 @@ from bench.replay import make_latest, median_ms, officer_id, read_day
 from bench.report import Report
 from geo.fixes import Fix
 from workflows import closed_days, tracks, tracks_of
+from workflows.remembered import DeviceIdentity
 
 VOLUMES = (100_000, 1_000_000, 5_000_000, 10_000_000, 50_000_000)
 QUICK_VOLUMES = (100_000, 300_000, 900_000)
@@ -188,9 +189,9 @@ def _open_shift(history: History) -> None:
         )
 
 
-def _device(history: History, n: int) -> tracks.DeviceIdentity:
+def _device(history: History, n: int) -> DeviceIdentity:
     with unit_of_work(history.town_id) as uow:
         found: UUID = uow.session.execute(
             text("select id from devices where officer_id = :officer"), {"officer": officer_id(n)}
         ).scalar_one()
-    return tracks.DeviceIdentity(found, history.town_id, officer_id(n), "officer", "active")
+    return DeviceIdentity(found, history.town_id, officer_id(n), "officer", "active")

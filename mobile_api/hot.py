@@ -27,6 +27,8 @@ from flask import Flask
 from marshmallow import Schema
 from werkzeug.routing import Map, Rule
 
+from backend.core import metrics
+from backend.core.config import Config
 from backend.core.errors import Refusal, TooLarge, TooMany, Unauthenticated, Unreadable, Unsupported
 from backend.core.failures import refusal_for
 from backend.core.identity import Actor
@@ -34,12 +36,12 @@ from backend.core.metrics import LIMITED, REQUEST_SECONDS, REQUESTS
 from backend.core.vocabulary import Audience
 from mobile_api import problems
 from mobile_api.endpoint import PROBLEM_TEXT, ProblemSchema
-from mobile_api.gateway.wsgi import Gateways
+from mobile_api.gateway.wsgi import STATUS_LINES, Gateways
 from mobile_api.identity import Identity
 from mobile_api.limits import Buckets
 from mobile_api.officer import fixes
 from workflows import access, tracks
-from workflows.tracks import Delivery, Receipt
+from workflows.grouped_write import Delivery, Receipt
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
@@ -275,10 +277,14 @@ def _problem(status: int, code: str, detail: str, request_id: str, **extra: Any)
     return json.dumps(document, ensure_ascii=False, default=str).encode("utf-8", "replace")
 
 
-def nothing_here(method: str, path: str, request_id: str) -> Told:
-    """What a process for hot routes alone says to every other address, except that it lives."""
+def nothing_here(method: str, path: str, request_id: str, may_read_figures: bool) -> Told:
+    """What a process for hot routes alone says to every other address, except that it lives, and its figures."""
     if path == "/healthz":
         told = Told(200, JSON, b'{"status": "alive"}')
+    elif path == "/metrics" and may_read_figures:
+        told = Told(200, metrics.MEDIA_TYPE, metrics.figures())
+    elif path == "/metrics":
+        told = Told(403, problems.MEDIA_TYPE, _problem(403, *problems.FRAMEWORK[403], request_id))
     else:
         told = Told(404, problems.MEDIA_TYPE, _problem(404, *problems.FRAMEWORK[404], request_id))
     return told._replace(body=b"") if method == "HEAD" else told
@@ -287,19 +293,19 @@ def nothing_here(method: str, path: str, request_id: str) -> Told:
 # --- Serving them by WSGI
 
 
-def install(app: Flask) -> None:
+def install(app: Flask, config: Config) -> None:
     """Serve the hot routes in front of everything else that ``app`` serves."""
-    app.wsgi_app = Dispatcher(app.extensions["xungeng.identity"], app.wsgi_app)  # type: ignore[method-assign]
+    gateways = Gateways(config.public_url)
+    app.wsgi_app = Dispatcher(app.extensions["xungeng.identity"], gateways, app.wsgi_app)  # type: ignore[method-assign]
 
 
 class Dispatcher:
     """A WSGI application: hot routes and gateways itself, everything else by ``otherwise``."""
 
-    def __init__(self, identity: Identity, otherwise: WsgiApp | None = None) -> None:
-        """Serve the table; without ``otherwise``, in a process for hot routes alone, all else is not found."""
-        self._otherwise = otherwise or _nothing_here
+    def __init__(self, identity: Identity, gateways: Gateways, otherwise: WsgiApp) -> None:
+        self._otherwise = otherwise
         self._served = {route.path: Served(route, identity) for route in HOT}
-        self._gateways = Gateways()
+        self._gateways = gateways
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
@@ -334,16 +340,6 @@ def _serve(served: Served, environ: Environ, start_response: StartResponse) -> I
         except Exception as error:
             told = served.refused(error, head, started)
     start_response(STATUS_LINES[told.status], headers_of(told, head.request_id))
-    return [told.body]
-
-
-STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
-
-
-def _nothing_here(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-    identifier = request_id(environ.get("HTTP_X_REQUEST_ID", ""))
-    told = nothing_here(environ["REQUEST_METHOD"], environ.get("PATH_INFO", ""), identifier)
-    start_response(STATUS_LINES[told.status], headers_of(told, identifier))
     return [told.body]
 
 

@@ -2,7 +2,8 @@
 
 Where every request waits on a thread of its own, waking those threads costs more than all that the requests do. Here
 a request takes its steps (``mobile_api.hot``) in the loop as long as all that it needs is remembered, and waits for
-its commit as a future. What has to be read first is read on a thread, and so are the trackers' own protocols.
+its commit as a future. What has to be read first, or takes long, is done on a thread, and so are the trackers' own
+protocols.
 
 https://github.com/emmett-framework/granian/blob/master/docs/spec/RSGI.md
 """
@@ -12,14 +13,19 @@ from __future__ import annotations
 import asyncio
 import io
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]  # It re-exports what its core has.
+from werkzeug.middleware.proxy_fix import ProxyFix
+
 from backend.core import memory
-from backend.core.errors import TooLarge
+from backend.core.config import Config
+from backend.core.errors import TooLarge, Unreadable
 from backend.core.memory import MustWait
-from mobile_api.gateway.call import MAXIMUM_BODY_BYTES
+from backend.core.metrics import may_read
+from mobile_api.gateway.call import JSON, MAXIMUM_BODY_BYTES
 from mobile_api.gateway.wsgi import Gateways
 from mobile_api.hot import HOT, Head, Served, Told, headers_of, nothing_here, request_id
 from mobile_api.identity import Identity
@@ -34,11 +40,13 @@ Result = TypeVar("Result")
 class AsyncDispatcher:
     """An RSGI application: hot routes in the loop, gateways on threads, nothing else."""
 
-    def __init__(self, identity: Identity, trusted_hops: int = 0) -> None:
-        """Serve the table. ``trusted_hops`` is how many reverse proxies in front are ours (``Config``)."""
-        self._trusted_hops = trusted_hops
+    def __init__(self, identity: Identity, config: Config) -> None:
+        self._config = config
         self._served = {route.path: Served(route, identity) for route in HOT}
-        self._gateways = Gateways()
+        serve: Any = Gateways(config.public_url).serve
+        if hops := config.trusted_hops:  # As in the web process.
+            serve = ProxyFix(serve, x_for=hops, x_proto=hops, x_host=hops)
+        self._gateways: Callable[..., Iterable[bytes] | None] = serve
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="ingest-wait")
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -63,7 +71,7 @@ class AsyncDispatcher:
             headers.get("content-type") or "",
             headers.get("content-encoding") or "",
             headers.get("content-length") or "",
-            headers.get("transfer-encoding") is not None or scope.http_version != "1.1",
+            _says_no_length(scope),
             request_id(headers.get("x-request-id") or ""),
         )
         if head.method != served.route.method:
@@ -92,15 +100,17 @@ class AsyncDispatcher:
 
     async def _serve_elsewhere(self, scope: Any, protocol: Any) -> None:
         """Serve a gateway's address as its WSGI application does; say of any other that nothing is here."""
+        headers = scope.headers
         if scope.path.startswith("/gateway/"):
-            environ = await _environ(scope, protocol, self._trusted_hops)
+            environ = await _environ(scope, protocol)
             answered = await self._on_a_thread(self._gateway, environ)
             if answered is not None:
-                status, headers, body = answered
-                protocol.response_bytes(status, headers, body)
+                status, header_list, body = answered
+                protocol.response_bytes(status, header_list, body)
                 return
-        identifier = request_id(scope.headers.get("x-request-id") or "")
-        told = nothing_here(scope.method, scope.path, identifier)
+        identifier = request_id(headers.get("x-request-id") or "")
+        may_scrape = may_read(self._config, _address(scope), headers.get("authorization") or "")
+        told = nothing_here(scope.method, scope.path, identifier, may_scrape)
         protocol.response_bytes(told.status, headers_of(told, identifier), told.body)
 
     def _gateway(self, environ: dict[str, Any]) -> tuple[int, list[tuple[str, str]], bytes] | None:
@@ -109,45 +119,73 @@ class AsyncDispatcher:
         def start_response(status: str, headers: list[tuple[str, str]]) -> None:
             begun.append((int(status[:3]), headers))
 
-        parts = self._gateways.serve(environ, start_response)
+        parts = self._gateways(environ, start_response)
         return None if parts is None else (*begun[0], b"".join(parts))
 
 
+def _says_no_length(scope: Any) -> bool:
+    """Whether a body may follow although the head does not say how long it is."""
+    return scope.headers.get("transfer-encoding") is not None or scope.http_version not in ("1", "1.1")
+
+
+def _address(scope: Any) -> str:
+    """The caller's address, without the port."""
+    return str(scope.client).rpartition(":")[0].strip("[]")
+
+
 async def _read(protocol: Any, length: int | None, most_bytes: int) -> bytes:
-    """Return a body of so many bytes, or one that says nothing of its length; never more than may be held."""
+    """Return a body of so many bytes, or one that says nothing of its length; never more than may be held.
+
+    Of the latter kind nobody can tell here whether it ended or broke off: it has to show that itself, as JSON does.
+    """
     if length is not None:
-        return await protocol() if length else b""
-    raw = bytearray()
+        try:
+            raw: bytes = await protocol() if length else b""
+        except ProtocolClosed:
+            raw = b""
+        if len(raw) < length:
+            raise Unreadable(detail="The body ended early.")
+        return raw
+    parts = bytearray()
     async for part in protocol:
-        raw += part
-        if len(raw) > most_bytes:
+        parts += part
+        if len(parts) > most_bytes:
             raise TooLarge()
-    return bytes(raw)
+    return bytes(parts)
 
 
-async def _environ(scope: Any, protocol: Any, trusted_hops: int) -> dict[str, Any]:
-    """What WSGI says of a request. A body that is too long is cut one byte too late, so that it is refused."""
+async def _environ(scope: Any, protocol: Any) -> dict[str, Any]:
+    """What WSGI says of a request. Of a body that is refused there is less than it says, or a byte more than may be."""
     environ: dict[str, Any] = {
         "REQUEST_METHOD": scope.method,
         "PATH_INFO": scope.path.encode("utf-8", "replace").decode("latin-1"),
         "QUERY_STRING": scope.query_string,
-        "REMOTE_ADDR": scope.client.rpartition(":")[0],
+        "REMOTE_ADDR": _address(scope),
         "wsgi.url_scheme": scope.scheme,
+        "wsgi.input": io.BytesIO(),
     }
     for name, value in scope.headers.items():
-        key = name.upper().replace("-", "_")
-        environ[key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{key}"] = value
+        if "_" not in name:  # It would pass for the name with a hyphen.
+            key = name.upper().replace("-", "_")
+            key = key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{key}"
+            environ[key] = f"{environ[key]},{value}" if key in environ else value
     environ.pop("HTTP_TRANSFER_ENCODING", None)
-    forwarded = [part.strip() for part in environ.get("HTTP_X_FORWARDED_FOR", "").split(",") if part.strip()]
-    if trusted_hops and len(forwarded) >= trusted_hops:
-        environ["REMOTE_ADDR"] = forwarded[-trusted_hops]
-    raw = bytearray()
+    if scope.method != "POST":
+        return environ
     declared = environ.get("CONTENT_LENGTH", "")
-    if not (declared.isdigit() and int(declared[:20]) > MAXIMUM_BODY_BYTES):
-        async for part in protocol:
-            raw += part
-            if len(raw) > MAXIMUM_BODY_BYTES:
-                break
-        environ["CONTENT_LENGTH"] = str(len(raw))
-    environ["wsgi.input"] = io.BytesIO(bytes(raw))
+    try:
+        if declared.isascii() and declared.isdigit():
+            if int(declared[:20]) <= MAXIMUM_BODY_BYTES:
+                environ["wsgi.input"] = io.BytesIO(await _read(protocol, int(declared), MAXIMUM_BODY_BYTES))
+        elif _says_no_length(scope):
+            raw = await _read(protocol, None, MAXIMUM_BODY_BYTES)
+            whole = (
+                JSON in environ.get("CONTENT_TYPE", "").lower()
+            )  # A form that broke off looks like a whole one.
+            environ["CONTENT_LENGTH"] = str(len(raw) if whole else len(raw) + 1)
+            environ["wsgi.input"] = io.BytesIO(raw)
+    except Unreadable:
+        pass
+    except TooLarge:
+        environ["CONTENT_LENGTH"] = str(MAXIMUM_BODY_BYTES + 1)
     return environ

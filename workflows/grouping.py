@@ -92,6 +92,7 @@ class Grouping(Generic[Item, Answer]):
         backlog_share: int = 1000,
         live_limit: int = 40_000,
         backlog_limit: int = 32,
+        backlog_threads: int | None = None,
         patience_s: float = 30.0,
     ) -> None:
         """Describe the groups; the flushers start with the first item, so after any fork.
@@ -103,6 +104,8 @@ class Grouping(Generic[Item, Answer]):
             live_limit: the weight of live items that may wait; beyond it callers are told to come again.
             backlog_limit: the number of backlog items that may wait. Each one holds a request open, so it
                 has to stay well below the number of requests that the server works on at once.
+            backlog_threads: how many of them may hold a thread, where most wait in an event loop and threads are
+                few; as many as may wait, if it is not said.
             patience_s: how long a request waits before it is told that the outcome is unknown.
         """
         self.name = name
@@ -111,6 +114,7 @@ class Grouping(Generic[Item, Answer]):
         self.backlog_share = backlog_share
         self.live_limit = live_limit
         self.backlog_limit = backlog_limit
+        self.backlog_threads = backlog_limit if backlog_threads is None else backlog_threads
         self.patience_s = patience_s
         self._commit = commit
         self._after = after
@@ -119,6 +123,7 @@ class Grouping(Generic[Item, Answer]):
         self._waiting: dict[Hashable, _Queues[Item, Answer]] = {}
         self._live_weight = 0
         self._backlog_count = 0
+        self._backlog_on_threads = 0
         self._idle = 0
         self._running = 0
         self._closed = False
@@ -169,7 +174,11 @@ class Grouping(Generic[Item, Answer]):
                 raise Unavailable("This process is about to end.")
             if live and self._live_weight and self._live_weight + entry.weight > self.live_limit:
                 raise Unavailable("More is coming in than can be written.", retry_after_s=2, code="busy")
-            if not live and self._backlog_count >= self.backlog_limit:
+            on_thread = entry.future is None
+            if not live and (
+                self._backlog_count >= self.backlog_limit
+                or (on_thread and self._backlog_on_threads >= self.backlog_threads)
+            ):
                 raise Unavailable(
                     "A backlog is being written; please send the rest a little later.",
                     retry_after_s=1,
@@ -184,7 +193,8 @@ class Grouping(Generic[Item, Answer]):
             else:
                 queues.backlog.append(entry)
                 self._backlog_count += 1
-            if entry.future is None:
+                self._backlog_on_threads += on_thread
+            if on_thread:
                 self._call_flusher()
 
     def _call_flusher(self) -> None:
@@ -285,6 +295,7 @@ class Grouping(Generic[Item, Answer]):
             entry = backlog.popleft()
             room -= entry.weight
             taken += 1
+            self._backlog_on_threads -= entry.future is None
             group.append(entry)
         self._backlog_count -= taken
         if live or backlog:

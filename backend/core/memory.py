@@ -20,7 +20,7 @@ _here = threading.local()
 
 
 class MustWait(Exception):
-    """What is asked for has to be read first, and the thread that asks may not wait for it."""
+    """What is asked for has to be read first, or takes long, and the thread that asks may not wait for it."""
 
 
 def forbid_waiting() -> None:
@@ -29,6 +29,16 @@ def forbid_waiting() -> None:
     Where something has to be read it gets ``MustWait`` instead, and asks again from a thread that may wait.
     """
     _here.may_not_wait = True
+
+
+def need_to_wait() -> None:
+    """Say that what follows takes its time.
+
+    Raises:
+        MustWait: on a thread that may not.
+    """
+    if getattr(_here, "may_not_wait", False):
+        raise MustWait
 
 
 Key = TypeVar("Key", bound=Hashable)
@@ -71,8 +81,7 @@ class Memory(Generic[Key, Value]):
         Raises:
             MustWait: on a thread that may not.
         """
-        if getattr(_here, "may_not_wait", False):
-            raise MustWait
+        need_to_wait()
         forgotten = self._forgotten
         value = load()
         with self._lock:

@@ -1,6 +1,10 @@
 """Figures for Prometheus. Labels are routes, codes and kinds, never people."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+import hmac
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from backend.core.config import Config
 
 REGISTRY = CollectorRegistry()
 
@@ -40,3 +44,23 @@ SOCKETS = Gauge("xungeng_sockets", "Open live connections.", registry=REGISTRY)
 SOCKETS_CLOSED = Counter(
     "xungeng_sockets_closed_total", "Live connections closed by us.", ["reason"], registry=REGISTRY
 )
+
+MEDIA_TYPE = "text/plain; version=0.0.4"
+
+
+def figures() -> bytes:
+    """All figures of this process as Prometheus reads them."""
+    return generate_latest(REGISTRY)
+
+
+def may_read(config: Config, address: str | None, authorization: str) -> bool:
+    """Whether a caller may see the figures: the machine itself, or the holder of the token.
+
+    Behind a proxy every address may be the machine's own, so there the token alone counts.
+    """
+    if address in ("127.0.0.1", "::1") and not config.trusted_hops:
+        return True
+    wanted = f"Bearer {config.metrics_token}".encode()
+    return bool(config.metrics_token) and hmac.compare_digest(
+        authorization.encode("utf-8", "replace"), wanted
+    )

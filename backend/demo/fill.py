@@ -56,7 +56,7 @@ from backend.models import (
 from backend.models import Town as TownRow
 from geo.areas import AreaIndex
 from geo.fixes import Fix
-from workflows import fix_rows, gate, tracks, upkeep
+from workflows import fix_rows, gate, grouped_write, upkeep
 from workflows.devices import Credential
 from workflows.fix_rows import Rows
 from workflows.provisioning import GPSLOGGER_TEMPLATE
@@ -365,7 +365,7 @@ class _Filler:
             rows = self._rows(self.kits[duty.person.id].device_id(protocol), shift_id, duty.measurements)
             latest = rows[-1:] if duty.ended_at is None else []
             cursor.execute(
-                tracks.STORE,
+                grouped_write.STORE,
                 (
                     town.id, gate.key(town.id), [shift_id], Rows(rows), Rows(latest), duty.started_at, 0,
                     [protocol], [str(Outcome.STORED)], [len(rows)],

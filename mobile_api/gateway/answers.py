@@ -102,18 +102,16 @@ def answer_gpslogger(call: Call) -> Answer:
     return BARE_OK if deliver(device, reading, Protocol.GPSLOGGER) else Answer(404)
 
 
-def answer_gpslogger_profile(call: Call, base_url: str) -> Answer:
+@answering
+def answer_gpslogger_profile(call: Call) -> Answer:
     """GPSLogger's settings as the file that its set-up link downloads; whoever knows the address has the key."""
-
-    @answering
-    def answer(call: Call) -> Answer:
-        device = device_of(call, Protocol.GPSLOGGER, call.key)
-        if device is None or device.state == DeviceState.REVOKED:
-            return Answer(404)
-        settings = gpslogger_profile(f"{base_url}/gateway/gpslogger/{call.key}")
-        return Answer(200, settings.encode("ascii"), "text/plain; charset=utf-8")
-
-    return answer(call)
+    if call.method != "GET":
+        return method_not_allowed("GET")
+    device = device_of(call, Protocol.GPSLOGGER, call.key)
+    if device is None or device.state == DeviceState.REVOKED:
+        return Answer(404)
+    settings = gpslogger_profile(f"{call.base_url}/gateway/gpslogger/{call.key}")
+    return Answer(200, settings.encode("ascii", "replace"), "text/plain; charset=utf-8")
 
 
 def _whole(call: Call, protocol: Protocol, key: str | None, reason: Reason, unknown: Answer) -> Answer:
@@ -133,5 +131,6 @@ ANSWERS: dict[str, Callable[[Call], Answer]] = {
     "/gateway/owntracks": answer_owntracks,
     "/gateway/overland": answer_overland,
     "/gateway/gpslogger/<key>": answer_gpslogger,
+    "/gateway/gpslogger/<key>/xungeng.properties": answer_gpslogger_profile,
 }
 """Path to answer. ``<key>`` is one path segment, percent-decoded."""

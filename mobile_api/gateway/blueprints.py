@@ -23,11 +23,12 @@ class Gateway(Blueprint):
 
     def serve(self, rule: str, answer: Callable[[Call], Answer]) -> None:
         """Serve a function at a path, whatever the method: the protocol itself says what it does not take."""
-        name = rule.removeprefix("/gateway/").replace("/<key>", "_key")
+        name = rule.removeprefix("/gateway/").replace("/<key>/xungeng.properties", "_profile")
+        name = name.replace("/<key>", "_key")
 
         def view(key: str | None = None) -> Response:
             try:
-                call = Call.of(request.environ, key)
+                call = Call.of(request.environ, key, current_app.extensions["xungeng.config"].public_url)
             except Refusal as refusal:
                 return response_of(refused(refusal))
             return response_of(answer(call))
@@ -53,12 +54,4 @@ for rule, answer in answers.ANSWERS.items():
     gateway.serve(rule, answer)
 
 
-@gateway.get("/gateway/gpslogger/<key>/xungeng.properties")
-def gpslogger_profile(key: str) -> Response:
-    """The settings that GPSLogger downloads when its set-up link is opened."""
-    base_url = current_app.extensions["xungeng.config"].public_url or request.host_url.rstrip("/")
-    return response_of(answers.answer_gpslogger_profile(Call.of(request.environ, key), base_url))
-
-
-gateway.endpoints.append("gpslogger_profile")
 BLUEPRINTS = (gateway,)

@@ -31,10 +31,14 @@ class Call:
     body: bytes = b""
     key: str | None = None
     address: str = ""
+    base_url: str = ""
+    """How phones reach the installation, without a slash at the end."""
 
     @staticmethod
-    def of(environ: Mapping[str, Any], key: str | None = None) -> Call:
+    def of(environ: Mapping[str, Any], key: str | None = None, public_url: str | None = None) -> Call:
         """Read a WSGI request, body included.
+
+        Without ``public_url`` phones are taken to reach the installation as this request did.
 
         Raises:
             TooLarge, Unreadable, Unsupported: the body is too long, breaks off, does not unpack, or is packed in a way
@@ -49,6 +53,8 @@ class Call:
             body=_body(environ) if method == "POST" else b"",
             key=key,
             address=environ.get("REMOTE_ADDR", ""),
+            base_url=public_url
+            or f"{environ.get('wsgi.url_scheme', 'http')}://{environ.get('HTTP_HOST', '')}",
         )
 
     @property

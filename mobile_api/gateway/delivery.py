@@ -19,7 +19,7 @@ from mobile_api.gateway.call import Answer, Call
 from mobile_api.gateway.reading import Reading
 from mobile_api.limits import Buckets
 from workflows import devices, tracks
-from workflows.tracks import DeviceIdentity
+from workflows.remembered import DeviceIdentity
 
 MESSAGES = Figure(
     "xungeng_gateway_messages_total",

@@ -17,14 +17,15 @@ Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
 
 KEYED = "/<key>"
-_STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
+STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
 
 
 class _Route:
     """One gateway in service, with its figures."""
 
-    def __init__(self, rule: str, answer: Callable[[Call], Answer]) -> None:
+    def __init__(self, rule: str, answer: Callable[[Call], Answer], public_url: str | None) -> None:
         self.answer = answer
+        self._public_url = public_url
         self._rule = rule
         self._seconds = REQUEST_SECONDS.labels(rule)
         self._count_ok = {method: REQUESTS.labels(rule, method, 200) for method in ("GET", "POST")}
@@ -33,7 +34,7 @@ class _Route:
         started = time.perf_counter()
         method = environ.get("REQUEST_METHOD", "")
         try:
-            found = self.answer(Call.of(environ, key))
+            found = self.answer(Call.of(environ, key, self._public_url))
         except Refusal as refusal:
             found = refused(refusal)
         self._seconds.observe(time.perf_counter() - started)
@@ -45,7 +46,7 @@ class _Route:
             )
             REQUESTS.labels(self._rule, known, found.status).inc()
         start_response(
-            _STATUS_LINES[found.status], [*found.header_list(), ("X-Content-Type-Options", "nosniff")]
+            STATUS_LINES[found.status], [*found.header_list(), ("X-Content-Type-Options", "nosniff")]
         )
         return [found.body]
 
@@ -53,12 +54,17 @@ class _Route:
 class Gateways:
     """Answers what is addressed to a gateway; everything else is for somebody else."""
 
-    def __init__(self) -> None:
+    def __init__(self, public_url: str | None = None) -> None:
+        """Serve the table; ``public_url`` is how phones reach the installation, if that is known."""
         self._exact: dict[str, _Route] = {}
-        self._keyed: dict[str, _Route] = {}
+        self._keyed: dict[tuple[str, str], _Route] = {}
         for rule, answer in answers.ANSWERS.items():
-            prefix = rule.removesuffix(KEYED)
-            (self._exact if prefix == rule else self._keyed)[prefix] = _Route(rule, answer)
+            prefix, keyed, rest = rule.partition(KEYED)
+            route = _Route(rule, answer, public_url)
+            if keyed:
+                self._keyed[prefix, rest] = route
+            else:
+                self._exact[rule] = route
 
     def serve(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes] | None:
         """Serve the request, or return None if its path is no gateway's."""
@@ -68,8 +74,8 @@ class Gateways:
         route = self._exact.get(path)
         if route is not None:
             return route.serve(environ, start_response, None)
-        prefix, _, key = path.rpartition("/")
-        route = self._keyed.get(prefix)
+        _, gateway, protocol, key, rest = (path.split("/", 4) + [""] * 4)[:5]
+        route = self._keyed.get((f"/{gateway}/{protocol}", rest and f"/{rest}"))
         if route is None or not key:
             return None
         return route.serve(

@@ -22,6 +22,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from mobile_api import hot
+from mobile_api.gateway.wsgi import Gateways
 from mobile_api.hot import Dispatcher
 from tests.api.conftest import Caller, World
 from workflows import access
@@ -61,7 +62,7 @@ def test_the_document_names_every_route_and_every_refusal(caller: Caller) -> Non
 @pytest.fixture(scope="module")
 def schema(world: World) -> Any:
     load_all_checks()
-    served = Dispatcher(world.app.extensions["xungeng.identity"], world.app.wsgi_app)
+    served = Dispatcher(world.app.extensions["xungeng.identity"], Gateways(), world.app.wsgi_app)
     return schemathesis.openapi.from_wsgi("/api/v1/openapi.json", served)
 
 

@@ -125,8 +125,9 @@ def test_a_gateway_asks_for_a_credential_and_bounds_the_calls_of_one(
     monkeypatch.setattr(delivery.tracks, "device_for", lambda protocol, key: None)
     key = "no-such-key" if "<key>" in rule else None
     answer = answers.ANSWERS[rule]
+    method = "GET" if rule.endswith(".properties") else "POST"
     message = Call(
-        "POST", content_type="application/json", body=b'{"_type":"location","id":"nobody"}', key=key
+        method, content_type="application/json", body=b'{"_type":"location","id":"nobody"}', key=key
     )
     shown = ["", "Bearer nobody", "Basic bm9ib2R5Om5vYm9keQ=="]
     for authorization in shown:

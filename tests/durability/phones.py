@@ -15,6 +15,8 @@ from typing import Any
 from tests.durability.town import Officer
 
 ROUTE = "/api/v1/officer/fixes"
+DOOMED_M = 4444.0
+"""The altitude that asks ``tests.durability.dying`` for its end."""
 
 
 @dataclass

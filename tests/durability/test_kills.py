@@ -9,17 +9,16 @@ import json
 import os
 import random
 import signal
-import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from bench.servers import Server, accepts, free_port, server
-from tests.durability.phones import Phone, end, run_for
+from bench.servers import Server
+from tests.durability.phones import DOOMED_M, Phone, end, run_for
 from tests.durability.town import DurableTown, Officer, children_of, durable_town, kill_postgres
 
 Thin = Callable[[int, int], int]
@@ -43,42 +42,51 @@ def lost_and_doubled(town: DurableTown, phones: Sequence[Phone]) -> tuple[int, i
     return lost, doubled, unacknowledged
 
 
-def post_once(phone: Phone, fixes: list[dict[str, object]], headers: dict[str, str]) -> int:
-    body = {
-        "device_id": str(phone.officer.device_id),
-        "sent_at": datetime.now(UTC).isoformat(),
-        "fixes": fixes,
-    }
-    return phone.post(json.dumps(body).encode(), headers)[0]
+class Unanswered(Phone):
+    """A phone whose every batch is committed by a process that dies before it can answer."""
+
+    died = settled = 0
+
+    def next_batch(self) -> list[dict[str, Any]] | None:
+        fixes = super().next_batch()
+        return None if fixes is None else [{**fix, "altitude_m": DOOMED_M} for fix in fixes]
+
+    def live_through_a_death(self) -> None:
+        """Send a batch whose answer never comes, then send it until it is acknowledged."""
+        fixes = self.next_batch()
+        assert fixes is not None
+        body = {"device_id": str(self.officer.device_id), "sent_at": fixes[-1]["fixed_at"], "fixes": fixes}
+        self.died += self.post(json.dumps(body).encode())[0] == 0
+        self.deliver(fixes)
+        receipt = self.answers[-1][2]
+        self.settled += receipt["duplicates"] == len(fixes) and receipt["stored"] == 0
 
 
-@contextmanager
-def dying_server(town: DurableTown) -> Iterator[Server]:
-    port = free_port()
-    arguments = [sys.executable, "-m", "tests.durability.dying_server", str(port)]
-    with server(arguments, port, town.environment(), ready=lambda: accepts(port)) as running:
-        yield running
-
-
-def test_a_worker_that_dies_between_commit_and_answer_leaves_no_double(town: DurableTown, thin: Thin) -> None:
-    """F02: 1,000 batches whose first answer never came; the retry finds them, duplicates per 1,000: 0."""
-    rounds = thin(1000, 10)
-    [officer] = town.officers(1)
-    with dying_server(town) as running:
-        phone = Phone(officer, running.port, batch=3)
-        died = settled = 0
-        for _ in range(rounds):
-            fixes = phone.next_batch()
-            assert fixes is not None
-            before = len(town.stored(officer))
-            died += post_once(phone, fixes, {"X-Die": "1"}) == 0
-            assert len(town.stored(officer)) == before + len(fixes)  # It was committed all the same.
-            phone.deliver(fixes)
-            receipt = phone.answers[-1][2]
-            settled += receipt["duplicates"] == len(fixes) and receipt["stored"] == 0
-        phone.close()
-    assert (died, settled) == (rounds, rounds)
-    assert lost_and_doubled(town, [phone]) == (0, 0, 0)
+@pytest.mark.parametrize("kind", ["ingest", "web"])
+def test_a_process_that_dies_between_commit_and_answer_leaves_no_double(
+    town: DurableTown, thin: Thin, kind: str
+) -> None:
+    """F02: 1,000 batches whose first answer never came, on each server; the retry finds them, duplicates: 0."""
+    at_once, deaths = thin(25, 5), thin(40, 2)
+    phones = [Unanswered(officer, 0, batch=3) for officer in town.officers(at_once)]
+    start = town.ingest if kind == "ingest" else town.web
+    processes: dict[str, Any] = {"processes": 1} if kind == "ingest" else {}
+    target = f"tests.durability.dying:{'ingest' if kind == 'ingest' else 'app'}"
+    with start(target=target, DIE_AFTER=str(at_once), **processes) as running:
+        for _ in range(deaths):
+            victims = _workers(running)
+            for phone in phones:
+                phone.port = running.port
+            threads = [threading.Thread(target=phone.live_through_a_death) for phone in phones]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(60)
+            assert not set(victims) & set(_workers(running))
+        for phone in phones:
+            phone.close()
+    assert [(phone.died, phone.settled) for phone in phones] == [(deaths, deaths)] * at_once
+    assert lost_and_doubled(town, phones) == (0, 0, 0)
 
 
 def test_killing_all_of_postgres_mid_commit_loses_no_acknowledged_fix(town: DurableTown, thin: Thin) -> None:

@@ -113,7 +113,7 @@ class DurableTown:
         }  # fmt: skip
 
     @contextmanager
-    def web(self, **settings: str) -> Iterator[Server]:
+    def web(self, target: str = "backend.wsgi:app", **settings: str) -> Iterator[Server]:
         """The one web process of the default profile, which gunicorn starts again when it dies."""
         port = free_port()
         arguments = [
@@ -122,20 +122,22 @@ class DurableTown:
             "gunicorn",
             "-c",
             "python:backend.serve_gunicorn",
-            "backend.wsgi:app",
+            target,
         ]
         environment = self.environment(PORT=str(port), XUNGENG_HOST="127.0.0.1", **settings)
         with server(arguments, port, environment, ready=lambda: answers(port)) as running:
             yield running
 
     @contextmanager
-    def ingest(self, processes: int = 2, **settings: str) -> Iterator[Server]:
+    def ingest(
+        self, processes: int = 2, target: str = "backend.wsgi:ingest", **settings: str
+    ) -> Iterator[Server]:
         """The ingest processes of the production profile, which granian starts again when they die."""
         port = free_port()
         arguments = [
             sys.executable, "-m", "granian", "--interface", "rsgi", "--host", "127.0.0.1", "--port", str(port),
             "--workers", str(processes), "--log-level", "warning", "--no-ws",
-            "--respawn-failed-workers", "--respawn-interval", "0.1", "backend.wsgi:ingest",
+            "--respawn-failed-workers", "--respawn-interval", "0.1", target,
         ]  # fmt: skip
         with server(arguments, port, self.environment(**settings), ready=lambda: answers(port)) as running:
             yield running

@@ -17,7 +17,7 @@ from backend.core.vocabulary import DeviceKind, DeviceState, Protocol
 from backend.models import Device, DeviceCredential, Journal, QuarantinedFix
 from tests import factories
 from tests.factories import Person, Town
-from workflows import devices, tracks
+from workflows import devices
 from workflows.devices import Credential, Shown
 
 TRACKERS = [p for p in Protocol if p is not Protocol.OFFICER]
@@ -57,7 +57,7 @@ def known(uow: UnitOfWork, credential: Credential) -> Any:
     from sqlalchemy import text
 
     found = uow.session.execute(
-        text("select * from device_of_credential(:hash)"), {"hash": tracks.credential_hash(credential.key)}
+        text("select * from device_of_credential(:hash)"), {"hash": secret_hash(credential.key)}
     )
     return found.one_or_none()
 

@@ -10,11 +10,14 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import psycopg
 import pytest
+import shapely
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.pool import NullPool
 
@@ -22,6 +25,7 @@ from backend.core import db, listen
 from backend.core.config import Config, libpq_url
 from backend.core.errors import Refusal, Unavailable
 from backend.core.ids import new_id
+from backend.core.tokens import secret_hash
 from backend.core.uow import unit_of_work
 from backend.core.vocabulary import DeviceState, Protocol
 from backend.embedded.cluster import Cluster
@@ -31,8 +35,10 @@ from notifications.channels.realtime import Row, live
 from tests import factories
 from tests.conftest import Database
 from tests.factories import Town
-from workflows import shifts, tracks
-from workflows.tracks import DeviceIdentity, Ingest, Receipt
+from workflows import connections, gate, shifts, tracks
+from workflows.grouped_write import Receipt
+from workflows.remembered import DeviceIdentity, Remembered, _index_of
+from workflows.tracks import Ingest
 
 
 @dataclass
@@ -348,7 +354,7 @@ def test_two_processes_that_get_the_same_fixes_at_once_store_them_once(
                     moment + timedelta(milliseconds=1), 121.305 + number * 1e-5, 31.105, accuracy_m=5.0
                 )
                 jobs.append(
-                    lambda p=process, d=device, f=(same, other): p.commit(
+                    lambda p=process, d=device, f=(same, other): p.write.commit(
                         p.prepare(d, list(f), [], "officer")
                     )
                 )
@@ -412,7 +418,9 @@ def test_no_row_slips_in_while_a_shift_is_being_ended(
         ) -> None:
             for i in range(200):
                 over = ended.is_set()
-                receipt = process.commit(process.prepare(device, [fix(0, step=offset + i)], [], "officer"))
+                receipt = process.write.commit(
+                    process.prepare(device, [fix(0, step=offset + i)], [], "officer")
+                )
                 if over:
                     after_end.append(receipt)
                     if len(after_end) > 10:
@@ -491,8 +499,9 @@ def test_days_that_get_fixes_when_they_are_over_are_marked_to_be_made_again(fiel
     field.shift(officer, began_h=60)
     device = field.phone(officer)
     send(device, fix(timedelta(hours=50)), fix(timedelta(hours=26)), fix(1))
-    today = datetime.now(UTC).date()
-    expected = {(datetime.now(UTC) - timedelta(hours=h)).date() for h in (50, 26)} - {today}
+    town = ZoneInfo("Asia/Shanghai")
+    today = datetime.now(town).date()
+    expected = {(datetime.now(town) - timedelta(hours=h)).date() for h in (50, 26)} - {today}
     found = field.rows("select day from late_days where officer_id = :o", o=officer)
     assert {row.day for row in found} == expected
 
@@ -543,7 +552,7 @@ def test_a_device_is_known_by_its_secret_and_its_protocol(field: Field) -> None:
         "insert into device_credentials (key_hash, town_id, device_id, created_at)"
         " values (:hash, :town, :id, now())",
         id=device.device_id,
-        hash=tracks.credential_hash("secret one"),
+        hash=secret_hash("secret one"),
         town=field.town.id,
     )
     found = tracks.device_for("overland", "secret one")
@@ -574,12 +583,12 @@ def test_a_revoked_device_is_forgotten_at_the_announcement(field: Field, listeni
 def test_a_shift_that_ends_is_forgotten_at_the_announcement(field: Field, listening: listen.Listener) -> None:
     device = field.phone()
     send(device, fix(5))
-    duties = tracks._ingest()._duties
-    assert duties.get(device.officer_id) is not None
+    duties = tracks._ingest().remembered
+    assert duties.duty(device.officer_id) is not None
     [[shift_id]] = field.rows("select id from shifts where officer_id = :o", o=device.officer_id)
     with unit_of_work(device.town_id) as uow:
         shifts.end(uow, field.actor(device), shift_id, command_id=new_id())
-    assert _eventually(lambda: duties.get(device.officer_id) is None)
+    assert _eventually(lambda: duties.duty(device.officer_id) is None)
 
 
 def test_losing_the_announcements_forgets_everything_and_they_come_back(
@@ -587,9 +596,9 @@ def test_losing_the_announcements_forgets_everything_and_they_come_back(
 ) -> None:
     device = field.phone()
     send(device, fix(5))
-    duties = tracks._ingest()._duties
+    duties = tracks._ingest().remembered
     field.rows("select pg_terminate_backend(pid) from pg_stat_activity where query ilike 'listen%'")
-    assert _eventually(lambda: duties.get(device.officer_id) is None)
+    assert _eventually(lambda: duties.duty(device.officer_id) is None)
     assert _eventually(lambda: listening.connected)
 
 
@@ -689,6 +698,83 @@ def test_a_poisoned_request_fails_alone_among_those_that_share_its_group(field: 
     assert field.count(devices[-1]) == 1
 
 
+def test_of_a_group_that_was_split_every_committed_position_reaches_the_live_map(field: Field) -> None:
+    """The town's gate is shut while the group gathers, so that the poisoned request shares it with the others."""
+    first, *devices = [field.phone() for _ in range(6)]
+    for device in (first, *devices):
+        send(device, fix(60))
+    heard: list[UUID] = []
+
+    def hear(rows: list[Row]) -> None:
+        heard.extend(row.officer_id for row in rows)
+
+    poison = fix(2, attributes={"text": "\x00"})
+    grouping = tracks._ingest().write._grouping
+    results: list[Any] = []
+
+    def work(device: DeviceIdentity, measured: Fix) -> None:
+        try:
+            results.append(send(device, measured))
+        except psycopg.Error as error:
+            results.append(error)
+
+    jobs = [(first, fix(1)), *((device, fix(1)) for device in devices[:-1]), (devices[-1], poison)]
+    threads = [threading.Thread(target=work, args=job) for job in jobs]
+    live.attach(hear)  # type: ignore[arg-type]
+    try:
+        with field.owner.begin() as connection:
+            connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": gate.key(field.town.id)})
+            threads[0].start()
+            assert _eventually(lambda: grouping._live_weight == 0 and grouping._running == 1)
+            for thread in threads[1:]:
+                thread.start()
+            assert _eventually(lambda: grouping.waiting[0] >= len(devices))
+        for thread in threads:
+            thread.join(30)
+        assert _eventually(lambda: len(heard) >= len(devices))
+    finally:
+        live.detach(hear)  # type: ignore[arg-type]
+    assert sorted(heard) == sorted(device.officer_id for device in (first, *devices[:-1]))
+    assert [type(result) for result in results].count(Receipt) == len(devices)
+    assert sum(isinstance(result, psycopg.Error) for result in results) == 1
+
+
+SQUARE = shapely.box(121.30, 31.10, 121.31, 31.11)
+FLAT = shapely.Polygon([(121.30, 31.10), (121.31, 31.10), (121.30, 31.10)])
+NOWHERE = shapely.box(500.0, 31.10, 501.0, 31.11)
+
+
+@pytest.mark.parametrize("shape", [FLAT.wkb, NOWHERE.wkb, shapely.Point(121.3, 31.1).wkb, b"no polygon"])
+def test_one_broken_area_is_skipped_and_logged_and_the_others_still_answer(
+    field: Field, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, shape: bytes
+) -> None:
+    broken, read = new_id(), Remembered._read
+
+    def with_a_broken_one(
+        self: Remembered, town_id: UUID | None, statement: str, parameters: Any = ()
+    ) -> list[Any]:
+        found = read(self, town_id, statement, parameters)
+        if "from areas" in statement:
+            found.insert(0, SimpleNamespace(id=broken, parent_id=None, kind="grid", shape=shape))
+        return found
+
+    monkeypatch.setattr(Remembered, "_read", with_a_broken_one)
+    device = field.phone()
+    with caplog.at_level("ERROR"):
+        assert send(device, fix(3)).stored == 1
+    [row] = field.fixes(device)
+    assert row.area_id == field.town.areas["a1"]
+    [record] = [record for record in caplog.records if record.msg == "ingest.area_skipped"]
+    assert record.area_id == str(broken)  # type: ignore[attr-defined]
+
+
+def test_areas_that_are_each_others_parents_answer_without_their_tree() -> None:
+    one, two, three = new_id(), new_id(), new_id()
+    rows = [(one, two, "grid", SQUARE.wkb), (two, one, "grid", SQUARE.wkb), (three, None, "grid", FLAT.wkb)]
+    assert _index_of(rows)(121.305, 31.105) == min(one, two)  # type: ignore[arg-type]
+    assert _index_of(rows)(0.0, 0.0) is None  # type: ignore[arg-type]
+
+
 def test_one_transaction_holds_all_that_a_request_brings(field: Field) -> None:
     """The pipeline between two syncs is one transaction: what fails last takes back what was first."""
     device = field.phone()
@@ -744,23 +830,23 @@ def test_a_connection_that_is_cut_is_replaced_before_anybody_notices(field: Fiel
 def test_while_the_database_is_away_requests_are_held_and_then_told_to_come_again(
     field: Field, module_field: tuple[Field, Engine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tracks, "LOST_FOR_S", 0.4)
+    monkeypatch.setattr(connections, "LOST_FOR_S", 0.4)
     process = Ingest(module_field[1])
     device = field.phone()
-    process.commit(process.prepare(device, [fix(9)], [], "officer"))
-    reached, process._conninfo = process._conninfo, "host=/nowhere dbname=none"
+    process.write.commit(process.prepare(device, [fix(9)], [], "officer"))
+    reached, process.connections.conninfo = process.connections.conninfo, "host=/nowhere dbname=none"
     field.rows(
         "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'xungeng-ingest'"
     )
     started = time.monotonic()
     with pytest.raises(Unavailable) as refused:
-        process.commit(process.prepare(device, [fix(5)], [], "officer"))
+        process.write.commit(process.prepare(device, [fix(5)], [], "officer"))
     assert 0.3 < time.monotonic() - started < 3
     assert refused.value.status == 503
     started = time.monotonic()
     with pytest.raises(Refusal):
-        process.commit(process.prepare(device, [fix(4)], [], "officer"))
+        process.write.commit(process.prepare(device, [fix(4)], [], "officer"))
     assert time.monotonic() - started < 0.3  # It is known to be away: nobody is held again.
-    process._conninfo = reached
-    assert process.commit(process.prepare(device, [fix(3)], [], "officer")).stored == 1
+    process.connections.conninfo = reached
+    assert process.write.commit(process.prepare(device, [fix(3)], [], "officer")).stored == 1
     process.close()
