@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -164,6 +164,23 @@ class Track(NamedTuple):
     def showable(self) -> Track:
         """The track without its flagged fixes: what a map draws and a distance counts."""
         return self.at(self.flags & HIDDEN == 0)
+
+
+def movement(track: Track) -> Movement:
+    """The state after all fixes of a track."""
+    state = NO_MOVEMENT
+    for at, lon, lat, accuracy_m, speed_mps, flags in zip(*(c.tolist() for c in track), strict=True):
+        state = state.take(
+            Fix(
+                fixed_at=datetime.fromtimestamp(at, UTC),
+                lon=lon,
+                lat=lat,
+                accuracy_m=None if math.isnan(accuracy_m) else accuracy_m,
+                speed_mps=None if math.isnan(speed_mps) else speed_mps,
+                flags=flags,
+            )
+        )
+    return state
 
 
 def segments(epoch_s: Floats, gap_s: float = GAP_S) -> list[slice]:

@@ -49,11 +49,16 @@ class LivePosition:
     battery_pct: float | None
     charging: bool | None
     area_id: UUID | None
+    device_id: UUID
 
 
 @dataclass(frozen=True)
 class LiveRow:
-    """One officer on shift as the live map shows him."""
+    """One officer on shift as the live map shows him.
+
+    ``status`` says ``still`` where the phone's speed is unknown or neither a walk's nor that of rest: then the fixes
+    before have to be looked at (``motion.movement``).
+    """
 
     id: UUID
     display_name: str
@@ -75,6 +80,7 @@ select * from (
   select u.id, u.display_name, c.call_sign, s.area_id, a.name as area_name, a.ancestors, s.id as shift_id, s.started_at,
          s.version, m.officer_kind as kind, ST_X(p.geom::geometry) as lon, ST_Y(p.geom::geometry) as lat, p.fixed_at,
          p.received_at, p.accuracy_m, p.speed_mps, p.heading_deg, p.battery_pct, p.charging, p.area_id as place_id,
+         p.device_id,
          case when p.fixed_at is null then 'unlocated'
               when p.fixed_at < :silent_before then 'silent'
               when p.speed_mps >= :moving_from then 'moving' else 'still' end as status
@@ -90,7 +96,6 @@ select * from (
 where (cast(:officer as uuid) is null or o.id = :officer)
   and (cast(:area as uuid) is null or o.ancestors @> array[cast(:area as uuid)])
   and (cast(:words as text) is null or o.display_name ilike :words or o.call_sign ilike :words)
-  and (cast(:status as text) is null or o.status = :status)
   and (cast(:after as uuid) is null or o.id > :after)
 order by o.id limit :most
 """
@@ -105,7 +110,6 @@ def live_officers(
     area_id: UUID | None = None,
     officer_id: UUID | None = None,
     words: str | None = None,
-    status: Status | None = None,
     after: UUID | None = None,
     limit: int,
 ) -> list[LiveRow]:
@@ -123,7 +127,6 @@ def live_officers(
             "officer": officer_id,
             "area": area_id,
             "words": pattern,
-            "status": status,
             "after": after,
             "most": limit,
         },
@@ -136,7 +139,7 @@ def _live_row(row: Any) -> LiveRow:
     if row.fixed_at is not None:
         position = LivePosition(
             row.lon, row.lat, row.fixed_at, row.received_at, row.accuracy_m, row.speed_mps, row.heading_deg,
-            row.battery_pct, row.charging, row.place_id,
+            row.battery_pct, row.charging, row.place_id, row.device_id,
         )  # fmt: skip
     return LiveRow(
         row.id, row.display_name, row.kind, row.call_sign, row.area_id, row.area_name, row.shift_id, row.started_at,

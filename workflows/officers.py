@@ -1,7 +1,7 @@
 """Officers: those on shift as the desk sees them live, where one went in the last hour, and who there is at all."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import pairwise
 from uuid import UUID
@@ -17,7 +17,7 @@ from backend.core.vocabulary import Disclosure, Role, UserState
 from backend.models import Membership, User
 from geo import motion, queries
 from geo.motion import Status, Track
-from geo.queries import LiveRow
+from geo.queries import Leg, LiveRow
 from workflows import access, journal, replays, tracks_of
 
 TRAIL_MOST_POINTS = 2000
@@ -43,17 +43,23 @@ def live(
     limit: int,
 ) -> Page[LiveRow]:
     """Return the officers on shift whom the actor may watch, by id."""
-    found = queries.live_officers(
-        uow.session,
-        access.roots(actor, "see", "officer"),
-        now=uow.now,
-        silent_after_s=silent_after_s,
-        area_id=area_id,
-        words=words,
-        status=status,
-        after=_id(after),
-        limit=limit + 1,
-    )
+    scope, cursor = access.roots(actor, "see", "officer"), _id(after)
+    found: list[LiveRow] = []
+    more = True
+    while more and len(found) <= limit:
+        rows = queries.live_officers(
+            uow.session,
+            scope,
+            now=uow.now,
+            silent_after_s=silent_after_s,
+            area_id=area_id,
+            words=words,
+            after=cursor,
+            limit=limit + 1,
+        )
+        found += [row for row in _with_movement(uow, rows) if status is None or row.status is status]
+        more = len(rows) > limit
+        cursor = rows[-1].id if rows else None
     return page(found, limit, lambda row: (row.id,))
 
 
@@ -69,7 +75,35 @@ def one(uow: UnitOfWork, actor: Actor, officer_id: UUID, *, silent_after_s: floa
     )
     if not found:
         raise NotVisible()
-    return found[0]
+    return _with_movement(uow, found)[0]
+
+
+def _with_movement(uow: UnitOfWork, rows: Sequence[LiveRow]) -> list[LiveRow]:
+    """Tell of those whose phones say no clear speed whether they move, by their last fixes."""
+    legs = [
+        Leg(number, row.position.device_id, row.shift_id)
+        for number, row in enumerate(rows)
+        if row.position is not None and row.status is Status.STILL and not _rests(row.position.speed_mps)
+    ]
+    if not legs:
+        return list(rows)
+    newest = [position.fixed_at for leg in legs if (position := rows[leg.officer].position) is not None]
+    found = queries.tracks(
+        uow.session,
+        legs,
+        since=min(newest) - timedelta(seconds=motion.GAP_S),
+        until=max(newest) + timedelta(microseconds=1),
+    )
+    moving = replays.drawing.run(_moving, found)
+    return [replace(row, status=Status.MOVING) if n in moving else row for n, row in enumerate(rows)]
+
+
+def _rests(speed_mps: float | None) -> bool:
+    return speed_mps is not None and speed_mps < motion.STILL_BELOW_MPS
+
+
+def _moving(found: Mapping[int, Track]) -> set[int]:
+    return {number for number, track in found.items() if motion.movement(track).moving}
 
 
 def trail(uow: UnitOfWork, actor: Actor, officer_id: UUID, *, minutes: int) -> Trail:

@@ -154,6 +154,39 @@ def test_two_devices_of_one_officer_make_one_track(world: World, signed_in: Any,
     assert [round((point[1] - lat) * 1e5) for point in segment] == list(range(10))
 
 
+def test_whoever_walks_with_a_phone_that_tells_no_speed_is_shown_as_moving(
+    world: World, signed_in: Any, on_duty: Any
+) -> None:
+    """Trackers such as OsmAnd may leave the speed out; the place decides then, in the list and for one officer."""
+    walker, _, _ = on_duty()
+    waiter, _, _ = on_duty()
+    lon, lat = world.here.place()
+    now = time.time()
+    desk, supervisor = signed_in("desk_a"), signed_in("supervisor")
+    for officer, metres in ((walker, 13), (waiter, 0.5)):
+        device = {"officer_id": str(officer.id), "name": "Tracker", "protocol": "osmand"}
+        key = supervisor.post("/api/v1/desk/devices", device).json["provisioning"]["id"]
+        for n in range(12):
+            place = {"lat": lat + n * metres / 111_195, "lon": lon, "timestamp": int(now - 120 + n * 10)}
+            assert Caller(world.app).get("/gateway/osmand", id=key, **place).status_code == 200
+
+    def seen(status: str) -> set[str]:
+        found, cursor = set(), None
+        while True:
+            more = {"cursor": cursor} if cursor else {}
+            page = desk.get("/api/v1/desk/officers", status=status, limit=1, **more).json
+            found |= {one["id"] for one in page["items"]}
+            cursor = page["next"]
+            if cursor is None:
+                return found
+
+    for officer, status, other in ((walker, "moving", "still"), (waiter, "still", "moving")):
+        one = desk.get(f"/api/v1/desk/officers/{officer.id}").json
+        assert (one["status"], one["position"]["speed_mps"]) == (status, None)
+        assert str(officer.id) in seen(status)
+        assert str(officer.id) not in seen(other)
+
+
 def test_a_replay_without_a_reason_or_over_a_long_time_is_refused(world: World, signed_in: Any) -> None:
     desk = signed_in("desk_a")
     whom = {"officer_ids": [str(world.here["officer_a"].id)]}
