@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +29,8 @@ from geo.outline import MACAU, MAINLAND
 
 Floats = npt.NDArray[np.float64]
 
-DATUMS: Final = frozenset({"wgs84", "gcj02", "bd09"})
+Datum = Literal["wgs84", "gcj02", "bd09"]
+DATUMS: Final[tuple[str, ...]] = get_args(Datum)
 
 _KRASSOVSKY_A_M = 6_378_245.0
 _KRASSOVSKY_E2 = 0.00669342162296594323

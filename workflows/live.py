@@ -69,12 +69,6 @@ def holding(actor: Actor) -> str:
     )
 
 
-def shift_event(uow: UnitOfWork, shift_id: UUID) -> ShiftEvent | None:
-    """Return the last that happened to a shift; None where there is no such shift in this town."""
-    row = uow.session.execute(_EVENTS.where(Shift.id == shift_id)).one_or_none()
-    return None if row is None else _event(row)
-
-
 def shift_events_since(uow: UnitOfWork, moment: datetime) -> list[ShiftEvent]:
     """Return what happened to the town's shifts after ``moment``: the catch-up for announcements that were missed."""
     rows = uow.session.execute(

@@ -71,18 +71,6 @@ class WrongState(Conflict):
         super().__init__("wrong_state", detail, current=current, actions=sorted(actions))
 
 
-class Gone(Refusal):
-    """410: it was here and will not come back."""
-
-    status, code, title = 410, "gone", "This is gone."
-
-
-class Stale(Refusal):
-    """412: ``If-Match`` names an older version."""
-
-    status, code, title = 412, "stale", "Somebody changed this meanwhile."
-
-
 class TooLarge(Refusal):
     """413: more than the route takes."""
 

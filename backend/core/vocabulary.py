@@ -1,7 +1,8 @@
 """Every enumeration of the project on one page, in the words of ``docs/domain.md``.
 
 Stored and sent as text, so a row reads by itself and a new word needs no migration of old rows. Words that the pure
-geo modules need (``Flag``, ``Reason``, ``Datum``) stand in ``geo.fixes``, because those modules know nobody.
+geo modules need stand in ``geo.fixes`` (``Flag``, ``Reason``) and ``geo.datum`` (``DATUMS``), because those modules
+know nobody.
 """
 
 from enum import StrEnum
@@ -138,7 +139,6 @@ class RevokeReason(StrEnum):
     REUSED = "refresh_reused"
     DISABLED = "user_disabled"
     PASSWORD = "password_changed"  # noqa: S105 (a reason, not a password)
-    MEMBERSHIP = "membership_changed"
 
 
 class Outcome(StrEnum):

@@ -12,6 +12,7 @@ from backend.core.identity import Actor
 from backend.core.paging import Page
 from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import Audience, DeviceState, Protocol
+from geo.datum import DATUMS
 from mobile_api.endpoint import Door
 from mobile_api.fields import Moment, line, names
 from mobile_api.paging import PageQuerySchema, decode_cursor, page_of
@@ -20,7 +21,6 @@ from workflows.devices import Shown
 from workflows.provisioning import Provisioning, provision
 
 TRACKERS = [Protocol.OSMAND, Protocol.OWNTRACKS, Protocol.OVERLAND, Protocol.GPSLOGGER]
-DATUMS = ["wgs84", "gcj02", "bd09"]
 
 blp = Door(
     "devices", Audience.DESK, "/devices", "Trackers and officers' phones, each with a credential of its own."

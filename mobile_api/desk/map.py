@@ -11,6 +11,7 @@ from backend.core.paging import Page
 from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import AreaKind, Audience, BasemapKind, DepartmentKind
 from geo import tiles
+from geo.datum import DATUMS
 from mobile_api import limits
 from mobile_api.endpoint import Door
 from mobile_api.fields import Word, bounds, line, names, place
@@ -44,7 +45,7 @@ class DeskBasemapSchema(Schema):
         required=True,
         validate=[validate.Length(1, 500), validate.Regexp(r"^(https?://|/|pmtiles://)[^\s<>\"]+\Z")],
     )
-    datum = fields.String(required=True, validate=validate.OneOf(["wgs84", "gcj02", "bd09"]))
+    datum = fields.String(required=True, validate=validate.OneOf(DATUMS))
     approval_number = line(60, allow_none=True, load_default=None)
     attribution = line(200, allow_none=True, load_default=None)
 

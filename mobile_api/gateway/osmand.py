@@ -21,6 +21,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qsl
 
+from geo.datum import DATUMS
 from geo.fixes import Flag, Reason
 from mobile_api.gateway.reading import (
     KNOT_MPS,
@@ -42,7 +43,6 @@ from mobile_api.gateway.reading import (
 
 MAXIMUM_PARAMETERS = 200
 REPEATABLE = frozenset({"cell", "wifi"})
-DATUMS = frozenset({"wgs84", "gcj02", "bd09"})
 _READ = frozenset(
     {
         "id",

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
@@ -21,6 +21,7 @@ from backend.core import memory
 from backend.core.errors import Invalid, NotVisible, Unreadable
 from backend.core.identity import Actor
 from backend.core.vocabulary import Protocol
+from geo.datum import DATUMS, Datum
 from geo.fixes import Fix, Reason
 from mobile_api import strict_json
 from mobile_api.fields import Moment
@@ -31,7 +32,6 @@ MOST_FIXES = 1000
 MOST_BYTES = 1_048_576
 """Of a body after decompression: a thousand fixes with every field take a third of it."""
 MOST_SEQ = 999
-DATUMS = ("wgs84", "gcj02", "bd09")
 
 Aware = Annotated[datetime, Meta(tz=True)]
 Measured = float | None | UnsetType
@@ -59,7 +59,7 @@ class WireBatch(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     device_id: UUID
     sent_at: Aware
     fixes: Annotated[list[WireFix], Meta(min_length=1, max_length=MOST_FIXES)]
-    datum: Literal["wgs84", "gcj02", "bd09"] | UnsetType | None = UNSET
+    datum: Datum | UnsetType | None = UNSET
 
 
 class FixBatch(msgspec.Struct, gc=False):

@@ -7,6 +7,7 @@ from marshmallow import Schema, fields, validate
 
 from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import Audience, BasemapKind
+from geo.datum import DATUMS
 from mobile_api import limits
 from mobile_api.endpoint import Door
 from mobile_api.fields import Word, bounds, line, names, place
@@ -36,7 +37,7 @@ class PublicBasemapSchema(Schema):
     kind = Word(BasemapKind, required=True)
     url = fields.String(allow_none=True, required=True)
     name = names(required=True)
-    datum = fields.String(required=True, validate=validate.OneOf(["wgs84", "gcj02", "bd09"]))
+    datum = fields.String(required=True, validate=validate.OneOf(DATUMS))
     approval_number = fields.String(allow_none=True, required=True)
     attribution = fields.String(allow_none=True, required=True)
 

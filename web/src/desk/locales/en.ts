@@ -501,7 +501,6 @@ export default {
       refresh_reused: 'credential used twice',
       user_disabled: 'account disabled',
       password_changed: 'password changed',
-      membership_changed: 'roles changed',
       'live map': 'live map',
     },
     empty: 'No entries',

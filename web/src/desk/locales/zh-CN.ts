@@ -501,7 +501,6 @@ export default {
       refresh_reused: '登录凭据被重复使用',
       user_disabled: '账号停用',
       password_changed: '密码已修改',
-      membership_changed: '角色变化',
       'live map': '实况地图',
     },
     empty: '没有记录',
