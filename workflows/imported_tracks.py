@@ -16,6 +16,7 @@ from backend.core.ids import new_id
 from backend.core.native import NativeThreads
 from backend.core.paging import Page, moment_and_id, page
 from backend.core.uow import UnitOfWork
+from backend.core.vocabulary import Disclosure
 from backend.models import ImportedTrack, User
 from geo import gpx, motion
 from geo.motion import Track
@@ -151,13 +152,45 @@ def page_of(
 
 
 def one(uow: UnitOfWork, actor: Actor, track_id: UUID) -> ImportedTrack:
-    """Return an imported track with its points."""
-    return access.imported_track(uow, actor, track_id)
+    """Return an imported track with its points; where it is an officer's, the look is written down."""
+    row = access.imported_track(uow, actor, track_id)
+    _disclose(uow, actor, row, Disclosure.REPLAY, "imported track")
+    return row
 
 
-def document(uow: UnitOfWork, actor: Actor, track_id: UUID) -> bytes:
-    """Return the GPX 1.1 document of an imported track, with all that it came with."""
-    return zlib.decompress(access.imported_track(uow, actor, track_id).document)
+def export(
+    uow: UnitOfWork, actor: Actor, track_id: UUID, *, reason: str = "imported track"
+) -> tuple[str, bytes]:
+    """Return the name of an imported track and its GPX 1.1 document, with all that it came with.
+
+    Where it is an officer's, the export is written down. The command line calls it too, with the operator as the actor.
+    """
+    row = access.imported_track(uow, actor, track_id)
+    _disclose(uow, actor, row, Disclosure.EXPORT, reason)
+    return row.name, zlib.decompress(row.document)
+
+
+def _disclose(uow: UnitOfWork, actor: Actor, row: ImportedTrack, kind: Disclosure, reason: str) -> None:
+    if row.officer_id is None:
+        return
+    journal.disclose(
+        uow, actor, "user", row.officer_id, kind, reason=reason,
+        data={
+            "imported_track_id": str(row.id), "from": row.started_at.isoformat(), "to": row.ended_at.isoformat(),
+        },
+    )  # fmt: skip
+    uow.session.flush()
+
+
+def discard(uow: UnitOfWork, actor: Actor, track_id: UUID, *, command_id: UUID) -> None:
+    """Delete an imported track, points and document, for good; whoever may import it may delete it."""
+    row = access.imported_track(uow, actor, track_id, verb="import")
+    uow.session.delete(row)
+    journal.write(
+        uow, actor, "imported_track", row.id, "delete", before="kept", command_id=command_id,
+        data={"points": row.point_count, "officer_id": str(row.officer_id) if row.officer_id else None},
+    )  # fmt: skip
+    uow.session.flush()
 
 
 def shown(row: ImportedTrack, officer: str | None = None) -> dict[str, Any]:

@@ -101,7 +101,7 @@ def look(
     before he came to this one, is that area's to see.
 
     Raises:
-        Invalid: the span is empty or longer than seven days, nobody is named, or ``too_many``.
+        Invalid: the span is empty or longer than seven days, nobody is named, or ``too_much``.
         NotVisible: one of the officers or the area is not the actor's to see.
     """
     access.require(actor, "see", "track")
@@ -131,7 +131,7 @@ def look(
         raise Invalid(
             f"These are {len(rest)} officers over {_span(until - since)}, more than can be read at once."
             " Choose a smaller area, fewer officers or a shorter time.",
-            "too_many",
+            "too_much",
         )
     drawn = closed | _measured(uow, rest, since, until, scope)
     signs = _call_signs(uow, ids, since, until, scope)
@@ -179,7 +179,7 @@ def _on_duty(uow: UnitOfWork, area_id: UUID, since: datetime, until: datetime) -
     if len(found) > MOST_OFFICERS:
         raise Invalid(
             f"More than {MOST_OFFICERS} officers were on shift there. Choose a smaller area or a shorter time.",
-            "too_many",
+            "too_much",
         )
     return found
 
@@ -294,7 +294,7 @@ def export(
     The export is written down for the officer to read. The command line calls it too, with the operator as the actor.
 
     Raises:
-        Invalid: the span is empty or too long, or ``too_many``: the document would be cut.
+        Invalid: the span is empty or too long, or ``too_much``: the document would be cut.
         NotVisible: the officer is not the actor's to see.
     """
     access.require(actor, "export", "track")
@@ -320,7 +320,7 @@ def _points(
     more = True
     while more:
         if len(points) > MOST_EXPORTED:
-            raise Invalid(f"There are more than {MOST_EXPORTED:,} fixes. Export a shorter time.", "too_many")
+            raise Invalid(f"There are more than {MOST_EXPORTED:,} fixes. Export a shorter time.", "too_much")
         after = (points[-1].fixed_at, points[-1].device_id, points[-1].seq) if points else None
         found = queries.track(
             uow.session, devices=devices, shifts=shifts, since=since, until=until, limit=PAGE, after=after

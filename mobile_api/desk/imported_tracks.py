@@ -95,4 +95,11 @@ def get_imported_track(uow: UnitOfWork, actor: Actor, track_id: UUID) -> dict[st
 @blp.query("/<uuid:track_id>.gpx", may=("see", "track"), media=GPX, limit=limits.HEAVY)
 def export_imported_track(uow: UnitOfWork, actor: Actor, track_id: UUID) -> Response:
     """Give the file back: coordinates, elevations, times, segments, names and extensions as they came."""
-    return download(imported_tracks.document(uow, actor, track_id), GPX, f"imported-{track_id}.gpx")
+    _, document = imported_tracks.export(uow, actor, track_id)
+    return download(document, GPX, f"imported-{track_id}.gpx")
+
+
+@blp.command("/<uuid:track_id>", may=("import", "track"), method="DELETE", refuses=())
+def delete_imported_track(uow: UnitOfWork, actor: Actor, track_id: UUID, command_id: UUID) -> None:
+    """Delete an imported track for good, points and file. Tracks of shifts are not deleted by hand."""
+    imported_tracks.discard(uow, actor, track_id, command_id=command_id)

@@ -289,6 +289,39 @@ def test_a_gpx_track_imports_replays_and_exports_without_loss(world: World, sign
     assert signed_in("supervisor_a").get(f"/api/v1/desk/imported-tracks/{track['id']}").status_code == 404
 
 
+def test_an_imported_track_is_deleted_by_whoever_may_import_it(world: World, signed_in: Any) -> None:
+    officer = world.officer("a")
+    supervisor = signed_in("supervisor_a")
+    answer = supervisor.send(
+        "POST",
+        f"/api/v1/desk/imported-tracks?officer_id={officer.id}",
+        data=SAMPLE.encode(),
+        content_type=GPX_TYPE,
+    )
+    (track,) = answer.json["items"]
+    path = f"/api/v1/desk/imported-tracks/{track['id']}"
+    desk = signed_in("desk_a")
+    assert desk.get(path).status_code == 200
+    assert supervisor.get(f"{path}.gpx").status_code == 200
+    looks = signed_in(officer).get("/api/v1/officer/disclosures").json["items"]
+    assert {(x["kind"], x["by"]) for x in looks} == {
+        ("replay", "here desk_a"),
+        ("export", "here supervisor_a"),
+    }
+
+    assert desk.send("DELETE", path).status_code == 403
+    assert signed_in("supervisor", world.there).send("DELETE", path).status_code == 404
+    key = uuid.uuid4()
+    assert [supervisor.send("DELETE", path, key=key).status_code for _ in range(2)] == [204, 204]
+    assert supervisor.get(path).status_code == 404
+    assert supervisor.send("DELETE", path).status_code == 404
+    with world.owner.connect() as connection:
+        acts = connection.execute(
+            text("select action from journal where subject_id = :id order by at"), {"id": track["id"]}
+        )
+        assert list(acts.scalars()) == ["import", "delete"]
+
+
 @pytest.mark.parametrize(
     ("body", "code"),
     [
@@ -523,11 +556,11 @@ def test_more_than_can_be_read_is_refused_and_never_cut(
     }
     monkeypatch.setattr(replays, "MOST_OFFICER_DAYS", 1)
     refused = desk.post("/api/v1/desk/replays", named)
-    assert (refused.status_code, refused.json["code"]) == (422, "too_many")
+    assert (refused.status_code, refused.json["code"]) == (422, "too_much")
     assert "2 officers over 24 hours" in refused.json["detail"]
     monkeypatch.setattr(replays, "MOST_OFFICERS", 1)
     refused = desk.post("/api/v1/desk/replays", area)
-    assert (refused.status_code, refused.json["code"]) == (422, "too_many")
+    assert (refused.status_code, refused.json["code"]) == (422, "too_much")
 
 
 def test_an_export_has_every_fix_or_is_refused(
@@ -543,7 +576,7 @@ def test_an_export_has_every_fix_or_is_refused(
     assert sum(len(s.points) for t in document.tracks for s in t.segments) == 250
     monkeypatch.setattr(replays, "MOST_EXPORTED", 200)
     refused = supervisor.get(path, **query)
-    assert (refused.status_code, refused.json["code"]) == (422, "too_many")
+    assert (refused.status_code, refused.json["code"]) == (422, "too_much")
 
 
 def test_tracks_are_drawn_beside_the_sockets(

@@ -46,6 +46,32 @@ def test_the_thinned_track_of_a_day_goes_when_its_fixes_go(live_config: Config, 
     assert {row.town_id: row.count for row in left} == {here.id: 2, there.id: 4}
 
 
+def test_an_imported_track_goes_as_long_after_its_import_as_a_fix_after_it_was_measured(
+    live_config: Config, live_engine: Engine
+) -> None:
+    owner = create_engine(live_config.owner_url, poolclass=NullPool)
+    here, there = factories.make_town(owner, "here"), factories.make_town(owner, "there")
+    with owner.begin() as connection:
+        for town in (here, there):
+            for age in (29, 32):
+                connection.execute(
+                    text(
+                        "insert into imported_tracks (id, town_id, name, point_count, started_at, ended_at, length_m,"
+                        " segments, document, created_at) values (gen_random_uuid(), :town, 'old', 2, '2020-01-01',"
+                        " '2020-01-02', 1, '[]', '', now() - cast(:age as interval))"
+                    ),
+                    {"town": town.id, "age": timedelta(days=age)},
+                )
+    with unit_of_work(here.id) as uow:
+        assert upkeep.forget_tracks(uow, retention_days=30) == 1
+    with owner.connect() as connection:
+        left = connection.execute(
+            text("select town_id, count(*) from imported_tracks group by town_id")
+        ).all()
+    owner.dispose()
+    assert {row.town_id: row.count for row in left} == {here.id: 1, there.id: 2}
+
+
 def test_a_fix_that_came_after_its_day_was_dropped_goes_with_the_next_round(
     live_config: Config, live_engine: Engine
 ) -> None:

@@ -236,4 +236,5 @@ const KNOWN: Record<string, string> = {
   session_revoked: 'session_revoked',
   session_expired: 'session_expired',
   too_many_requests: 'too_many',
+  too_much: 'too_much',
 }

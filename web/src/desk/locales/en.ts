@@ -199,7 +199,7 @@ export default {
     emptyText: 'One or many officers on one time line; gaps are shown as gaps.',
     nothingTitle: 'No tracks in this span',
     nothingText: 'The chosen officers have no fixes on shift in this time. Nothing is recorded off shift.',
-    simplified: 'Many points: the drawing is thinned. An exported GPX has them all.',
+    simplified: 'Many points: the drawing is thinned, and of days that are over it has no speeds. An exported GPX has every fix.',
     play: 'Play',
     pause: 'Pause',
     toStart: 'Back to the beginning',
@@ -248,6 +248,9 @@ export default {
     replay: 'Replay',
     download: 'Download GPX',
     failed: 'The import failed',
+    remove: 'Delete',
+    removeConfirm: 'The track and its file are deleted for good.',
+    removed: 'Deleted',
     back: 'Back to the list',
   },
   devices: {

@@ -199,7 +199,7 @@ export default {
     emptyText: '一条时间轴上同时回放一人或多人，中断处如实显示。',
     nothingTitle: '这段时间没有轨迹',
     nothingText: '所选队员在这段时间没有在岗定位。下班时间不记录位置。',
-    simplified: '点数较多，已抽稀显示；导出的 GPX 是完整数据。',
+    simplified: '点数较多，已抽稀显示；已结束日期的轨迹不含速度。导出的 GPX 是完整数据。',
     play: '播放',
     pause: '暂停',
     toStart: '回到开头',
@@ -248,6 +248,9 @@ export default {
     replay: '回放',
     download: '下载 GPX',
     failed: '导入失败',
+    remove: '删除',
+    removeConfirm: '轨迹和文件将被永久删除。',
+    removed: '已删除',
     back: '返回列表',
   },
   devices: {

@@ -29,6 +29,7 @@ export default {
     session_revoked: 'This sign-in was ended or has expired. Please sign in again.',
     session_expired: 'Your sign-in has expired. Please sign in again.',
     too_many: 'Too many attempts. Try again in {seconds} s.',
+    too_much: 'This is more than can be read at once. Choose fewer people, a smaller area or a shorter time.',
     forbidden: 'You are not allowed to do this.',
     not_found: 'Not found, or not yours to see.',
     conflict: 'Things have changed meanwhile. Refresh and try again.',

@@ -29,6 +29,7 @@ export default {
     session_revoked: '此登录已被注销或已过期，请重新登录。',
     session_expired: '登录已过期，请重新登录。',
     too_many: '操作过于频繁，请在 {seconds} 秒后再试。',
+    too_much: '一次要读取的内容太多。请减少人数、缩小辖区或缩短时间段。',
     forbidden: '您没有执行此操作的权限。',
     not_found: '没有找到，或您无权查看。',
     conflict: '状态已变化，请刷新后再试。',
