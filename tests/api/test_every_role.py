@@ -1,0 +1,259 @@
+"""Every route, every role, with a request that would be good from the right person: only then does a 403 say something.
+
+A body that is refused for its fields says nothing about rights, so each route that reads one has a good one here, and
+a route without one fails the test.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from backend.core.vocabulary import Role
+from mobile_api import hot
+from tests.api.conftest import Caller, World
+from tests.api.test_isolation import Prey, _caller, routes
+from workflows import access
+
+SPAN = {"from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z", "reason": "a look"}
+GPX = (
+    '<gpx version="1.1" creator="x" xmlns="http://www.topografix.com/GPX/1/1"><trk><trkseg>'
+    '<trkpt lat="31.105" lon="121.305"><time>2026-01-01T00:00:00Z</time></trkpt>'
+    '<trkpt lat="31.106" lon="121.305"><time>2026-01-01T00:01:00Z</time></trkpt></trkseg></trk></gpx>'
+)
+Ids = dict[str, str]
+Make = Callable[[Ids], Any]
+DESK, OFFICER = "/api/v1/desk", "/api/v1/officer"
+
+
+def phone(ids: Ids) -> dict[str, str]:
+    return {"id": ids["device_id"], "name": "Phone"}
+
+
+BODIES: dict[tuple[str, str], Make] = {
+    ("POST", f"{OFFICER}/shifts"): lambda ids: {
+        "area_id": ids["area_id"], "device": phone(ids),
+        "crew": {"call_sign": "1", "travel": "foot", "member_ids": [ids["officer_id"]]},
+    },
+    ("POST", f"{OFFICER}/shifts/<shift_id>/end"): lambda ids: {},
+    ("POST", f"{OFFICER}/shifts/<shift_id>/phone"): phone,
+    ("POST", f"{OFFICER}/fixes"): lambda ids: {
+        "device_id": ids["device_id"], "sent_at": now(),
+        "fixes": [{"fixed_at": now(), "lon": 121.305, "lat": 31.105, "accuracy_m": 5}],
+    },
+    ("POST", f"{DESK}/replays"): lambda ids: {"officer_ids": [ids["officer_id"]], **SPAN},
+    ("POST", f"{DESK}/shifts/<shift_id>/end"): lambda ids: {"reason": "tried"},
+    ("PUT", f"{DESK}/basemaps"): lambda ids: {
+        "basemaps": [{"kind": "none", "name": {"zh-CN": "无", "en": "None"}, "url": None, "datum": "wgs84"}],
+    },
+    ("POST", f"{DESK}/devices"): lambda ids: {
+        "officer_id": ids["officer_id"], "name": "x", "protocol": "osmand",
+    },
+    ("POST", f"{DESK}/devices/<device_id>/revoke"): lambda ids: {"reason": "tried"},
+    ("POST", f"{DESK}/users"): lambda ids: {
+        "display_name": "x", "login": f"tried{uuid.uuid4().hex[:12]}", "password": "violet harbour kettle 9",
+    },
+    ("PATCH", f"{DESK}/users/<user_id>"): lambda ids: {"display_name": "tried"},
+    ("POST", f"{DESK}/users/<user_id>/disable"): lambda ids: {"reason": "tried"},
+    ("POST", f"{DESK}/users/<user_id>/memberships"): lambda ids: {
+        "role": "dispatcher", "area_id": ids["area_id"],
+    },
+}  # fmt: skip
+"""A good body for each route that reads JSON; its ids are of whom it is about."""
+QUERIES: dict[str, Make] = {
+    f"{DESK}/officers/<officer_id>/track.gpx": lambda ids: SPAN,
+    f"{DESK}/imported-tracks": lambda ids: {"officer_id": ids["officer_id"], "name": "x"},
+}
+NAMES_SOMEBODY_IN_ITS_BODY = {
+    ("POST", f"{OFFICER}/shifts"), ("POST", f"{OFFICER}/fixes"), ("POST", f"{DESK}/replays"),
+    ("POST", f"{DESK}/devices"), ("POST", f"{DESK}/imported-tracks"),
+}  # fmt: skip
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat().replace("+00:00", "Z")
+
+
+def plain(path: str) -> str:
+    """A rule as it is written here: without converters."""
+    return re.sub(r"<(?:[^<>:]+:)?(\w+)>", r"<\1>", path)
+
+
+def every_route(world: World) -> Iterator[tuple[str, str, tuple[str, str]]]:
+    for method, path, policy in routes(world):
+        if policy.may is not None:
+            yield method, plain(path), policy.may
+    for route in hot.HOT:
+        yield route.method, route.path, route.may
+
+
+def call(caller: Caller, method: str, path: str, ids: Ids, reads: dict[str, str | None]) -> Any:
+    """Ask for what would be granted to the right person."""
+    numbers = {"layer": "areas", "z": "0", "x": "0", "y": "0"}
+    target = re.sub(r"<(\w+)>", lambda m: ids.get(m[1]) or numbers[m[1]], path)
+    if (method == "GET") or reads.get(f"{method} {path}") is None:
+        query = QUERIES.get(path, lambda ids: {})(ids) if method == "GET" and path.endswith(".gpx") else {}
+        return caller.send(method, target, query_string=query)
+    if reads[f"{method} {path}"] != "application/json":
+        query = QUERIES.get(path, lambda ids: {})(ids)
+        return caller.send(method, target, query_string=query, data=GPX, content_type="application/gpx+xml")
+    make = BODIES.get((method, path))
+    assert make is not None, f"{method} {path} reads a body and has no good one in BODIES"
+    return caller.send(method, target, make(ids))
+
+
+@pytest.fixture(scope="module")
+def reads(world: World) -> dict[str, str | None]:
+    found = {f"{m} {plain(p)}": policy.reads for m, p, policy in routes(world)}
+    return found | {f"{r.method} {r.path}": "application/json" for r in hot.HOT}
+
+
+def about(world: World, area: str) -> Prey:
+    """A new officer of a community and a thing of each kind that belongs to him, all of which exist."""
+    found = Prey(world, world.officer(area))
+    brought = call(
+        _caller(world, world.here["supervisor"]), "POST", f"{DESK}/imported-tracks", found.ids,
+        {f"POST {DESK}/imported-tracks": "application/gpx+xml"},
+    )  # fmt: skip
+    with world.owner.connect() as connection:
+        membership = connection.execute(
+            text("select id from memberships where user_id = :id"), {"id": found.officer.id}
+        ).scalar_one()
+    found.ids |= {
+        "area_id": str(world.here.areas[area]),
+        "membership_id": str(membership),
+        "track_id": brought.json["items"][0]["id"],
+    }
+    return found
+
+
+@pytest.fixture(scope="module")
+def prey(world: World) -> Iterator[Prey]:
+    from backend.core import db
+
+    before = db._engine
+    db.set_engine(world.engine)
+    found = about(world, "b")
+    yield found
+    db.set_engine(before)
+
+
+OF_A_PERSON = {
+    "users": "id", "memberships": "user_id", "shifts": "officer_id", "devices": "officer_id",
+    "crew_members": "user_id", "imported_tracks": "officer_id", "disclosures": "subject_id",
+    "latest_positions": "officer_id",
+}  # fmt: skip
+
+
+def state_of(world: World, prey: Prey) -> dict[str, Any]:
+    """Everything of the prey that somebody could change, and who has looked."""
+    with world.owner.connect() as connection:
+        return {
+            table: connection.execute(
+                text(f"select to_jsonb(t)::text from {table} t where {column} = :id order by 1"),
+                {"id": prey.officer.id},
+            )
+            .scalars()
+            .all()
+            for table, column in OF_A_PERSON.items()
+        }
+
+
+def test_a_good_request_of_the_wrong_role_is_403_on_every_route(
+    world: World, prey: Prey, reads: dict[str, str | None]
+) -> None:
+    """F46: route x role with bodies that are good, so that nothing but the role is wrong; wrong answers: 0."""
+    wrong, asked, before = [], 0, state_of(world, prey)
+    for method, path, may in every_route(world):
+        for person in world.here.people.values():
+            if person.role in access.GRANTS[may]:
+                continue
+            asked += 1
+            answer = call(_caller(world, person), method, path, prey.ids, reads)
+            if answer.status_code != 403:
+                wrong.append((method, path, str(person.role), answer.status_code, answer.text[:200]))
+    print(f"F46 answers other than 403 over {asked} good requests of wrong roles: {len(wrong)}")
+    assert wrong == []
+    assert asked > 300
+    assert state_of(world, prey) == before
+
+
+def test_a_good_request_about_another_towns_people_is_404_on_every_route(
+    world: World, prey: Prey, reads: dict[str, str | None]
+) -> None:
+    """F41: the right role of the other town, this town's ids in path and body; foreign rows read or changed: 0."""
+    leaked, asked, before = [], 0, state_of(world, prey)
+    for method, path, may in every_route(world):
+        if not re.search(r"<\w+_id>", path) and (method, path) not in NAMES_SOMEBODY_IN_ITS_BODY:
+            continue
+        for role in access.GRANTS[may] - {Role.SYSTEM}:
+            person = next((p for p in world.there.people.values() if p.role is role), None)
+            if person is None:
+                assert role is Role.BUILDING_HEAD, role
+                continue
+            asked += 1
+            answer = call(_caller(world, person), method, path, prey.ids, reads)
+            allowed = (403, 404, 409, 422) if (method, path) in NAMES_SOMEBODY_IN_ITS_BODY else (404,)
+            if answer.status_code not in allowed or prey.officer.login in answer.text:
+                leaked.append((method, path, str(role), answer.status_code, answer.text[:200]))
+    print(f"F41 foreign rows over {asked} good requests with another town's ids: {len(leaked)}")
+    assert leaked == []
+    assert asked > 30
+    assert state_of(world, prey) == before
+
+
+def test_a_good_request_about_another_communitys_people_is_404_on_every_route(
+    world: World, prey: Prey, reads: dict[str, str | None]
+) -> None:
+    """F41: the same within one town: officer and desks of community A, ids of B; admins and auditors have the town."""
+    leaked, asked, before = [], 0, state_of(world, prey)
+    neighbours = [world.here[name] for name in ("officer_a", "desk_a", "supervisor_a")]
+    for method, path, may in every_route(world):
+        if not re.search(r"<\w+_id>", path) and (method, path) not in NAMES_SOMEBODY_IN_ITS_BODY:
+            continue
+        for person in neighbours:
+            if person.role not in access.GRANTS[may]:
+                continue
+            asked += 1
+            answer = call(_caller(world, person), method, path, prey.ids, reads)
+            allowed = (403, 404, 409, 422) if (method, path) in NAMES_SOMEBODY_IN_ITS_BODY else (404,)
+            if answer.status_code not in allowed:
+                leaked.append((method, path, str(person.role), answer.status_code, answer.text[:200]))
+    print(f"F41 foreign rows over {asked} good requests with another community's ids: {len(leaked)}")
+    assert leaked == []
+    assert asked > 20
+    assert state_of(world, prey) == before
+
+
+def test_the_good_requests_are_good(world: World, reads: dict[str, str | None], signed_in: Any) -> None:
+    """From the right person each of them is granted: otherwise the refusals above would prove nothing."""
+    refused = []
+    for method, path, may in every_route(world):
+        if path.startswith("/api/v1/auth"):
+            continue
+        own = about(world, "a")
+        if Role.OFFICER in access.GRANTS[may] and path.startswith(OFFICER):
+            caller = signed_in(own.officer)
+            if (method, path) == ("POST", f"{OFFICER}/shifts"):
+                caller.post(f"{OFFICER}/shifts/{own.shift_id}/end", {})
+        else:
+            role = next(r for r in (Role.SUPERVISOR, Role.ADMIN, Role.AUDITOR, Role.RESIDENT) if r in
+                        access.GRANTS[may])  # fmt: skip
+            person = next(p for p in world.here.people.values() if p.role is role)
+            caller = _caller(world, person)
+        world.app.extensions["xungeng.limits"]._limiter.storage.reset()
+        if path.startswith(f"{DESK}/devices/<device_id>"):
+            made = caller.post(f"{DESK}/devices", BODIES["POST", f"{DESK}/devices"](own.ids))
+            own.ids["device_id"] = made.json["id"]
+        if path.endswith("/enable"):
+            caller.post(f"{DESK}/users/{own.officer.id}/disable", {"reason": "to try"})
+        answer = call(caller, method, path, own.ids, reads)
+        if not answer.status_code < 300:
+            refused.append((method, path, answer.status_code, answer.text[:300]))
+    assert refused == []
