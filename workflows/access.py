@@ -254,11 +254,17 @@ def _found(uow: UnitOfWork, query: Select[Row], lock: bool) -> Row:
 
 
 def imported_tracks_seen_by(actor: Actor, *, verb: str = "see") -> ColumnElement[bool]:
-    """Return the condition on imported tracks: those of officers in the actor's areas, and those he brought himself."""
+    """Return the condition on imported tracks: those of officers in the actor's areas, and those he brought himself.
+
+    What the operator brought without an officer is for those whose scope is the whole town.
+    """
     scope = roots(actor, verb, "track")
     return or_(
         ImportedTrack.officer_id.in_(officers_within(scope)),
         ImportedTrack.officer_id.is_(None) & (ImportedTrack.created_by == actor.user_id),
+        ImportedTrack.officer_id.is_(None)
+        & ImportedTrack.created_by.is_(None)
+        & exists(select(literal(1)).where(Area.parent_id.is_(None), Area.id.in_(scope))),
     )
 
 

@@ -14,14 +14,16 @@ import pytest
 from sqlalchemy import text
 
 from backend import worker
+from backend.core.identity import Actor, Membership
 from backend.core.uow import unit_of_work
+from backend.core.vocabulary import Role
 from geo import gpx, motion
 from geo.fixes import Fix
 from tests.api.conftest import Caller, World
 from tests.api.test_shifts import start
 from tests.factories import Person
-from workflows import closed_days, replays, tracks
-from workflows.tracks import DeviceIdentity
+from workflows import closed_days, imported_tracks, replays, tracks
+from workflows.remembered import DeviceIdentity
 
 GPX_TYPE = "application/gpx+xml"
 SAMPLE = """<?xml version="1.0" encoding="UTF-8"?>
@@ -287,6 +289,17 @@ def test_a_gpx_track_imports_replays_and_exports_without_loss(world: World, sign
     assert gpx.canonical(gpx.write(after)) == gpx.canonical(exported.data)
     assert track["id"] in supervisor.get("/api/v1/desk/imported-tracks").text
     assert signed_in("supervisor_a").get(f"/api/v1/desk/imported-tracks/{track['id']}").status_code == 404
+
+
+def test_what_the_operator_imports_is_for_those_who_see_the_whole_town(world: World, signed_in: Any) -> None:
+    operator = Actor(None, world.here.id, None, (Membership(Role.SUPERVISOR, world.here.areas["town"]),))
+    with unit_of_work(world.here.id) as uow:
+        (track,) = imported_tracks.import_gpx(
+            uow, operator, SAMPLE.encode(), command_id=uuid.uuid4(), officer_id=None, name="From the file"
+        )
+    path = f"/api/v1/desk/imported-tracks/{track.id}"
+    assert signed_in("supervisor").get(path).json["name"] == "From the file"
+    assert signed_in("supervisor_a").get(path).status_code == 404
 
 
 def test_an_imported_track_is_deleted_by_whoever_may_import_it(world: World, signed_in: Any) -> None:
