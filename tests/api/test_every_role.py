@@ -18,8 +18,9 @@ from sqlalchemy import text
 from backend.core.vocabulary import Role
 from mobile_api import hot
 from tests.api.conftest import Caller, World
+from tests.api.test_bad_bodies import HOSTILE
 from tests.api.test_isolation import Prey, _caller, routes
-from workflows import access
+from workflows import access, journal
 
 SPAN = {"from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z", "reason": "a look"}
 GPX = (
@@ -257,3 +258,68 @@ def test_the_good_requests_are_good(world: World, reads: dict[str, str | None], 
         if not answer.status_code < 300:
             refused.append((method, path, answer.status_code, answer.text[:300]))
     assert refused == []
+
+
+LOOKS = {("see", "track"), ("export", "track")}
+LISTS = {f"{DESK}/imported-tracks": "names and times of files, no places"}
+
+
+def test_every_route_to_a_past_track_writes_the_look_down_or_gives_out_nothing(
+    world: World, prey: Prey, reads: dict[str, str | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """F51, P15: whatever may be asked with the right to see or export tracks; unaudited disclosures: 0."""
+
+    class NoPaperError(Exception):
+        pass
+
+    def fail(*args: Any, **more: Any) -> None:
+        raise NoPaperError
+
+    unaudited, looked = [], 0
+    caller = _caller(world, world.here["supervisor"])
+    for method, path, may in every_route(world):
+        if may not in LOOKS or path in LISTS:
+            continue
+        looked += 1
+        before = len(state_of(world, prey)["disclosures"])
+        answer = call(caller, method, path, prey.ids, reads)
+        assert answer.status_code < 300, (path, answer.text[:200])
+        if len(state_of(world, prey)["disclosures"]) != before + 1:
+            unaudited.append((method, path))
+        with monkeypatch.context() as broken:
+            broken.setattr(journal, "disclose", fail)
+            try:
+                given = call(caller, method, path, prey.ids, reads).status_code
+            except NoPaperError:
+                given = 500
+        if given < 400:
+            unaudited.append((method, path, given))
+        assert len(state_of(world, prey)["disclosures"]) <= before + 1
+    print(f"F51 unaudited disclosures over {looked} routes: {len(unaudited)}")
+    assert unaudited == []
+    assert looked >= 5
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_json_is_refused_on_every_route_that_reads_json(
+    world: World, prey: Prey, reads: dict[str, str | None], name: str
+) -> None:
+    """F72, F73: every route there is, hot ones and those of signing in too; server errors: 0, taken: 0."""
+    before, asked = state_of(world, prey), 0
+    rules = {(m, plain(p)): policy.may for m, p, policy in routes(world)}
+    rules |= {(route.method, route.path): route.may for route in hot.HOT}
+    for (method, path), may in rules.items():
+        if reads.get(f"{method} {path}") != "application/json":
+            continue
+        asked += 1
+        caller = Caller(world.app)
+        if may is not None:
+            caller = _caller(
+                world, next(p for p in world.here.people.values() if p.role in access.GRANTS[may])
+            )
+        target = re.sub(r"<(\w+)>", lambda m: prey.ids[m[1]], path)
+        answer = caller.send(method, target, data=HOSTILE[name], content_type="application/json")
+        assert answer.status_code in (400, 422), (method, path, answer.status_code, answer.text[:200])
+        assert answer.mimetype == "application/problem+json", path
+    assert asked >= 18
+    assert state_of(world, prey) == before
