@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from backend.cli_town import accounts, import_, town
+from backend.cli_town import accounts, export, import_, town
 from backend.core.config import Config, ConfigError
 from backend.demo.simulate import command as simulate
 
@@ -280,7 +280,7 @@ def demo_accounts(as_json: bool) -> None:
 def demo_reset(yes: bool) -> None:
     """Empty the installation and fill it with the demo town anew (the accounts change)."""
     from backend.core import migrating
-    from backend.serve import accounts_path
+    from backend.demo.accounts import path
 
     config = Config.from_env()
     if config.production:
@@ -290,16 +290,13 @@ def demo_reset(yes: bool) -> None:
     with database(config):
         migrating.migrate(config.owner_url, "down", "base")
         migrating.migrate(config.owner_url)
-        accounts_path(config).unlink(missing_ok=True)
+        path(config).unlink(missing_ok=True)
         with opened(config):
             _fill(config)
 
 
-cli.add_command(simulate)
-cli.add_command(accounts)
-cli.add_command(town)
-cli.add_command(import_)
-cli.add_command(simulate)
+for _command in (accounts, town, import_, export, simulate):
+    cli.add_command(_command)
 
 
 def main() -> None:

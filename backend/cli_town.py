@@ -11,6 +11,7 @@ import secrets
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,26 +34,31 @@ town_option = click.option("--town", "town_code", help="The town's code, if the 
 def in_town(town_code: str | None) -> Iterator[tuple[UnitOfWork, Actor]]:
     """A unit of work in the town, and the operator as its admin."""
     from backend.cli import opened
-    from backend.core.errors import Refusal
     from backend.core.identity import Actor, Membership
     from backend.core.uow import unit_of_work
     from backend.core.vocabulary import Role
     from workflows import towns
 
-    config = Config.from_env()
-    with opened(config):
-        try:
-            with unit_of_work() as uow:
-                town = towns.find(uow, town_code)
-                if town is None:
-                    raise ConfigError(
-                        "There is no such town: name one of several with --town, or make one with xungeng town create."
-                    )
-                root = towns.root_of(uow)
-                roles = (Role.ADMIN, Role.SUPERVISOR)
-                yield uow, Actor(None, town.id, None, tuple(Membership(role, root) for role in roles))
-        except Refusal as refusal:
-            raise ConfigError(f"{refusal.detail} ({refusal.code})") from None
+    with opened(Config.from_env()), told(), unit_of_work() as uow:
+        town = towns.find(uow, town_code)
+        if town is None:
+            raise ConfigError(
+                "There is no such town: name one of several with --town, or make one with xungeng town create."
+            )
+        root = towns.root_of(uow)
+        roles = (Role.ADMIN, Role.SUPERVISOR)
+        yield uow, Actor(None, town.id, None, tuple(Membership(role, root) for role in roles))
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """A refusal as the one sentence that a command ends with."""
+    from backend.core.errors import Refusal
+
+    try:
+        yield
+    except Refusal as refusal:
+        raise ConfigError(f"{refusal.detail} ({refusal.code})") from None
 
 
 def user_by_login(uow: UnitOfWork, login: str) -> User:
@@ -288,64 +294,25 @@ def town_create(code: str, name_zh: str, name_en: str, outline: str, time_zone: 
     """Make a town and its root area, whose outline is the town's."""
     from zoneinfo import available_timezones
 
-    from sqlalchemy import create_engine, text
+    from sqlalchemy import create_engine
     from sqlalchemy.pool import NullPool
 
     from backend.cli import opened
-    from backend.core.clock import now
-    from backend.core.ids import new_id
+    from backend.core.uow import unit_of_work
+    from workflows import areas
 
     if time_zone not in available_timezones():
         raise ConfigError(f"{time_zone} is not a time zone such as Asia/Shanghai.")
-    geometry = json.dumps(_polygons(outline)[0][1])
     config = Config.from_env()
-    with opened(config):
+    with opened(config), told():
         # Towns are the owner's: the application can neither make nor rename one.
         engine = create_engine(config.owner_url, poolclass=NullPool)
-        name = json.dumps({"zh-CN": name_zh, "en": name_en})
-        with engine.begin() as connection:
-            if connection.execute(text("select 1 from towns where code = :code"), {"code": code}).first():
-                raise ConfigError(f"There is a town with the code {code} already.")
-            town_id, area_id = new_id(), new_id()
-            connection.execute(
-                text(
-                    "insert into towns (id, code, name, time_zone, locale, created_at)"
-                    " values (:id, :code, cast(:name as jsonb), :zone, :locale, :at)"
-                ),
-                {"id": town_id, "code": code, "name": name, "zone": time_zone, "locale": locale, "at": now()},
-            )
-            # An owner that is no superuser is held by row-level security as well.
-            connection.execute(text("select set_config('xungeng.town', :town, true)"), {"town": str(town_id)})
-            connection.execute(text(_INSERT_AREA), {
-                "id": area_id, "town": town_id, "parent": None, "ancestors": [area_id], "kind": "town", "code": code,
-                "name": name, "geometry": geometry,
-            })  # fmt: skip
+        with unit_of_work(engine=engine) as uow:
+            areas.make_town(
+                uow, code=code, name={"zh-CN": name_zh, "en": name_en}, time_zone=time_zone, locale=locale,
+                outline=Path(outline).read_bytes(),
+            )  # fmt: skip
     click.echo(f"{code}: next, xungeng accounts create LOGIN --role admin --name … --town {code}")
-
-
-_INSERT_AREA = (
-    "insert into areas (id, town_id, parent_id, ancestors, kind, code, name, geom) values (:id, :town, :parent,"
-    " :ancestors, :kind, :code, cast(:name as jsonb),"
-    " ST_Multi(ST_CollectionExtract(ST_MakeValid(ST_SetSRID(ST_GeomFromGeoJSON(:geometry), 4326)), 3)))"
-)
-
-
-def _polygons(path: str) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """The (properties, geometry) of each polygon of a GeoJSON file."""
-    try:
-        document = json.loads(Path(path).read_text(encoding="utf-8"))
-        features = document["features"] if document["type"] == "FeatureCollection" else [document]
-        found = []
-        for feature in features:
-            geometry = feature["geometry"] if feature["type"] == "Feature" else feature
-            if geometry["type"] not in ("Polygon", "MultiPolygon"):
-                raise ConfigError(f"{path} has a {geometry['type']} where a polygon is needed.")
-            found.append((feature.get("properties") or {}, geometry))
-    except (ValueError, KeyError, TypeError, OSError):
-        raise ConfigError(f"{path} is not readable as GeoJSON.") from None
-    if not found:
-        raise ConfigError(f"{path} has no polygon.")
-    return found
 
 
 # --- files --------------------------------------------------------------------------------------------------------
@@ -353,7 +320,7 @@ def _polygons(path: str) -> list[tuple[dict[str, Any], dict[str, Any]]]:
 
 @click.group("import")
 def import_() -> None:
-    """Bring in what exists: areas and recorded tracks."""
+    """Bring in what exists: areas, roads, checkpoints and recorded tracks."""
 
 
 @import_.command("gpx")
@@ -383,59 +350,106 @@ def import_gpx(paths: tuple[str, ...], login: str | None, name: str | None, town
         click.echo(f"{track.id}  {track.point_count} points  {track.name}  ({path})")
 
 
-@import_.command("areas")
-@click.argument("path", type=click.Path(exists=True, dir_okay=False))
-@town_option
-def import_areas(path: str, town_code: str | None) -> None:
+def import_ground(name: str) -> Callable[[Callable[..., Any]], None]:
+    """A command that brings in one GeoJSON file of the town's ground with a function of ``workflows.areas``."""
+
+    def made_of(act: Callable[..., Any]) -> None:
+        @import_.command(name, help=act.__doc__)
+        @click.argument("path", type=click.Path(exists=True, dir_okay=False))
+        @town_option
+        def command(path: str, town_code: str | None) -> None:
+            with in_town(town_code) as (uow, actor):
+                done = act(uow, actor, Path(path).read_bytes(), command_id=new_command_id())
+            click.echo(f"{done.made} {name} made, {done.changed} changed")
+
+    return made_of
+
+
+@import_ground("areas")
+def _areas(*arguments: Any, **options: Any) -> Any:
     """Areas from GeoJSON (WGS-84): each feature has code, kind, name_zh, name_en and the code of its parent.
 
     kind is community, compound, grid or building. Parents stand before their children or exist already. A code that
-    exists gets the new outline and names.
+    exists gets the new outline and names; kind town with the town's code and no parent redraws the town.
     """
-    from sqlalchemy import select, text
+    from workflows import areas
 
-    from backend.core import listen
-    from backend.core.ids import new_id
-    from backend.core.vocabulary import AreaKind
-    from backend.models import Area
-    from workflows import journal
+    return areas.import_areas(*arguments, **options)
 
-    features = _polygons(path)
-    made = changed = 0
+
+@import_ground("roads")
+def _roads(*arguments: Any, **options: Any) -> Any:
+    """All roads of the town from GeoJSON lines (WGS-84): each has code, kind, name_zh and name_en.
+
+    kind is arterial, street, lane, path or water. The roads that the town had go.
+    """
+    from workflows import areas
+
+    return areas.import_roads(*arguments, **options)
+
+
+@import_ground("checkpoints")
+def _checkpoints(*arguments: Any, **options: Any) -> Any:
+    """Checkpoints from GeoJSON points (WGS-84): each has code, name_zh and name_en, and is in the area that holds it.
+
+    A code that exists gets the new place and names.
+    """
+    from workflows import areas
+
+    return areas.import_checkpoints(*arguments, **options)
+
+
+@click.group()
+def export() -> None:
+    """Give out what is stored, as files."""
+
+
+@export.command("gpx")
+@click.option("--track", "track_id", type=click.UUID, help="An imported track (its id), exactly as it came.")
+@click.option("--officer", "login", help="Login of an officer: what his shifts recorded …")
+@click.option("--from", "since", help="… from this moment, for example 2026-05-01T08:00+08:00 …")
+@click.option("--to", "until", help="… to this one, at most 7 days later.")
+@click.option("--reason", help="Why an officer's track is looked at. He can read it.")
+@click.option(
+    "--out", type=click.Path(dir_okay=False, writable=True), help="A file; default: standard output."
+)
+@town_option
+def export_gpx(
+    track_id: UUID | None,
+    login: str | None,
+    since: str | None,
+    until: str | None,
+    reason: str | None,
+    out: str | None,
+    town_code: str | None,
+) -> None:
+    """One track as GPX 1.1: an imported one, or an officer's over a time."""
+    from workflows import imported_tracks, replays
+
+    if (track_id is None) == (login is None):
+        raise ConfigError("Say which track: --track ID, or --officer LOGIN with --from, --to and --reason.")
+    span = None
+    if login is not None:
+        if not (since and until and reason and reason.strip()):
+            raise ConfigError("An officer's track needs --from, --to and --reason.")
+        span = _moment("--from", since), _moment("--to", until), reason.strip()
     with in_town(town_code) as (uow, actor):
-        known: dict[str, tuple[UUID, list[UUID]]] = {
-            code: (area_id, ancestors)
-            for code, area_id, ancestors in uow.session.execute(select(Area.code, Area.id, Area.ancestors))
-        }
-        for position, (about, geometry) in enumerate(features, start=1):
-            missing = [key for key in ("code", "kind", "name_zh", "name_en", "parent") if not about.get(key)]
-            if missing:
-                raise ConfigError(f"Feature {position} of {path} has no {', '.join(missing)}.")
-            kind = _one_of(AreaKind, about["kind"], f"kind of feature {position}")
-            if kind is AreaKind.TOWN or about["parent"] not in known:
-                raise ConfigError(
-                    f"Feature {position} of {path} needs a parent that exists or stands before it."
-                )
-            name = json.dumps({"zh-CN": about["name_zh"], "en": about["name_en"]})
-            if about["code"] in known:
-                area_id = known[about["code"]][0]
-                uow.session.execute(
-                    text(
-                        "update areas set name = cast(:name as jsonb), geom = ST_Multi(ST_CollectionExtract("
-                        "ST_MakeValid(ST_SetSRID(ST_GeomFromGeoJSON(:geometry), 4326)), 3)) where id = :id"
-                    ),
-                    {"id": area_id, "name": name, "geometry": json.dumps(geometry)},
-                )
-                changed += 1
-            else:
-                area_id = new_id()
-                parent_id, above = known[about["parent"]]
-                known[about["code"]] = (area_id, [*above, area_id])
-                uow.session.execute(text(_INSERT_AREA), {
-                    "id": area_id, "town": uow.town, "parent": parent_id, "ancestors": [*above, area_id],
-                    "kind": kind, "code": about["code"], "name": name, "geometry": json.dumps(geometry),
-                })  # fmt: skip
-                made += 1
-            journal.write(uow, actor, "area", area_id, "import", command_id=new_command_id())
-        uow.notify(listen.AREAS, {"town_id": str(uow.town)})
-    click.echo(f"{made} areas made, {changed} changed")
+        if track_id is not None:
+            _name, document = imported_tracks.export(uow, actor, track_id, reason=reason or "imported track")
+        elif login and span:
+            document = replays.export(
+                uow, actor, user_by_login(uow, login).id, since=span[0], until=span[1], reason=span[2]
+            )
+    # Nothing is given out before it is written down that it was.
+    with click.open_file(out or "-", "wb") as file:
+        file.write(document)
+
+
+def _moment(option: str, text: str) -> datetime:
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        found = None
+    if found is None or found.tzinfo is None:
+        raise ConfigError(f"{option} has to be a moment with its offset, such as 2026-05-01T08:00+08:00.")
+    return found.astimezone(UTC)
