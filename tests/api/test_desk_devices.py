@@ -24,7 +24,9 @@ def test_a_tracker_is_given_out_with_everything_its_app_needs(
     world: World, signed_in: Any, protocol: str
 ) -> None:
     desk = signed_in("supervisor_a")
-    answer = desk.post("/api/v1/desk/devices", wish(world, protocol, world.officer().login.split(".")[1]))
+    answer = desk.post(
+        "/api/v1/desk/devices", {**wish(world, protocol), "officer_id": str(world.officer().id)}
+    )
     assert answer.status_code == 201, answer.text
     device = answer.json
     assert (device["protocol"], device["state"], device["datum"]) == (protocol, "active", "wgs84")
