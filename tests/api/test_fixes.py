@@ -5,9 +5,11 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -18,11 +20,13 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 from werkzeug.test import Client, TestResponse
 
-from backend.core import listen
+from backend.app import create_app
+from backend.core import listen, memory
 from backend.core.config import libpq_url
 from backend.core.errors import Refusal, Unauthenticated, Unavailable
 from backend.core.uow import unit_of_work
 from mobile_api import hot
+from mobile_api.gateway.delivery import MISSES
 from mobile_api.identity import Identity
 from mobile_api.officer import fixes
 from tests.api.conftest import Caller, World
@@ -538,6 +542,50 @@ def test_busy_and_broken_are_told_apart_and_neither_shows_its_inside(
     assert problem(answer) == (500, "internal")
     assert "secret" not in answer.text
     assert "RuntimeError" not in answer.text
+
+
+@pytest.mark.parametrize("hot_routes", [True, False])
+def test_behind_a_declared_proxy_a_gateway_counts_the_callers_address(world: World, hot_routes: bool) -> None:
+    """F43: whoever guesses credentials is told from the proxy that all come through, and cannot claim an address."""
+    client = Client(create_app(replace(world.config, trusted_hops=1), hot_routes=hot_routes).wsgi_app)
+    caller = f"198.51.100.{int(hot_routes)}"
+    for i in range(3):
+        answer = client.get(
+            f"/gateway/osmand/guess{i}?lat=31&lon=121",
+            headers={"X-Forwarded-For": f"203.0.113.{i}, {caller}"},
+            environ_base={"REMOTE_ADDR": "10.255.0.1"},
+        )
+        assert answer.status_code == 400
+    assert MISSES._counts[caller] >= 3
+    assert not {"10.255.0.1", *(f"203.0.113.{i}" for i in range(3))} & MISSES._counts.keys()
+    undeclared = Client(create_app(world.config, hot_routes=hot_routes).wsgi_app)
+    undeclared.get(
+        "/gateway/osmand/guess?lat=31&lon=121",
+        headers={"X-Forwarded-For": "203.0.113.77"},
+        environ_base={"REMOTE_ADDR": "10.255.0.2"},
+    )
+    assert "10.255.0.2" in MISSES._counts
+    assert "203.0.113.77" not in MISSES._counts
+
+
+def test_an_event_loops_thread_leaves_to_others_what_the_ordinary_validator_has_to_judge() -> None:
+    """A thousand odd fixes take it a tenth of a second, in which the loop would serve nobody."""
+    said: list[Any] = []
+
+    def in_a_loop() -> None:
+        memory.forbid_waiting()
+        said.append(fixes.read(GOOD["thousand"]))
+        for name in ("spaces before colons", *sorted(set(BAD) - {"empty"})[:5]):
+            raw = {**GOOD, **BAD}[name]
+            with pytest.raises(memory.MustWait):
+                fixes.read(raw)
+            said.append(name)
+
+    thread = threading.Thread(target=in_a_loop)
+    thread.start()
+    thread.join(30)
+    assert len(said) == 7
+    assert isinstance(said[0], fixes.FixBatch)
 
 
 def test_a_request_id_is_taken_over_if_it_is_a_plain_word(phone: Phone) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 import textwrap
@@ -308,3 +309,30 @@ def test_it_works_the_same_on_gevent() -> None:
         [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=60
     )
     assert done.stdout.strip() == "ok", done.stderr
+
+
+def test_of_a_backlog_only_so_many_hold_a_thread_and_others_wait_in_their_loop() -> None:
+    """F22: threads are few, and a backlog must not hold all of them; in an event loop a place costs little."""
+    commits = Commits()
+    grouping: Grouping[int, int] = Grouping("t", commits, backlog_limit=4, backlog_threads=1)
+    commits.hold.clear()
+    first = submitting(grouping, [1])
+    assert commits.begun.acquire(timeout=5)
+    on_a_thread = submitting(grouping, [2], live=False)
+    with pytest.raises(Unavailable) as refused:
+        grouping.submit(3, live=False)
+    assert refused.value.code == "backlog_busy"
+    live = submitting(grouping, [4])
+
+    async def in_a_loop() -> list[int | BaseException]:
+        asked = [asyncio.ensure_future(grouping.submit_soon(item, live=False)) for item in (5, 6, 7, 8)]
+        await asyncio.sleep(0.05)
+        commits.hold.set()
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    *answered, beyond = asyncio.run(in_a_loop())
+    assert answered == [50, 60, 70]
+    assert isinstance(beyond, Unavailable)
+    assert (first(), on_a_thread(), live()) == ([10], [20], [40])
+    assert grouping.submit(9, live=False) == 90  # Its place is free again.
+    grouping.close()
