@@ -87,6 +87,12 @@ class Desk:
             self.complaints.append(message.text)
 
     def sign_in(self, account: dict[str, Any], path: str = "/live") -> Page:
+        """Be signed in at the desk, on one of its pages."""
+        self.town.enter(self.page, "desk", account, path)
+        self.page.wait_for_selector(".top-bar")
+        return self.page
+
+    def sign_in_by_hand(self, account: dict[str, Any], path: str = "/live") -> Page:
         page = self.page
         page.goto(self.town.url + "/desk" + path)
         page.fill("#login", account["login"])
@@ -97,7 +103,12 @@ class Desk:
 
     def live(self, account: dict[str, Any]) -> Page:
         """The live map, drawn to the last tile and connected."""
-        page = self.sign_in(account)
+        self.sign_in(account)
+        return self.drawn()
+
+    def drawn(self) -> Page:
+        """Wait until the live map that is open is drawn and connected."""
+        page = self.page
         page.wait_for_function(f"() => {LIVE}?.map.loaded() && {LIVE}.map.areTilesLoaded()", timeout=60_000)
         page.wait_for_selector("[data-testid=live][data-feed=live]")
         return page
@@ -175,7 +186,8 @@ def test_a_wrong_password_is_told_and_the_right_one_opens_the_map_and_what_the_r
     page.fill("#password", "not the password")
     page.press("#password", "Enter")
     expect(page.get_by_role("alert")).to_contain_text("账号或密码不正确")
-    page = desk.live(town.accounts["supervisor"])
+    desk.sign_in_by_hand(town.accounts["supervisor"])
+    page = desk.drawn()
     expect(page.get_by_role("region", name=re.compile("实况地图"))).to_be_visible()
     names = page.locator("nav.rail a").all_inner_texts()
     assert {"实况", "回放", "设备"} <= set(names)
@@ -195,7 +207,7 @@ def test_an_officer_moves_on_the_map_within_a_second_of_the_commit(
     assert desk.ink_at(walker.id) == 255
     before = desk.shown_at(walker.id)
     assert before is not None
-    time.sleep(5)
+    time.sleep(3)
     walker.step(east_m=20)
     page.wait_for_function(
         f"([id, lon]) => {LIVE}.markers.shownAt(id)[0] > lon + 1e-7",
@@ -590,7 +602,7 @@ def test_an_authenticator_is_switched_on_and_asked_for_from_then_on(desk: Desk, 
         headers={"Idempotency-Key": str(uuid4())},
     )
     account = {"login": login, "password": password}
-    page = desk.sign_in(account, "/account")
+    page = desk.sign_in_by_hand(account, "/account")
     page.get_by_role("button", name="启用").click()
     expect(page.get_by_role("img", name="用手机扫码配置")).to_be_visible()
     secret = page.locator(".steps code").inner_text()
@@ -675,18 +687,18 @@ def test_a_tracker_is_set_up_once_renewed_and_revoked(desk: Desk, town: Town) ->
     expect(row.get_by_role("button")).to_have_count(0)
 
 
+UNNAMED = """() => [...document.querySelectorAll('button, a[href], input, textarea, [role=combobox]')]
+    .filter((e) => e.checkVisibility({ checkVisibilityCSS: true }) && e.getBoundingClientRect().width > 1)
+    .filter((e) => !(e.getAttribute('aria-label') || e.getAttribute('aria-labelledby') || e.title || e.placeholder
+        || e.textContent.trim() || (e.labels && e.labels.length)))
+    .map((e) => e.outerHTML.slice(0, 160))"""
+
+
 @pytest.mark.parametrize("locale", ["zh-CN", "en-GB"])
-@pytest.mark.parametrize("width", [360, 768, 1440])
-def test_every_screen_fits_and_names_its_controls(
-    chromium: Browser, town: Town, width: int, locale: str
-) -> None:
+def test_every_screen_fits_and_names_its_controls(chromium: Browser, town: Town, locale: str) -> None:
     """No screen scrolls sideways at a phone's, a tablet's or a desk's width; every control has a name."""
-    unnamed = """() => [...document.querySelectorAll('button, a[href], input, textarea, [role=combobox]')]
-        .filter((e) => e.checkVisibility({ checkVisibilityCSS: true }) && e.getBoundingClientRect().width > 1)
-        .filter((e) => !(e.getAttribute('aria-label') || e.getAttribute('aria-labelledby') || e.title || e.placeholder
-            || e.textContent.trim() || (e.labels && e.labels.length)))
-        .map((e) => e.outerHTML.slice(0, 160))"""
-    with seated(chromium, town, locale=locale, viewport={"width": width, "height": 820}) as desk:
+    names = {account["display_name"] for account in town.accounts["officers"]}
+    with seated(chromium, town, locale=locale, viewport={"width": 360, "height": 820}) as desk:
         for who, screens in (
             ("supervisor", ["live", "replay", "tracks", "devices", "data", "account"]),
             ("admin", ["people", "basemaps"]),
@@ -694,20 +706,50 @@ def test_every_screen_fits_and_names_its_controls(
         ):
             page = desk.sign_in(town.accounts[who], f"/{screens[0]}")
             for screen in screens:
-                page.goto(f"{town.url}/desk/{screen}")
+                page.set_viewport_size({"width": 360, "height": 820})
+                if screen != screens[0]:
+                    page.goto(f"{town.url}/desk/{screen}")
                 page.wait_for_selector("main h1", state="attached")
                 page.wait_for_load_state("networkidle")
-                assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), screen
-                assert page.evaluate(unnamed) == [], screen
+                for width in (360, 768, 1440):
+                    page.set_viewport_size({"width": width, "height": 820})
+                    page.wait_for_function("(width) => innerWidth === width", arg=width)
+                    page.evaluate(
+                        "() => new Promise((done) => requestAnimationFrame(() => setTimeout(done, 60)))"
+                    )
+                    where = f"{screen} at {width}"
+                    assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth"), where
+                    assert page.evaluate(UNNAMED) == [], where
                 if locale == "en-GB":
                     texts = page.locator("main h1, main h2, main button, nav a").all_inner_texts()
                     own = [text for text in texts if re.search(r"[\u4e00-\u9fff]", text)]
-                    names = {account["display_name"] for account in town.accounts["officers"]}
                     assert not [t for t in own if not any(n in t for n in names)] or screen in (
                         "live",
                         "account",
                         "replay",
                     ), own
-            page.goto(f"{town.url}/desk/account")
-            page.get_by_test_id("sign-out").click()
-            page.wait_for_selector("#login")
+
+
+def test_a_map_whose_worker_did_not_load_says_so_and_is_drawn_when_it_does(desk: Desk, town: Town) -> None:
+    """A file can be missing while the server is updated: the map comes by itself, and at once when it is asked to."""
+    lost = [True]
+    desk.context.route(
+        re.compile("maplibre-gl-worker"),
+        lambda route: route.fulfill(status=404, body="") if lost[0] else route.continue_(),
+    )
+    page = desk.sign_in(town.accounts["supervisor"])
+    told = page.get_by_test_id("map-failed")
+    expect(told).to_contain_text("未能加载", timeout=20_000)
+    told.get_by_role("button", name="重试").click()
+    expect(told).to_be_visible()
+    lost[0] = False
+    told.get_by_role("button", name="重试").click()
+    desk.drawn()
+    expect(told).to_have_count(0)
+    # And without a press.
+    lost[0] = True
+    page.reload()
+    expect(told).to_be_visible(timeout=20_000)
+    lost[0] = False
+    desk.drawn()
+    expect(told).to_have_count(0)
