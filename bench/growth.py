@@ -21,7 +21,7 @@ from bench.history import History, town_with_history
 from bench.replay import make_latest, median_ms, officer_id, read_day
 from bench.report import Report
 from geo.fixes import Fix
-from workflows import closed_days, tracks, tracks_of
+from workflows import tracks, tracks_of
 from workflows.remembered import DeviceIdentity
 
 VOLUMES = (100_000, 1_000_000, 5_000_000, 10_000_000, 50_000_000)
@@ -101,7 +101,7 @@ def run(quick: bool) -> Report:
 
 
 def _queries(history: History) -> dict[str, Callable[[int], object]]:
-    day = closed_days.bounds(history.today - timedelta(days=1))
+    day = history.bounds(history.today - timedelta(days=1))
     now = datetime.now(UTC)
     device = _device(history, 1)
     stamps = iter(range(10**9))
@@ -120,8 +120,9 @@ def _queries(history: History) -> dict[str, Callable[[int], object]]:
 
     def last_hour(_: int) -> None:
         with unit_of_work(history.town_id) as uow:
-            shifts = tracks_of.shifts_between(uow, [officer_id(2)], since=now - timedelta(hours=1), until=now)
-            found = tracks_of.read(uow, shifts, since=now - timedelta(hours=1), until=now)
+            since, scope = now - timedelta(hours=1), [history.area_id]
+            shifts = tracks_of.shifts_between(uow, [officer_id(2)], since=since, until=now, scope=scope)
+            found = tracks_of.read(uow, shifts, since=since, until=now)
         assert len(found[officer_id(2)].epoch_s) == LAST_HOUR_POINTS
 
     return {
@@ -148,14 +149,14 @@ def _measure(series: Series, points: int, act: Callable[[int], object], times: i
 
 def _grow(history: History, volume: int) -> None:
     """Add days of the crowd, each closed as it is added, until the history holds ``volume`` fixes."""
-    days_back = 2
+    days_back = 3  # The day before the probes' shares a partition with it.
     while history.points < volume:
         each = min(POINTS, -(-(volume - history.points) // CROWD))
         day = history.today - timedelta(days=days_back)
         with history.owner.connect() as connection:
             taken = connection.execute(
                 text("select exists (select from fixes where fixed_at >= :since and fixed_at < :until)"),
-                dict(zip(("since", "until"), closed_days.bounds(day), strict=True)),
+                dict(zip(("since", "until"), history.bounds(day), strict=True)),
             ).scalar()
         if not taken:
             history.add_day(day, PROBES + 1, PROBES + CROWD, each)

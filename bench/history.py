@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.pool import NullPool
@@ -22,6 +23,7 @@ from backend.embedded.cluster import Cluster
 from bench import servers
 from workflows import closed_days
 
+ZONE = ZoneInfo("Asia/Shanghai")
 SETTINGS = {
     "shared_buffers": "1GB",
     "max_wal_size": "4GB",
@@ -74,6 +76,7 @@ class History:
     town_id: UUID
     area_id: UUID
     today: date
+    """By UTC: the town's day before it is over in both, and its partitions may be laid out."""
     points: int = 0
 
     def add_people(self, first: int, last: int) -> None:
@@ -86,9 +89,14 @@ class History:
                         {"town": self.town_id, "area": self.area_id, "first": first, "last": last},
                     )
 
+    @staticmethod
+    def bounds(day: date) -> tuple[datetime, datetime]:
+        """The first moment of a day of the town and of the next one, as the desk asks for it."""
+        return closed_days.bounds(day, ZONE)
+
     def add_day(self, day: date, first: int, last: int, points: int) -> None:
         """Give officers a shift of sixteen hours on a day, with so many fixes each, in the order of time."""
-        since = datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(hours=1)
+        since = self.bounds(day)[0] + timedelta(hours=1)
         until = since + timedelta(hours=16)
         values = {
             "town": self.town_id, "area": self.area_id, "first": first, "last": last, "day": day.isoformat(),
@@ -96,16 +104,18 @@ class History:
         }  # fmt: skip
         with self.owner.begin() as connection:
             connection.execute(
-                text("select make_partitions('fixes', :day, :day, interval '1 day')"), {"day": day}
+                text("select make_partitions('fixes', cast(:day as date) - 1, :day, interval '1 day')"),
+                {"day": day},
             )
             connection.execute(text(SHIFTS), values)
             connection.execute(text(FIXES), values)
         self.points += (last - first + 1) * points
 
     def order(self, day: date) -> None:
-        """Lay the day out for reading."""
+        """Lay the day out for reading; the town's lies in two partitions."""
         with self.owner.begin() as connection:
-            connection.execute(text("select order_partition(:day)"), {"day": day})
+            for partition in (day - timedelta(days=1), day):
+                connection.execute(text("select order_partition(:day)"), {"day": partition})
 
     def close(self, day: date) -> None:
         """Lay the day out and make its thinned tracks, as the nightly clock does."""

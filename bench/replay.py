@@ -11,14 +11,17 @@ import statistics
 import time
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import text
 
+from backend.core.identity import Actor, Membership
 from backend.core.uow import unit_of_work
+from backend.core.vocabulary import Role
 from bench.history import History, town_with_history
 from bench.report import Report, at_most
-from geo import motion, packing
+from mobile_api.desk.replays import encoded
 from workflows import closed_days, replays, tracks_of
 
 POINTS = 5000
@@ -88,14 +91,15 @@ def median_ms(act: Callable[[int], object], times: int) -> float:
 def read_day(history: History, officer: UUID, since: datetime, until: datetime) -> int:
     """Read one officer's day as the endpoint does: shifts, devices, fixes as columns."""
     with unit_of_work(history.town_id) as uow:
-        shifts = tracks_of.shifts_between(uow, [officer], since=since, until=until)
+        scope = [history.area_id]
+        shifts = tracks_of.shifts_between(uow, [officer], since=since, until=until, scope=scope)
         track = tracks_of.read(uow, shifts, since=since, until=until)[officer]
     assert len(track.epoch_s) == POINTS, len(track.epoch_s)
     return len(track.epoch_s)
 
 
 def _officer_day_ms(history: History, day: date, officers: int, quick: bool) -> float:
-    since, until = closed_days.bounds(day)
+    since, until = history.bounds(day)
     return median_ms(
         lambda n: read_day(history, officer_id(n % officers + 1), since, until), 10 if quick else 30
     )
@@ -104,7 +108,7 @@ def _officer_day_ms(history: History, day: date, officers: int, quick: bool) -> 
 def _officer_day(
     report: Report, history: History, day: date, officers: int, arrived_ms: float, quick: bool
 ) -> None:
-    since, until = closed_days.bounds(day)
+    since, until = history.bounds(day)
     times = 10 if quick else 30
 
     def naive(n: int) -> None:
@@ -126,6 +130,10 @@ def _officer_day(
         against="naive layout, hot",
         against_value=naive_hot,
         target=at_most(5, "value"),
+    )
+    answered = median_ms(lambda n: _desk(history, since, until, officer_id(n % officers + 1)), times)
+    report.add(
+        "officer-day, the desk's whole answer", answered, "ms", against="reading it", against_value=hot
     )
     report.add(
         "officer-day, any officer",
@@ -149,25 +157,42 @@ def _officer_day(
     )  # fmt: skip
 
 
-def _town_day(report: Report, history: History, day: date, officers: int, quick: bool) -> None:
-    """The thinned tracks of everybody on a closed day, against reading all their fixes."""
-    ids = [officer_id(n) for n in range(1, officers + 1)]
-    since, until = closed_days.bounds(day)
+def _desk(history: History, since: datetime, until: datetime, officer: UUID | None = None) -> replays.Replay:
+    """Look at a span as the desk does, one officer's or the area's, up to the encoded answer."""
+    actor = Actor(None, history.town_id, None, (Membership(Role.SUPERVISOR, history.area_id),))
+    whom: dict[str, Any] = {"officer_ids": [officer] if officer else None}
+    whom["area_id"] = None if officer else history.area_id
+    with unit_of_work(history.town_id) as uow:
+        found = replays.look(uow, actor, **whom, since=since, until=until, reason="benchmark")
+        encoded(found)
+    return found
 
-    def thinned(_: int) -> int:
+
+def _town_day(report: Report, history: History, day: date, officers: int, quick: bool) -> None:
+    """Everybody's day as the desk asks for it, from midnight to midnight of the town, against reading all fixes."""
+    ids = [officer_id(n) for n in range(1, officers + 1)]
+    since, until = history.bounds(day)
+    scope = [history.area_id]
+
+    def closed(_: int) -> None:
         with unit_of_work(history.town_id) as uow:
-            rows = replays.closed_tracks(uow, ids, since, until)
-        assert len(rows) == officers
-        return len(rows)
+            zone = closed_days.zone_of(uow)
+            days = closed_days.whole_days(since, until, zone)
+            assert len(closed_days.tracks(uow, ids, days, zone, scope=scope)) == officers
+
+    def whole(_: int) -> None:
+        found = _desk(history, since, until)
+        assert found.simplified
+        assert len(found.tracks) == officers
+        assert all(track.fix_count == POINTS for track in found.tracks)
 
     def raw(_: int) -> None:
         with unit_of_work(history.town_id) as uow:
-            shifts = tracks_of.shifts_between(uow, ids, since=since, until=until)
-            found = tracks_of.read(uow, shifts, since=since, until=until)
-        assert len(found) == officers
+            shifts = tracks_of.shifts_between(uow, ids, since=since, until=until, scope=scope)
+            assert len(tracks_of.read(uow, shifts, since=since, until=until)) == officers
 
-    thinned(0)
-    hot = median_ms(thinned, 10 if quick else 30)
+    closed(0)
+    hot = median_ms(closed, 10 if quick else 30)
     all_of_it = median_ms(raw, 2)
     report.add(
         "town-day, hot",
@@ -177,11 +202,9 @@ def _town_day(report: Report, history: History, day: date, officers: int, quick:
         against_value=all_of_it,
         target=at_most(5, "value"),
     )
-    with unit_of_work(history.town_id) as uow:
-        rows = replays.closed_tracks(uow, ids, since, until)
-    packed = [bytes(row.points) for row in rows]
-    unpacking = median_ms(lambda _: [motion.segments(packing.unpack(one)[0]) for one in packed], 5)
-    report.add("town-day, unpacked for drawing", unpacking, "ms", against="reading it", against_value=hot)
+    whole(0)
+    answered = median_ms(whole, 5)
+    report.add("town-day, the desk's whole answer", answered, "ms", against="reading it", against_value=hot)
 
 
 def make_latest(history: History) -> None:
@@ -216,7 +239,7 @@ def _latest(report: Report, history: History, quick: bool) -> None:
 
 def _many_partitions(report: Report, history: History, day: date, officers: int, quick: bool) -> None:
     """An officer's day among 10, 200 and 800 partitions: the bound of time keeps the rest out of it."""
-    since, until = closed_days.bounds(day)
+    since, until = history.bounds(day)
     one = officer_id(3)
     spent: dict[int, float] = {}
     for wanted in (10, 200) if quick else (10, 200, 800):

@@ -10,12 +10,12 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import numpy as np
-from sqlalchemy import any_, delete, literal, select
+from sqlalchemy import Date, DateTime, bindparam, delete, select, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from backend.core.uow import UnitOfWork
-from backend.models import Area, LateDay, Shift, Town, TrackDay
+from backend.models import LateDay, Shift, Town, TrackDay
 from geo import motion, packing
 from geo.motion import Track
 from workflows import access, tracks_of
@@ -25,8 +25,6 @@ MOST_POINTS = 240
 TOLERANCE_M = 5.0
 LOOK_BACK_DAYS = 5
 """How many days back are looked at for officers without a track: a worker that was away for less catches up."""
-
-_UUIDS = ARRAY(postgresql.UUID(as_uuid=True))
 
 
 def zone_of(uow: UnitOfWork) -> ZoneInfo:
@@ -126,44 +124,65 @@ class ClosedTrack(NamedTuple):
     length_m: float
 
 
+_CLOSED = """
+with days as (select * from unnest(:days, :firsts, :ends) d (day, first, after)),
+ours as materialized (select id from areas where ancestors && :scope),
+worked as (
+  select s.officer_id, s.started_at, s.ended_at, s.area_id in (select id from ours) as ours
+  from shifts s
+  where s.officer_id in (select unnest(:officers)) and s.started_at < :until and s.started_at > :earliest
+    and (s.ended_at is null or s.ended_at >= :since)
+),
+left_out as (
+  select officer_id from worked where not ours
+  union all
+  select w.officer_id from worked w
+  join days d on w.started_at < d.after and (w.ended_at is null or w.ended_at >= d.first)
+  left join track_days t on t.officer_id = w.officer_id and t.day = d.day
+  where t.officer_id is null
+  union all
+  select officer_id from late_days where day = any (:days)
+)
+select officer_id, points, fix_count, length_m from track_days
+where day = any (:days) and officer_id = any (:officers) and officer_id not in (select officer_id from left_out)
+order by officer_id, day
+"""
+_UUIDS = ARRAY(postgresql.UUID(as_uuid=True))
+_MOMENTS = ARRAY(DateTime(timezone=True))
+_CLOSED_TRACKS = text(_CLOSED).bindparams(
+    bindparam("days", type_=ARRAY(Date())),
+    bindparam("firsts", type_=_MOMENTS),
+    bindparam("ends", type_=_MOMENTS),
+    bindparam("officers", type_=_UUIDS),
+    bindparam("scope", type_=_UUIDS),
+)
+
+
 def tracks(
-    uow: UnitOfWork, officer_ids: Sequence[UUID], days: Sequence[date], *, scope: Sequence[UUID]
+    uow: UnitOfWork,
+    officer_ids: Sequence[UUID],
+    days: Sequence[date],
+    zone: ZoneInfo,
+    *,
+    scope: Sequence[UUID],
 ) -> list[ClosedTrack]:
     """Return the packed tracks of days, by officer and day, of those officers for whom they say all there is.
 
     Left out is whoever has no track yet for a day on which he worked, got fixes since it was made, or did a shift
     outside ``scope`` on these days: a packed track cannot be divided.
     """
-    zone = zone_of(uow)
-    spans = {day: bounds(day, zone) for day in days}
-    asked = any_(literal(list(officer_ids), _UUIDS))
-    shifts = uow.session.execute(
-        select(Shift.officer_id, Shift.area_id, Shift.started_at, Shift.ended_at).where(
-            Shift.officer_id == asked, access.during(spans[days[0]][0], spans[days[-1]][1])
-        )
-    ).all()
+    firsts, ends = zip(*(bounds(day, zone) for day in days), strict=True)
     rows = uow.session.execute(
-        select(TrackDay.day, TrackDay.officer_id, TrackDay.points, TrackDay.fix_count, TrackDay.length_m)
-        .where(TrackDay.day.in_(days), TrackDay.officer_id == asked)
-        .order_by(TrackDay.officer_id, TrackDay.day)
-    ).all()
-    late = uow.session.scalars(
-        select(LateDay.officer_id).where(LateDay.day.in_(days), LateDay.officer_id == asked)
+        _CLOSED_TRACKS,
+        {
+            "days": days,
+            "firsts": firsts,
+            "ends": ends,
+            "since": firsts[0],
+            "until": ends[-1],
+            "earliest": firsts[0] - access.LONGEST_SHIFT,
+            "officers": list(officer_ids),
+            "scope": list(scope),
+        },
     )
-    ours = set(
-        uow.session.scalars(
-            select(Area.id).where(
-                Area.id.in_({row.area_id for row in shifts}),
-                Area.ancestors.overlap(literal(list(scope), _UUIDS)),
-            )
-        )
-    )
-    made = {(row.officer_id, row.day) for row in rows}
-    left_out = set(late)
-    for officer_id, area_id, started_at, ended_at in shifts:
-        if area_id not in ours or any(
-            started_at < until and (ended_at is None or ended_at >= since) and (officer_id, day) not in made
-            for day, (since, until) in spans.items()
-        ):
-            left_out.add(officer_id)
-    return [ClosedTrack(*row[1:]) for row in rows if row.officer_id not in left_out]
+    return [ClosedTrack(*row) for row in rows]

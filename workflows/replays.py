@@ -190,10 +190,11 @@ def _closed(
     """Return the closed tracks that can stand for the fixes, where many officers are asked for over whole days."""
     if len(ids) < DAYS_FROM or until > uow.now:
         return {}
-    days = closed_days.whole_days(since, until, closed_days.zone_of(uow))
+    zone = closed_days.zone_of(uow)
+    days = closed_days.whole_days(since, until, zone)
     if not days or len(ids) * len(days) > MOST_OFFICERS:
         return {}
-    return drawing.run(_unpacked, closed_days.tracks(uow, ids, days, scope=scope))
+    return drawing.run(_unpacked, closed_days.tracks(uow, ids, days, zone, scope=scope))
 
 
 def _unpacked(tracks: Sequence[ClosedTrack]) -> dict[UUID, Drawn]:

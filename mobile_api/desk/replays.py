@@ -77,10 +77,10 @@ class DeskExportQuerySchema(Schema):
 )
 def create_replay(uow: UnitOfWork, actor: Actor, body: dict[str, Any]) -> Any:
     """Look at where officers were. Flagged fixes (mock, impossible speed, inaccurate) are not drawn."""
-    return _encoded(replays.look(uow, actor, **body))
+    return encoded(replays.look(uow, actor, **body))
 
 
-def _encoded(replay: replays.Replay) -> Response:
+def encoded(replay: replays.Replay) -> Response:
     """Return the answer as ``DeskReplaySchema`` tells it, its points encoded beside the sockets."""
     document = DeskReplaySchema(exclude=("tracks.segments",)).dump(replay)
     body = replays.drawing.run(_with_segments, document, replay.tracks)
