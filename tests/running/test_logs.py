@@ -53,6 +53,7 @@ def assert_no_canary(output: str) -> None:
 
 
 def test_values_under_keys_that_are_not_known_to_be_harmless_are_withheld(written: Callable[[], str]) -> None:
+    """F93, P27."""
     structlog.get_logger("x").info(
         "signed in", **CANARIES, display_name="王小明", officer_id="018f", duration_ms=12
     )
@@ -83,6 +84,7 @@ def test_values_under_keys_that_are_not_known_to_be_harmless_are_withheld(writte
     ],
 )
 def test_what_slips_into_a_sentence_is_taken_out_of_it(written: Callable[[], str], sentence: str) -> None:
+    """F93."""
     message = sentence.format(**CANARIES)
     structlog.get_logger("x").warning(message)
     logging.getLogger("some.library").warning(message)
