@@ -5,8 +5,9 @@ batches once more, which must add no row. Every request carries a token of its o
 after each run the rows in the table are counted against what was acknowledged.
 
 The sides write into the same tables with the same durability, check the same tokens and the same shift gate and
-validate the same fields. The production profile is two ingest processes (granian) with Redis, peers get two processes
-as well; the default profile is the one web process (gunicorn, gevent).
+validate the same fields. The production profile is two ingest processes (granian) with Redis, and peers get two
+processes as well; the targets are its own. The default profile is the one web process (gunicorn, gevent) against peers
+of one process, printed beside with half of each target.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from uuid import UUID
 
@@ -168,7 +170,7 @@ def ours(town: Town, target: str, redis_url: str) -> Iterator[int]:
 
 
 @contextmanager
-def our_default(town: Town) -> Iterator[int]:
+def our_default(town: Town, target: str = "backend.wsgi:app") -> Iterator[int]:
     """The one web process of the default profile."""
     port = free_port()
     arguments = [
@@ -177,7 +179,7 @@ def our_default(town: Town) -> Iterator[int]:
         "gunicorn",
         "-c",
         "python:backend.serve_gunicorn",
-        "backend.wsgi:app",
+        target,
     ]
     with folder() as data:
         env = _our_environment(town, data, PORT=str(port), XUNGENG_HOST="127.0.0.1")
@@ -211,11 +213,11 @@ def fastify(town: Town, processes: int = PROCESSES) -> Iterator[int]:
 
 
 @contextmanager
-def naive_flask(town: Town) -> Iterator[int]:
+def naive_flask(town: Town, processes: int = PROCESSES) -> Iterator[int]:
     """Flask as one writes it first, in gunicorn's threads."""
     port = free_port()
     arguments = [
-        python_program(), "-m", "gunicorn", "-k", "gthread", "-w", str(PROCESSES), "--threads", "32",
+        python_program(), "-m", "gunicorn", "-k", "gthread", "-w", str(processes), "--threads", "32",
         "--no-control-socket", "-b", f"127.0.0.1:{port}", "bench.peers.ingest.naive_flask:app",
     ]  # fmt: skip
     with server(arguments, port, env={"TOKEN_KEY": _token_key(town), "CONNINFO": town.owner}):
@@ -263,11 +265,11 @@ def load(
     )
 
 
-def warm(town: Town, port: int, *, writes: bool = True) -> None:
+def warm(town: Town, port: int, *, writes: bool = True, most_s: float = 30) -> None:
     """Send until every process of a side has met every officer, and has compiled what it compiles."""
     requests, began = 0.0, time.monotonic()
     load(town, port, fixes=BACKLOG, seconds=1, writes=writes)
-    while requests < VISITS * len(town.officers) and time.monotonic() - began < 30:
+    while requests < VISITS * len(town.officers) and time.monotonic() - began < most_s:
         requests += load(town, port, fixes=1, seconds=1, writes=writes).requests_per_s
 
 
@@ -303,14 +305,14 @@ def _ms(at: datetime) -> int:
 # --- The limit: COPY into the same table
 
 
-def copy_rate(town: Town, seconds: float) -> float:
+def copy_rate(town: Town, seconds: float, connections: int = PROCESSES) -> float:
     """Rows a second that binary COPY brings into the table with its indexes, over as many connections as we use."""
     with psycopg.connect(town.owner, autocommit=True) as connection:
         connection.execute("truncate fixes")
         connection.execute("checkpoint")
     town.backlog_ms += BACKLOG_RUN_MS
-    blocks = [_copy_blocks(town, number) for number in range(PROCESSES)]
-    counts = [0] * PROCESSES
+    blocks = [_copy_blocks(town, number, connections) for number in range(connections)]
+    counts = [0] * connections
     stop_at = time.monotonic() + seconds
     started = time.monotonic()
 
@@ -323,7 +325,7 @@ def copy_rate(town: Town, seconds: float) -> float:
                     copy.write(block)
                 counts[number] += rows
 
-    threads = [threading.Thread(target=send, args=(number,)) for number in range(PROCESSES)]
+    threads = [threading.Thread(target=send, args=(number,)) for number in range(connections)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -339,11 +341,11 @@ _ROW = struct.Struct(">h i16s i16s iq ih i16s i16s ibIIdd if if if if if i? ih i
 _BATCHES_IN_A_COPY = 10
 
 
-def _copy_blocks(town: Town, number: int) -> list[tuple[int, bytes]]:
+def _copy_blocks(town: Town, number: int, connections: int) -> list[tuple[int, bytes]]:
     """COPY's text for a share of the officers: batches of a hundred, ten of them in each COPY."""
     epoch_us = int(datetime(2000, 1, 1, tzinfo=UTC).timestamp() * 1_000_000)
     now_us = int(time.time() * 1_000_000) - epoch_us
-    share = town.officers[number::PROCESSES]
+    share = town.officers[number::connections]
     head, tail = b"PGCOPY\n\xff\r\n\0" + struct.pack(">ii", 0, 0), struct.pack(">h", -1)
     blocks = []
     for round_ in range(4):
@@ -366,80 +368,96 @@ def _copy_blocks(town: Town, number: int) -> list[tuple[int, bytes]]:
 # --- The report
 
 
+@dataclass(frozen=True)
+class Profile:
+    """One way to run us, its peers with as many processes, and what the ratios are to be."""
+
+    name: str
+    processes: int
+    share: float
+    """Of each target: the default profile is to reach half of what binds the production profile."""
+    ours: Callable[[], AbstractContextManager[int]]
+    floor: Callable[[], AbstractContextManager[int]]
+
+    def against(self, peer: str) -> str:
+        """What the report calls a peer."""
+        many = self.processes > 1
+        processes, connections = (
+            ("two processes", "two connections") if many else ("one process", "one connection")
+        )
+        return LABELS[peer].format(processes=processes, connections=connections)
+
+
+FLOOR = "bench.peers.ingest.floor"
+TARGETS = {"a1": {"fastify": 1.7, "naive": 5.0, "floor": 0.5}, "a2": {"fastify": 1.3, "copy": 0.3}}
+LABELS = {
+    "fastify": "Fastify + pg, {processes}",
+    "naive": "Flask, gthread, {processes}",
+    "floor": "the same without the database",
+    "copy": "COPY, same indexes, {connections}",
+}
+
+
 def run(quick: bool = False) -> Report:
     """Measure a1 and a2 in both profiles."""
     report = Report("ingest")
-    seconds, count = (2, 1) if quick else (5, 5)
-    with town_on_duty() as town, redis_server() as redis_url, ExitStack() as stack:
-        progress("starting the servers")
-        sides = {
-            "ours": stack.enter_context(ours(town, "backend.wsgi:ingest", redis_url)),
-            "floor": stack.enter_context(ours(town, "bench.peers.ingest.floor:ingest", redis_url)),
-            "fastify": stack.enter_context(fastify(town)),
-            "naive": stack.enter_context(naive_flask(town)),
-        }
-        progress("warming up: every process meets every officer")
-        for name, port in sides.items():
-            warm(town, port, writes=name != "floor")
-
-        def single(name: str) -> Callable[[], float]:
-            return lambda: (
-                load(town, sides[name], fixes=1, seconds=seconds, writes=name != "floor").requests_per_s
-            )
-
-        def batches(name: str) -> Callable[[], float]:
-            return lambda: load(town, sides[name], fixes=BACKLOG, seconds=seconds).fixes_per_s
-
-        for against, target in (("fastify", 1.7), ("naive", 5.0), ("floor", 0.5)):
-            progress(f"a1: one fix in each request, ours and {against}")
-            pairs = in_pairs(single("ours"), single(against), count)
-            _add(report, "a1 one fix per request, production", "requests/s", LABELS[against], pairs, target)
-        progress("a2: a hundred fixes in each request, ours and fastify")
-        pairs = in_pairs(batches("ours"), batches("fastify"), count)
-        _add(report, "a2 backlog of 100, production", "fixes/s", LABELS["fastify"], pairs, 1.3)
-        progress("a2: the same and COPY")
-        pairs = in_pairs(batches("ours"), lambda: copy_rate(town, seconds), count)
-        _add(report, "a2 backlog of 100, production", "fixes/s", LABELS["copy"], pairs, 0.3)
-        progress("a2: the same batches once more")
-        load(town, sides["ours"], fixes=BACKLOG, seconds=2)
-        with psycopg.connect(town.owner) as connection:
-            before = _rows(connection)
-            again = load(town, sides["ours"], fixes=BACKLOG, seconds=1, repeat=True)
-            added = _rows(connection) - before
-        report.note(
-            f"Batches that were sent again added {again.fixes_per_s:.0f} acknowledged and {added} rows."
-        )
-        one_fastify = stack.enter_context(fastify(town, 1))
-        default = stack.enter_context(our_default(town))
-        for port in (one_fastify, default):
-            warm(town, port)
-        progress("the default profile: one web process, no Redis")
-        for fixes, name, unit, target in (
-            (1, "a1 one fix per request, default", "requests/s", 0.85),
-            (BACKLOG, "a2 backlog of 100, default", "fixes/s", 0.65),
-        ):
-
-            def rate(port: int, fixes: int = fixes) -> float:
-                found = load(town, port, fixes=fixes, seconds=seconds)
-                return found.requests_per_s if fixes == 1 else found.fixes_per_s
-
-            pairs = in_pairs(lambda: rate(default), lambda: rate(one_fastify), count)
-            _add(report, name, unit, "Fastify + pg, one process", pairs, target)
+    with town_on_duty() as town, redis_server() as redis_url:
+        profiles = (
+            Profile(
+                "production", PROCESSES, 1.0, partial(ours, town, "backend.wsgi:ingest", redis_url),
+                partial(ours, town, FLOOR + ":ingest", redis_url),
+            ),
+            Profile("default", 1, 0.5, partial(our_default, town), partial(our_default, town, FLOOR + ":app")),
+        )  # fmt: skip
+        for profile in profiles:
+            _measure(report, town, profile, quick)
         for sentence in dict.fromkeys(town.disagreements):
             report.note(sentence)
     return report
 
 
-LABELS = {
-    "fastify": "Fastify + pg, two processes",
-    "naive": "Flask, gthread, two processes",
-    "floor": "the same process without the database",
-    "copy": "COPY, same indexes, two connections",
-}
+def _measure(report: Report, town: Town, profile: Profile, quick: bool) -> None:
+    seconds, count = (1.0, 1) if quick else (5.0, 5)
+    with ExitStack() as stack:
+        progress(f"{profile.name} profile: starting the servers")
+        sides = {
+            "ours": stack.enter_context(profile.ours()),
+            "floor": stack.enter_context(profile.floor()),
+            "fastify": stack.enter_context(fastify(town, profile.processes)),
+            "naive": stack.enter_context(naive_flask(town, profile.processes)),
+        }
+        progress("warming up: every process meets every officer")
+        for name, port in sides.items():
+            warm(town, port, writes=name != "floor", most_s=3 if quick else 30)
 
+        def a1(side: str) -> float:
+            return load(town, sides[side], fixes=1, seconds=seconds, writes=side != "floor").requests_per_s
 
-def _add(report: Report, name: str, unit: str, against: str, pairs: Pairs, target: float) -> None:
-    report.add(
-        name, pairs.value, unit, against=against, against_value=pairs.against_value, ratio=pairs.ratio,
-        target=at_least(target),
-    )  # fmt: skip
+        def a2(side: str) -> float:
+            if side == "copy":
+                return copy_rate(town, seconds, profile.processes)
+            return load(town, sides[side], fixes=BACKLOG, seconds=seconds).fixes_per_s
+
+        for name, unit, rate in (
+            ("a1 one fix per request", "requests/s", a1),
+            ("a2 backlog of 100", "fixes/s", a2),
+        ):
+            own = (rate("ours"),) if quick else ()
+            for peer, target in TARGETS[name[:2]].items():
+                progress(f"{name}: ours and {peer}")
+                pairs = (
+                    Pairs(own, (rate(peer),))
+                    if quick  # One run of ours stands beside all others.
+                    else in_pairs(partial(rate, "ours"), partial(rate, peer), count)
+                )
+                report.add(
+                    f"{name}, {profile.name}", pairs.value, unit, against=profile.against(peer),
+                    against_value=pairs.against_value, ratio=pairs.ratio, target=at_least(target * profile.share),
+                )  # fmt: skip
+        progress("a2: the same batches once more")
+        load(town, sides["ours"], fixes=BACKLOG, seconds=seconds)
+        with psycopg.connect(town.owner) as connection:
+            before = _rows(connection)
+            load(town, sides["ours"], fixes=BACKLOG, seconds=1, repeat=True)
+            added = _rows(connection) - before
+        report.note(f"{profile.name}: batches that were sent again added {added} rows.")
