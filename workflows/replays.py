@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 import numpy as np
-from sqlalchemy import select
+from sqlalchemy import Select, select
 
 from backend.core.errors import Invalid, NotVisible
 from backend.core.identity import Actor
@@ -40,6 +40,8 @@ DAYS_FROM = 20
 """From so many officers on, whole closed days are read as their thinned tracks."""
 AT_ONCE = 10
 """So many officers are read and drawn at once; between, others have their turn."""
+WRITTEN_AT_ONCE = 50
+"""So many disclosures are written at once, for the same reason."""
 MOST_EXPORTED = 200_000
 """More than two days of a fix each second. A document with more is refused, never cut."""
 PAGE = 5000
@@ -71,6 +73,13 @@ class Replay:
     tracks: list[OfficerTrack]
     simplified: bool
     """Whether tracks of closed days are among them."""
+
+
+class Officer(NamedTuple):
+    """Whom a look is about."""
+
+    id: UUID
+    display_name: str
 
 
 class Drawn(NamedTuple):
@@ -118,11 +127,13 @@ def look(
         scope = [area_id]
         officers = _on_duty(uow, area_id, since, until)
     replay_id = new_id()
-    for officer in officers:
+    for number, officer in enumerate(officers, 1):
         journal.disclose(
             uow, actor, "user", officer.id, Disclosure.REPLAY, reason=reason,
             data={"replay_id": str(replay_id), "from": since.isoformat(), "to": until.isoformat()},
         )  # fmt: skip
+        if number % WRITTEN_AT_ONCE == 0:
+            uow.session.flush()
     uow.session.flush()
     ids = [officer.id for officer in officers]
     closed = _closed(uow, ids, since, until, scope)
@@ -154,34 +165,36 @@ def _span(span: timedelta) -> str:
 
 def _named(
     uow: UnitOfWork, scope: Sequence[UUID], officer_ids: Sequence[UUID], since: datetime, until: datetime
-) -> list[User]:
+) -> list[Officer]:
     """Return the officers asked for; each has to be in the actor's scope, and one who is not refuses all."""
     wanted = set(officer_ids)
-    found = list(
-        uow.session.scalars(
-            select(User)
-            .where(User.id.in_(wanted), access.tracked_within(scope, since, until))
-            .order_by(User.display_name, User.id)
-        )
+    found = _officers(
+        uow, select(User).where(User.id.in_(wanted), access.tracked_within(scope, since, until))
     )
     if not found or len(found) != len(wanted):
         raise NotVisible()
     return found
 
 
-def _on_duty(uow: UnitOfWork, area_id: UUID, since: datetime, until: datetime) -> list[User]:
+def _on_duty(uow: UnitOfWork, area_id: UUID, since: datetime, until: datetime) -> list[Officer]:
     """Return whoever did a shift in an area."""
     there = select(Shift.officer_id).where(
         access.within(Shift.area_id, [area_id]), access.during(since, until)
     )
-    query = select(User).where(User.id.in_(there)).order_by(User.display_name, User.id)
-    found = list(uow.session.scalars(query.limit(MOST_OFFICERS + 1)))
+    found = _officers(uow, select(User).where(User.id.in_(there)).limit(MOST_OFFICERS + 1))
     if len(found) > MOST_OFFICERS:
         raise Invalid(
             f"More than {MOST_OFFICERS} officers were on shift there. Choose a smaller area or a shorter time.",
             "too_much",
         )
     return found
+
+
+def _officers(uow: UnitOfWork, query: Select[User]) -> list[Officer]:
+    rows = uow.session.execute(
+        query.with_only_columns(User.id, User.display_name).order_by(User.display_name, User.id)
+    )
+    return [Officer(*row) for row in rows]
 
 
 def _closed(
