@@ -114,7 +114,7 @@ export default {
     basemapFailed: 'The base map could not be loaded; the town map stands in.',
     zoomIn: 'Zoom in',
     zoomOut: 'Zoom out',
-    bubble: '{count} officers',
+    bubble: '{count} officer | {count} officers',
     sheetUp: 'Open the list',
     sheetDown: 'Close the list',
     hereTitle: 'Here',
@@ -225,7 +225,7 @@ export default {
     mapLabel: 'Replay map',
     legendTrack: 'Track',
     legendGap: 'Gap (not a way that was walked)',
-    people: '{count} officers',
+    people: '{count} officer | {count} officers',
     fit: 'Show all tracks',
   },
   tracks: {
@@ -497,6 +497,7 @@ export default {
       held: 'held',
       open: 'open',
     },
+    liveMap: 'On the live map',
     reasonsOf: {
       signed_out: 'signed out',
       by_owner: 'ended by its owner',

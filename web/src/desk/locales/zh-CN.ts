@@ -497,6 +497,7 @@ export default {
       held: '持有',
       open: '有效',
     },
+    liveMap: '实况地图上查看',
     reasonsOf: {
       signed_out: '本人退出',
       by_owner: '本人注销',

@@ -251,6 +251,7 @@ export default {
     period: 'Period',
     reason: 'Reason',
     noReason: 'none given',
+    liveMap: 'the last hour, on the live map',
     somebody: 'A member of staff',
   },
   shifts: {

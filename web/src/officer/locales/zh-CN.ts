@@ -251,6 +251,7 @@ export default {
     period: '查看时段',
     reason: '理由',
     noReason: '未注明',
+    liveMap: '实况地图上查看最近轨迹',
     somebody: '工作人员',
   },
   shifts: {
