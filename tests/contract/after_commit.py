@@ -19,12 +19,13 @@ from werkzeug.exceptions import HTTPException
 from mobile_api import endpoint, hot
 
 SEVERAL_ON_PURPOSE = {
-    "/api/v1/auth/password": "the guess is counted, and committed, before it is looked at",
-    "/api/v1/auth/totp/confirm": "the guess is counted, and committed, before it is looked at",
-    "/api/v1/auth/totp/disable": "the guess is counted, and committed, before it is looked at",
-    **{route.path: "the one grouped commit for many requests" for route in hot.HOT},
+    "POST /api/v1/auth/password": "the guess is counted, and committed, before it is looked at",
+    "POST /api/v1/auth/totp/confirm": "the guess is counted, and committed, before it is looked at",
+    "POST /api/v1/auth/totp/disable": "the guess is counted, and committed, before it is looked at",
+    "POST /api/v1/desk/imported-tracks": "who may is asked before a large file is read, outside of any transaction",
+    **{f"{route.method} {route.path}": "the one grouped commit for many requests" for route in hot.HOT},
 }
-"""Addresses whose requests take more than one transaction, beside those of signing in and the gateways."""
+"""Routes whose requests take more than one transaction, beside those of signing in and the gateways."""
 
 
 class AskedAfterCommitError(AssertionError):
@@ -69,7 +70,7 @@ class AfterCommit:
         return body
 
     def _has_one_transaction(self, method: str, path: str) -> bool:
-        if path in SEVERAL_ON_PURPOSE or path.startswith("/gateway/"):
+        if f"{method} {path}" in SEVERAL_ON_PURPOSE or path.startswith("/gateway/"):
             return False
         try:
             name, _ = self._rules.match(path, method)

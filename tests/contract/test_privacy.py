@@ -199,7 +199,7 @@ FORBIDDEN_WORDS = re.compile(
 
 
 def test_nobody_is_recognised_counted_by_his_phone_or_scored() -> None:
-    """P01, P02, P06, P17, P24: no library, no table, no column, no route and no switch for it in this version."""
+    """No library, no table, no column and no permission for it; the rules on it bind the version that brings it."""
     for name, tree in modules():
         for node in ast.walk(tree):
             imported = (
