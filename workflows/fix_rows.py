@@ -12,6 +12,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -37,6 +38,7 @@ _time = struct.Struct(">iiq").pack
 _time_and_seq = struct.Struct(">iiqiih").pack
 _place = struct.Struct(">iidiid").pack
 _real = struct.Struct(">iif").pack
+_reals = struct.Struct(">iifiifiifiifiif").pack
 _small = struct.Struct(">iih").pack
 
 _NO_UUID = _null(_UUID, -1)
@@ -77,7 +79,7 @@ def encode(
     arrived = _time(_TIMESTAMPTZ, 8, microseconds(received_at))
     shifts: dict[UUID, bytes] = {}
     areas: dict[UUID | None, bytes] = {None: _NO_UUID}
-    sent: dict[datetime | None, bytes] = {None: _NO_TIME}
+    tails: dict[tuple[Any, ...], bytes] = {}
     rows: list[bytes] = []
     for fix, shift_id in zip(fixes, shift_ids, strict=True):
         shift = shifts.get(shift_id)
@@ -86,11 +88,29 @@ def encode(
         area = areas.get(fix.area_id)
         if area is None:
             area = areas[fix.area_id] = _uuid(_UUID, 16, fix.area_id.bytes)  # type: ignore[union-attr]
-        sent_at = sent.get(fix.sent_at)
-        if sent_at is None:
-            sent_at = sent[fix.sent_at] = _time(_TIMESTAMPTZ, 8, microseconds(fix.sent_at))  # type: ignore[arg-type]
         accuracy, altitude, speed = fix.accuracy_m, fix.altitude_m, fix.speed_mps
         heading, battery = fix.heading_deg, fix.battery_pct
+        if None in (accuracy, altitude, speed, heading, battery):
+            measured = b"".join(
+                _NO_REAL if value is None else _real(_FLOAT4, 4, value)
+                for value in (accuracy, altitude, speed, heading, battery)
+            )
+        else:
+            measured = _reals(
+                _FLOAT4, 4, accuracy, _FLOAT4, 4, altitude, _FLOAT4, 4, speed, _FLOAT4, 4, heading, _FLOAT4, 4, battery
+            )  # fmt: skip
+        # What is mostly the same for all fixes of a batch.
+        common = (fix.charging, fix.flags, fix.sent_at)
+        tail = tails.get(common)
+        if tail is None:
+            tail = tails[common] = b"".join(
+                (
+                    _BOOLEANS[fix.charging],
+                    _small(_INT2, 2, fix.flags),
+                    _NO_TIME if fix.sent_at is None else _time(_TIMESTAMPTZ, 8, microseconds(fix.sent_at)),
+                    arrived,
+                )
+            )
         row = b"".join(
             (
                 head,
@@ -98,15 +118,8 @@ def encode(
                 shift,
                 area,
                 _place(_FLOAT8, 8, fix.lon, _FLOAT8, 8, fix.lat),
-                _NO_REAL if accuracy is None else _real(_FLOAT4, 4, accuracy),
-                _NO_REAL if altitude is None else _real(_FLOAT4, 4, altitude),
-                _NO_REAL if speed is None else _real(_FLOAT4, 4, speed),
-                _NO_REAL if heading is None else _real(_FLOAT4, 4, heading),
-                _NO_REAL if battery is None else _real(_FLOAT4, 4, battery),
-                _BOOLEANS[fix.charging],
-                _small(_INT2, 2, fix.flags),
-                sent_at,
-                arrived,
+                measured,
+                tail,
                 _NO_JSON if fix.attributes is None else _json(fix.attributes),
             )
         )

@@ -575,16 +575,15 @@ def test_an_event_loops_thread_leaves_to_others_what_the_ordinary_validator_has_
     def in_a_loop() -> None:
         memory.forbid_waiting()
         said.append(fixes.read(GOOD["thousand"]))
-        for name in ("spaces before colons", *sorted(set(BAD) - {"empty"})[:5]):
-            raw = {**GOOD, **BAD}[name]
+        for name in ("duplicate null", "digits of seq", "unknown name", "not utf-8", "too many"):
             with pytest.raises(memory.MustWait):
-                fixes.read(raw)
+                fixes.read(BAD[name])
             said.append(name)
 
     thread = threading.Thread(target=in_a_loop)
     thread.start()
     thread.join(30)
-    assert len(said) == 7
+    assert len(said) == 6
     assert isinstance(said[0], fixes.FixBatch)
 
 

@@ -137,9 +137,7 @@ def test_fixes_are_stored_whichever_way_the_body_travels(
     status, _, body = post(running.port, officer, iter(chunks), encode_chunked=True)
     assert (status, json.loads(body)["stored"]) == (200, 3)
     spaced = json.dumps(json.loads(batch(officer, 2, ago_s=40)), separators=(" , ", " : ")).encode()
-    assert (
-        json.loads(post(running.port, officer, spaced)[2])["stored"] == 2
-    )  # The ordinary validator's, on a thread.
+    assert json.loads(post(running.port, officer, spaced)[2])["stored"] == 2
     assert stored(town, officer) == 1007
 
 
