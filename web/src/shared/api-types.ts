@@ -2972,7 +2972,10 @@ export interface paths {
             };
         };
         put?: never;
-        /** Import a GPX 1.1 document; each of its timed tracks becomes one of these. */
+        /**
+         * Import a GPX 1.1 document; each of its timed tracks becomes one of these.
+         * @description One that is said to be an officer's has to lie within his shifts; otherwise it is refused with `off_shift`.
+         */
         post: {
             parameters: {
                 query?: {
@@ -3100,10 +3103,16 @@ export interface paths {
             };
             cookie?: never;
         };
-        /** Return an imported track with its points, thinned to what a screen shows. */
+        /**
+         * Return an imported track with its points, thinned to what a screen shows.
+         * @description A look at an officer's states its reason and is written down.
+         */
         get: {
             parameters: {
-                query?: never;
+                query?: {
+                    /** @description Needed where the track is an officer's: it is written down, and he can read it. */
+                    reason?: string | null;
+                };
                 header?: never;
                 path: {
                     track_id: string;
@@ -3141,6 +3150,15 @@ export interface paths {
                 };
                 /** @description Not there, or not yours. */
                 404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Fields that are not acceptable. */
+                422: {
                     headers: {
                         [name: string]: unknown;
                     };
@@ -3281,10 +3299,17 @@ export interface paths {
             };
             cookie?: never;
         };
-        /** Give the file back: coordinates, elevations, times, segments, names and extensions as they came. */
+        /**
+         * Give the track back: coordinates, elevations, times, segments, names and extensions as they came.
+         * @description With the first track of a file comes what belongs to none of its tracks. The export of an officer's states its
+         *     reason and is written down.
+         */
         get: {
             parameters: {
-                query?: never;
+                query?: {
+                    /** @description Needed where the track is an officer's: it is written down, and he can read it. */
+                    reason?: string | null;
+                };
                 header?: never;
                 path: {
                     track_id: string;
@@ -3322,6 +3347,15 @@ export interface paths {
                 };
                 /** @description Not there, or not yours. */
                 404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Fields that are not acceptable. */
+                422: {
                     headers: {
                         [name: string]: unknown;
                     };
