@@ -50,6 +50,9 @@ class Limits(msgspec.Struct, frozen=True):
     max_points: int = 300_000
     max_elements: int = 1_500_000
     max_depth: int = 64
+    max_namespaces: int = 256
+    max_name: int = 2000
+    """Characters of the creator's name and of a namespace's: every part of a document that is kept repeats them."""
 
 
 class Element(msgspec.Struct, gc=False):
@@ -183,9 +186,31 @@ class Document(msgspec.Struct, gc=False):
     attributes: dict[str, str] = {}
     namespaces: dict[str, str] = {}
 
-    def with_only(self, track: Track) -> Document:
-        """The document with one of its tracks: all that is in it but the other tracks."""
-        return msgspec.structs.replace(self, tracks=[track])
+    def apart(self) -> list[tuple[Track, Document]]:
+        """Every timed track with a document of its own; together these say what this one says, and nothing twice.
+
+        The first has with it what belongs to no track (metadata, waypoints, routes, extensions) and the tracks
+        without times; the others are alone.
+        """
+        found: list[tuple[Track, Document]] = []
+        untimed = [track for track in self.tracks if not track.is_timed]
+        for track in (track for track in self.tracks if track.is_timed):
+            if found:
+                own = Document(self.creator, tracks=[track], namespaces=self.namespaces)
+            else:
+                kept = {id(one) for one in (track, *untimed)}
+                own = msgspec.structs.replace(self, tracks=[one for one in self.tracks if id(one) in kept])
+            found.append((track, own))
+        return found
+
+    def points(self) -> Iterator[Point]:
+        """Every point of the document: those of tracks, waypoints and those of routes."""
+        for track in self.tracks:
+            for segment in track.segments:
+                yield from segment.points
+        yield from self.waypoints
+        for route in self.routes:
+            yield from route.points
 
 
 def walk(elements: Iterable[Element]) -> Iterator[Element]:
@@ -328,6 +353,7 @@ class _Reader:
         self.limits = limits
         self.stack: list[_Frame] = []
         self.namespaces: dict[str, str] = {}
+        self.uris: set[str] = set()
         self.points = 0
         self.elements = 0
         self.document: Document | None = None
@@ -361,8 +387,17 @@ class _Reader:
         raise GpxError("A document type declaration (DTD) is not allowed.", self.line())
 
     def namespace(self, prefix: str | None, uri: str | None) -> None:
-        if prefix and uri:
+        if not uri:
+            return
+        if len(uri) > self.limits.max_name:
+            raise GpxError(
+                f"A namespace's name has more than {self.limits.max_name} characters.", self.line()
+            )
+        self.uris.add(uri)
+        if prefix:
             self.namespaces.setdefault(prefix, uri)
+        if max(len(self.uris), len(self.namespaces)) > self.limits.max_namespaces:
+            raise GpxError(f"There are more than {self.limits.max_namespaces} namespaces.", self.line())
 
     def start(self, expat_name: str, expat_attributes: dict[str, str]) -> None:
         self.elements += 1
@@ -479,6 +514,8 @@ class _Reader:
         creator = frame.attributes.pop("creator", None)
         if creator is None:
             raise GpxError("<gpx> has no creator.", frame.line)
+        if len(creator) > self.limits.max_name:
+            raise GpxError(f"The creator has more than {self.limits.max_name} characters.", frame.line)
         content = frame.content
         return Document(
             creator=creator,
@@ -585,6 +622,7 @@ class _Writer:
         self.lines: list[str] = ['<?xml version="1.0" encoding="UTF-8"?>']
         self.prefixes: dict[str, str] = {_XML: "xml"}
         self.declared: dict[str, str] = {}
+        self.made = 0
         for prefix, uri in document.namespaces.items():
             if prefix not in ("xml", "xmlns"):
                 self.declared[prefix] = uri
@@ -718,10 +756,10 @@ class _Writer:
         """The document's own prefix of a namespace, or a new one."""
         prefix = self.prefixes.get(uri)
         if prefix is None:
-            number = 1
-            while f"ns{number}" in self.declared:
-                number += 1
-            prefix = self.prefixes[uri] = f"ns{number}"
+            self.made += 1
+            while f"ns{self.made}" in self.declared:
+                self.made += 1
+            prefix = self.prefixes[uri] = f"ns{self.made}"
             self.declared[prefix] = uri
         return prefix
 

@@ -22,6 +22,7 @@ from uuid import UUID
 from flask import Flask, Response, current_app, g, request
 from flask_smorest import Blueprint
 from marshmallow import Schema, fields
+from werkzeug.exceptions import HTTPException
 
 from backend.core.errors import Refusal, Unauthenticated, Unreadable, Unsupported
 from backend.core.failures import refusal_for
@@ -156,6 +157,7 @@ class Door(Blueprint):
         limit: limits.Limit = limits.ACT,
         refuses: tuple[int, ...] = (409,),
         raw: str | None = None,
+        prepares: Callable[[bytes], Any] | None = None,
         arguments: type[Schema] | None = None,
         forgets: tuple[str, ...] = (),
         body_limit: int | None = None,
@@ -163,9 +165,11 @@ class Door(Blueprint):
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """Declare an act. The view gets ``(uow, actor, **path, command_id=…[, body=…][, query=…])``.
 
-        With ``raw`` (a media type) the body is bytes of that type. ``forgets`` names fields of the answer that are
-        secrets: they go out once and are not kept, so a replay answers them as null. ``guesses`` bounds an act that
-        tells whether a password or a code is right: each try is counted, and committed, before it is looked at.
+        With ``raw`` (a media type) the body is bytes of that type. They are read only once the caller's role is judged,
+        and ``prepares`` makes of them what the view gets, while no transaction is open. ``forgets`` names fields of
+        the answer that are secrets: they go out once and are not kept, so a replay answers them as null. ``guesses``
+        bounds an act that tells whether a password or a code is right: each try is counted, and committed, before it
+        is looked at.
         """
         reads = raw or (JSON if body is not None else None)
         policy = Policy(self.audience, may, limit, command=True, body_limit=body_limit, reads=reads)
@@ -179,9 +183,16 @@ class Door(Blueprint):
                 given: dict[str, Any] = {"query": remaining.pop(0)} if arguments else {}
                 if body is not None:
                     given["body"] = remaining.pop(0)
-                elif raw is not None:
-                    given["body"] = request.get_data()
                 claims = identity().claims(bearer(request))
+                unreadable: Refusal | None = None
+                if raw is not None:
+                    _judge(policy)
+                    given["body"] = request.get_data(cache=True)
+                    if prepares is not None:
+                        try:
+                            given["body"] = prepares(given["body"])
+                        except Refusal as refused:
+                            unreadable = refused
                 if guesses is not None:
                     _count_guess(claims, key, guesses)
                 with unit_of_work(claims.town_id, request_id=g.request_id) as uow:
@@ -194,6 +205,8 @@ class Door(Blueprint):
                     try:
                         with uow.attempt():
                             access.require(actor, *may)
+                            if unreadable is not None:
+                                raise unreadable
                             found = view(uow, actor, **path, command_id=key, **given)
                     except Exception as error:
                         refusal = error if isinstance(error, Refusal) else refusal_for(error)
@@ -304,6 +317,7 @@ class Door(Blueprint):
         media: str | None,
         raw: str | None = None,
     ) -> Callable[..., Any]:
+        decorated = _judged(decorated, policy)
         codes = (
             {429, 503, *refuses} | ({401, 403} if policy.may else set()) | ({404} if "<" in rule else set())
         )
@@ -346,6 +360,29 @@ def _admit(uow: UnitOfWork, claims: AccessClaims, may: tuple[str, str]) -> Actor
     actor = identity().actor(uow, claims)
     access.require(actor, *may)
     return actor
+
+
+def _judge(policy: Policy) -> None:
+    """Refuse a caller whose role the route is not for; in a short transaction of its own."""
+    if policy.may is None:
+        return
+    claims = identity().claims(bearer(request))
+    with unit_of_work(claims.town_id, request_id=g.request_id) as uow:
+        _admit(uow, claims, policy.may)
+
+
+def _judged(decorated: Callable[..., Any], policy: Policy) -> Callable[..., Any]:
+    """Judge the role before any fault of the request is told: whom a route is not for learns nothing of it (F46)."""
+
+    @functools.wraps(decorated)
+    def run(*given: Any, **path: Any) -> Any:
+        try:
+            return decorated(*given, **path)
+        except HTTPException:
+            _judge(policy)
+            raise
+
+    return run
 
 
 def _count_guess(claims: AccessClaims, key: UUID, guesses: Callable[[UUID], list[Bound]]) -> None:
@@ -416,9 +453,17 @@ def strict_body() -> None:
     policy = POLICIES.get(request.endpoint or "")
     if policy is None or policy.reads is None:
         return
-    if request.mimetype != policy.reads:
-        raise Unsupported("unsupported_media_type", f"This address reads {policy.reads}.")
-    if policy.reads == JSON:
+    try:
+        _read_strictly(policy.reads)
+    except (Refusal, HTTPException):
+        _judge(policy)
+        raise
+
+
+def _read_strictly(media: str) -> None:
+    if request.mimetype != media:
+        raise Unsupported("unsupported_media_type", f"This address reads {media}.")
+    if media == JSON:
         try:
             value = strict_json.loads(request.get_data(cache=True))
         except strict_json.NotStrictError as error:

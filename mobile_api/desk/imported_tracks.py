@@ -54,18 +54,33 @@ class DeskImportQuerySchema(Schema):
     name = line(200, load_default=None)
 
 
+class DeskImportedTrackLookSchema(Schema):
+    """Why."""
+
+    reason = line(
+        200, least=2, load_default=None,
+        metadata={"description": "Needed where the track is an officer's: it is written down, and he can read it."},
+    )  # fmt: skip
+
+
 @blp.command(
     "",
     may=("import", "track"),
     raw=GPX,
+    prepares=imported_tracks.read,
     arguments=DeskImportQuerySchema,
     answers=DeskImportedTracksSchema,
     status=201,
     limit=limits.HEAVY,
     body_limit=32 * 1024 * 1024,
 )
-def import_tracks(uow: UnitOfWork, actor: Actor, command_id: UUID, query: dict[str, Any], body: bytes) -> Any:
-    """Import a GPX 1.1 document; each of its timed tracks becomes one of these."""
+def import_tracks(
+    uow: UnitOfWork, actor: Actor, command_id: UUID, query: dict[str, Any], body: imported_tracks.Reading
+) -> Any:
+    """Import a GPX 1.1 document; each of its timed tracks becomes one of these.
+
+    One that is said to be an officer's has to lie within his shifts; otherwise it is refused with `off_shift`.
+    """
     made = imported_tracks.import_gpx(uow, actor, body, command_id=command_id, **query)
     return {"items": [imported_tracks.shown(row) for row in made]}
 
@@ -85,17 +100,39 @@ def list_imported_tracks(uow: UnitOfWork, actor: Actor, query: dict[str, Any]) -
     return Page([imported_tracks.shown(row, name) for row, name in found.items], found.after)
 
 
-@blp.query("/<uuid:track_id>", may=("see", "track"), answers=DeskImportedTrackPointsSchema)
-def get_imported_track(uow: UnitOfWork, actor: Actor, track_id: UUID) -> dict[str, Any]:
-    """Return an imported track with its points, thinned to what a screen shows."""
-    row = imported_tracks.one(uow, actor, track_id)
+@blp.query(
+    "/<uuid:track_id>",
+    may=("see", "track"),
+    arguments=DeskImportedTrackLookSchema,
+    answers=DeskImportedTrackPointsSchema,
+    refuses=(422,),
+)
+def get_imported_track(
+    uow: UnitOfWork, actor: Actor, track_id: UUID, query: dict[str, Any]
+) -> dict[str, Any]:
+    """Return an imported track with its points, thinned to what a screen shows.
+
+    A look at an officer's states its reason and is written down.
+    """
+    row = imported_tracks.one(uow, actor, track_id, reason=query["reason"])
     return imported_tracks.shown(row) | {"segments": row.segments}
 
 
-@blp.query("/<uuid:track_id>.gpx", may=("see", "track"), media=GPX, limit=limits.HEAVY)
-def export_imported_track(uow: UnitOfWork, actor: Actor, track_id: UUID) -> Response:
-    """Give the file back: coordinates, elevations, times, segments, names and extensions as they came."""
-    _, document = imported_tracks.export(uow, actor, track_id)
+@blp.query(
+    "/<uuid:track_id>.gpx",
+    may=("export", "track"),
+    arguments=DeskImportedTrackLookSchema,
+    media=GPX,
+    limit=limits.HEAVY,
+    refuses=(422,),
+)
+def export_imported_track(uow: UnitOfWork, actor: Actor, track_id: UUID, query: dict[str, Any]) -> Response:
+    """Give the track back: coordinates, elevations, times, segments, names and extensions as they came.
+
+    With the first track of a file comes what belongs to none of its tracks. The export of an officer's states its
+    reason and is written down.
+    """
+    _, document = imported_tracks.export(uow, actor, track_id, reason=query["reason"])
     return download(document, GPX, f"imported-{track_id}.gpx")
 
 

@@ -23,14 +23,20 @@ from tests.api.test_isolation import Prey, _caller, routes
 from workflows import access, journal
 
 SPAN = {"from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z", "reason": "a look"}
-GPX = (
-    '<gpx version="1.1" creator="x" xmlns="http://www.topografix.com/GPX/1/1"><trk><trkseg>'
-    '<trkpt lat="31.105" lon="121.305"><time>2026-01-01T00:00:00Z</time></trkpt>'
-    '<trkpt lat="31.106" lon="121.305"><time>2026-01-01T00:01:00Z</time></trkpt></trkseg></trk></gpx>'
-)
 Ids = dict[str, str]
 Make = Callable[[Ids], Any]
 DESK, OFFICER = "/api/v1/desk", "/api/v1/officer"
+
+
+def gpx_of_now() -> str:
+    """A track of this moment, in which the shift of whom it is about runs."""
+    points = "".join(
+        f'<trkpt lat="{lat}" lon="121.305"><time>{now()}</time></trkpt>' for lat in (31.105, 31.106)
+    )
+    return (
+        '<gpx version="1.1" creator="x" xmlns="http://www.topografix.com/GPX/1/1">'
+        f"<trk><trkseg>{points}</trkseg></trk></gpx>"
+    )
 
 
 def phone(ids: Ids) -> dict[str, str]:
@@ -70,7 +76,10 @@ BODIES: dict[tuple[str, str], Make] = {
 QUERIES: dict[str, Make] = {
     f"{DESK}/officers/<officer_id>/track.gpx": lambda ids: SPAN,
     f"{DESK}/imported-tracks": lambda ids: {"officer_id": ids["officer_id"], "name": "x"},
+    f"{DESK}/imported-tracks/<track_id>": lambda ids: {"reason": "a look"},
+    f"{DESK}/imported-tracks/<track_id>.gpx": lambda ids: {"reason": "a look"},
 }
+LISTS = {f"{DESK}/imported-tracks": "names and times of files, no places"}
 NAMES_SOMEBODY_IN_ITS_BODY = {
     ("POST", f"{OFFICER}/shifts"), ("POST", f"{OFFICER}/fixes"), ("POST", f"{DESK}/replays"),
     ("POST", f"{DESK}/devices"), ("POST", f"{DESK}/imported-tracks"),
@@ -99,11 +108,13 @@ def call(caller: Caller, method: str, path: str, ids: Ids, reads: dict[str, str 
     numbers = {"layer": "areas", "z": "0", "x": "0", "y": "0"}
     target = re.sub(r"<(\w+)>", lambda m: ids.get(m[1]) or numbers[m[1]], path)
     if (method == "GET") or reads.get(f"{method} {path}") is None:
-        query = QUERIES.get(path, lambda ids: {})(ids) if method == "GET" and path.endswith(".gpx") else {}
+        query = QUERIES.get(path, lambda ids: {})(ids) if method == "GET" and path not in LISTS else {}
         return caller.send(method, target, query_string=query)
     if reads[f"{method} {path}"] != "application/json":
         query = QUERIES.get(path, lambda ids: {})(ids)
-        return caller.send(method, target, query_string=query, data=GPX, content_type="application/gpx+xml")
+        return caller.send(
+            method, target, query_string=query, data=gpx_of_now(), content_type="application/gpx+xml"
+        )
     make = BODIES.get((method, path))
     assert make is not None, f"{method} {path} reads a body and has no good one in BODIES"
     return caller.send(method, target, make(ids))
@@ -261,7 +272,6 @@ def test_the_good_requests_are_good(world: World, reads: dict[str, str | None], 
 
 
 LOOKS = {("see", "track"), ("export", "track")}
-LISTS = {f"{DESK}/imported-tracks": "names and times of files, no places"}
 
 
 def test_every_route_to_a_past_track_writes_the_look_down_or_gives_out_nothing(

@@ -302,31 +302,165 @@ def test_what_the_operator_imports_is_for_those_who_see_the_whole_town(world: Wo
     assert signed_in("supervisor_a").get(path).status_code == 404
 
 
+def gpx_at(*moments: datetime, more: str = "") -> bytes:
+    """A document with a track of points at these moments, and whatever else stands before it."""
+    points = "".join(
+        f'<trkpt lat="{31.1 + n / 1000}" lon="121.3"><time>{at.isoformat()}</time></trkpt>'
+        for n, at in enumerate(moments)
+    )
+    return (
+        '<gpx version="1.1" creator="x" xmlns="http://www.topografix.com/GPX/1/1">'
+        f"{more}<trk><name>round</name><trkseg>{points}</trkseg></trk></gpx>"
+    ).encode()
+
+
+def bring(caller: Caller, body: bytes, officer: Person | None = None) -> Any:
+    """Import a document, as an officer's or as nobody's."""
+    whose = f"?officer_id={officer.id}" if officer else ""
+    return caller.send("POST", f"/api/v1/desk/imported-tracks{whose}", data=body, content_type=GPX_TYPE)
+
+
+def imported_rows(world: World, officer: Person) -> int:
+    with world.owner.connect() as connection:
+        return connection.execute(
+            text("select count(*) from imported_tracks where officer_id = :id"), {"id": officer.id}
+        ).scalar_one()
+
+
+def test_a_track_said_to_be_an_officers_lies_within_his_shifts_or_is_not_kept(
+    world: World, signed_in: Any
+) -> None:
+    """P21, F24: a file is no way around the gate; off-duty points stored: 0. Nobody's track is kept whole (P22)."""
+    officer = world.officer("a")
+    began = datetime.now(UTC).replace(microsecond=0) - timedelta(days=2)
+    works(world, officer, began, hours=4, fixes=0)
+    supervisor = signed_in("supervisor_a")
+    on = [began, began + timedelta(hours=2), began + timedelta(hours=4)]
+    off = began + timedelta(hours=4, seconds=1)
+    place = f'<wpt lat="31" lon="121"><time>{off.isoformat()}</time></wpt>'
+    untimed = '<trk><trkseg><trkpt lat="31" lon="121"/></trkseg></trk>'
+    for body, told in (
+        (gpx_at(*on, off), "1 of 4"),
+        (gpx_at(began - timedelta(seconds=1), *on, off), "2 of 5"),
+        (gpx_at(*on, more=place), "1 of 4"),
+        (gpx_at(*on, more=untimed), "1 of 4"),
+        (gpx_at(datetime(2001, 1, 1, tzinfo=UTC), datetime.now(UTC) + timedelta(days=9)), "2 of 2"),
+    ):
+        refused = bring(supervisor, body, officer)
+        assert (refused.status_code, refused.json["code"]) == (422, "off_shift"), refused.text
+        assert told in refused.json["detail"]
+        assert imported_rows(world, officer) == 0
+        nobodys = bring(supervisor, body)
+        assert nobodys.status_code == 201
+        kept = supervisor.get(f"/api/v1/desk/imported-tracks/{nobodys.json['items'][0]['id']}.gpx")
+        assert gpx.canonical(kept.data) == gpx.canonical(body)
+
+    whole = bring(supervisor, gpx_at(*on), officer)
+    assert whole.status_code == 201
+    path = f"/api/v1/desk/imported-tracks/{whole.json['items'][0]['id']}.gpx"
+    assert gpx.canonical(supervisor.get(path, reason="complaint 12").data) == gpx.canonical(gpx_at(*on))
+
+
+def test_a_running_shift_takes_a_track_up_to_now_and_another_areas_shift_none(
+    world: World, signed_in: Any
+) -> None:
+    """P21, P22: what has not happened yet lies in no shift; a shift in another area is not this desk's to fill."""
+    officer = world.officer("a")
+    shift = start(signed_in(officer))
+    supervisor = signed_in("supervisor_a")
+    began = datetime.fromisoformat(shift["started_at"]) + timedelta(milliseconds=1)
+    assert bring(supervisor, gpx_at(began), officer).status_code == 201
+    assert bring(supervisor, gpx_at(began, began + timedelta(hours=1)), officer).json["code"] == "off_shift"
+    lent = world.officer("a")
+    then = datetime.now(UTC) - timedelta(days=1)
+    works(world, lent, then, area="b", fixes=0)
+    assert bring(supervisor, gpx_at(then + timedelta(hours=1)), lent).json["code"] == "off_shift"
+    assert bring(signed_in("supervisor"), gpx_at(then + timedelta(hours=1)), lent).status_code == 201
+
+
+def test_an_officers_imported_track_is_looked_at_with_a_reason_and_exported_by_right(
+    world: World, signed_in: Any
+) -> None:
+    """F51, P15: the look and the export are written down with their reasons; without one nothing is given out."""
+    officer = world.officer("a")
+    began = datetime.now(UTC) - timedelta(days=1)
+    works(world, officer, began, fixes=0)
+    supervisor, desk = signed_in("supervisor_a"), signed_in("desk_a")
+    (track,) = bring(supervisor, gpx_at(began + timedelta(hours=1)), officer).json["items"]
+    path = f"/api/v1/desk/imported-tracks/{track['id']}"
+    for refused in (desk.get(path), desk.get(path, reason="x"), supervisor.get(f"{path}.gpx")):
+        assert refused.status_code == 422
+        assert "reason" in refused.json["errors"]
+    assert desk.get(f"{path}.gpx", reason="complaint 12").status_code == 403
+    mine = signed_in(officer)
+    assert mine.get("/api/v1/officer/disclosures").json["items"] == []
+
+    assert len(desk.get(path, reason="complaint 12").json["segments"]) == 1
+    assert supervisor.get(f"{path}.gpx", reason="court order 3").status_code == 200
+    looks = mine.get("/api/v1/officer/disclosures").json["items"]
+    assert {(x["kind"], x["by"], x["reason"]) for x in looks} == {
+        ("replay", "here desk_a", "complaint 12"),
+        ("export", "here supervisor_a", "court order 3"),
+    }
+    (nobodys,) = bring(supervisor, gpx_at(began)).json["items"]
+    path = f"/api/v1/desk/imported-tracks/{nobodys['id']}"
+    assert [supervisor.get(p).status_code for p in (path, f"{path}.gpx")] == [200, 200]
+
+
+def test_what_belongs_to_no_track_of_a_file_is_kept_once(world: World, signed_in: Any) -> None:
+    """F64: fifty tracks and ten thousand waypoints are kept as they are, not as half a million waypoints."""
+    one = '<trk><trkseg><trkpt lat="1" lon="1"><time>2026-01-01T00:00:00Z</time></trkpt></trkseg></trk>'
+    places = "".join(f'<wpt lat="1" lon="2"><name>{uuid.uuid4()}</name></wpt>' for _ in range(10_000))
+    root = '<gpx version="1.1" creator="x" xmlns="http://www.topografix.com/GPX/1/1">'
+    answer = bring(signed_in("supervisor"), f"{root}{places}{one * 50}</gpx>".encode())
+    assert answer.status_code == 201
+    ids = [track["id"] for track in answer.json["items"]]
+    with world.owner.connect() as connection:
+        sizes = connection.execute(
+            text("select length(document) from imported_tracks where id = any(cast(:ids as uuid[]))"),
+            {"ids": ids},
+        )
+        first, *others = sorted(sizes.scalars(), reverse=True)
+    assert len(others) == 49
+    assert max(others) < 1000 < 100_000 < first
+
+
+def test_a_large_file_is_read_before_a_transaction_is_open(
+    world: World, signed_in: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """F75: reading takes seconds of a thread's time, and none of a connection's; a bad file is kept as an answer."""
+    caller, read = signed_in("supervisor"), imported_tracks.gpx.read
+    open_then: list[int] = []
+
+    def watched(data: bytes) -> Any:
+        open_then.append(world.engine.pool.checkedout())  # type: ignore[attr-defined]
+        return read(data)
+
+    monkeypatch.setattr(imported_tracks.gpx, "read", watched)
+    assert bring(caller, SAMPLE.encode()).status_code == 201
+    key = uuid.uuid4()
+    for replayed in (False, True):
+        answer = caller.send(
+            "POST", "/api/v1/desk/imported-tracks", data=b"<gpx>", content_type=GPX_TYPE, key=key
+        )
+        assert (answer.status_code, answer.json["code"]) == (422, "bad_gpx")
+        assert ("Idempotent-Replay" in answer.headers) == replayed
+    assert open_then == [0, 0, 0]
+
+
 def test_an_imported_track_is_deleted_by_whoever_may_import_it(world: World, signed_in: Any) -> None:
     officer = world.officer("a")
+    began = datetime.now(UTC) - timedelta(days=1)
+    works(world, officer, began, fixes=0)
     supervisor = signed_in("supervisor_a")
-    answer = supervisor.send(
-        "POST",
-        f"/api/v1/desk/imported-tracks?officer_id={officer.id}",
-        data=SAMPLE.encode(),
-        content_type=GPX_TYPE,
-    )
-    (track,) = answer.json["items"]
+    (track,) = bring(supervisor, gpx_at(began + timedelta(hours=1)), officer).json["items"]
     path = f"/api/v1/desk/imported-tracks/{track['id']}"
-    desk = signed_in("desk_a")
-    assert desk.get(path).status_code == 200
-    assert supervisor.get(f"{path}.gpx").status_code == 200
-    looks = signed_in(officer).get("/api/v1/officer/disclosures").json["items"]
-    assert {(x["kind"], x["by"]) for x in looks} == {
-        ("replay", "here desk_a"),
-        ("export", "here supervisor_a"),
-    }
 
-    assert desk.send("DELETE", path).status_code == 403
+    assert signed_in("desk_a").send("DELETE", path).status_code == 403
     assert signed_in("supervisor", world.there).send("DELETE", path).status_code == 404
     key = uuid.uuid4()
     assert [supervisor.send("DELETE", path, key=key).status_code for _ in range(2)] == [204, 204]
-    assert supervisor.get(path).status_code == 404
+    assert supervisor.get(path, reason="gone").status_code == 404
     assert supervisor.send("DELETE", path).status_code == 404
     with world.owner.connect() as connection:
         acts = connection.execute(

@@ -79,17 +79,47 @@ def test_texts_numbers_and_prefixes_are_kept_as_written():
     assert sample("garmin").tracks[0].fields["name"] == "2026-05-01 09:14:08"
 
 
-def test_one_track_of_several_is_a_document_with_all_but_the_others():
-    both = read(
+def test_the_tracks_of_a_document_taken_apart_say_what_it_said_and_nothing_twice():
+    def timed(name: str) -> str:
+        point = '<trkpt lat="1" lon="2"><time>2026-05-01T00:00:00Z</time></trkpt>'
+        return f"<trk><name>{name}</name><trkseg>{point}</trkseg></trk>"
+
+    whole = read(
         document(
             '<metadata><name>m</name></metadata><wpt lat="1" lon="2"/><rte/>'
-            "<trk><name>a</name></trk><trk><name>b</name></trk>"
+            f"{timed('a')}<trk><name>plan</name></trk>{timed('b')}"
         )
     )
-    one = read(write(both.with_only(both.tracks[1])))
-    assert [t.fields["name"] for t in one.tracks] == ["b"]
-    assert (one.metadata, one.waypoints, one.routes) == (both.metadata, both.waypoints, both.routes)
-    assert len(both.tracks) == 2
+    (a, first), (b, second) = ((track, read(write(own))) for track, own in whole.apart())
+    assert [t.fields["name"] for t in (a, b)] == ["a", "b"]
+    assert [t.fields["name"] for t in first.tracks] == ["a", "plan"]
+    assert (first.metadata, first.waypoints, first.routes) == (whole.metadata, whole.waypoints, whole.routes)
+    assert second == Document(whole.creator, tracks=[whole.tracks[2]])
+
+
+@pytest.mark.parametrize(
+    ("count", "declaration"), [(250, 'xmlns="u:{}"'), (250, 'xmlns:p{}="u:{}"'), (250, 'xmlns:p="u:{}"')]
+)
+def test_namespaces_are_kept_up_to_a_bound(count, declaration):
+    """F70: 150,000 namespaces took minutes to be written; a few hundred are more than any file has."""
+
+    def data(number: int) -> bytes:
+        marks = "".join(f"<x {declaration.format(n, n)}/>" for n in range(number))
+        return document(f'<wpt lat="1" lon="2"><extensions>{marks}</extensions></wpt>')
+
+    assert canonical(write(read(data(count)))) == canonical(data(count))
+    with pytest.raises(GpxError, match="more than 256 namespaces"):
+        read(data(150_000))
+
+
+def test_names_that_every_part_of_a_document_repeats_are_bounded():
+    assert read(document("", f'version="1.1" creator="{"c" * 2000}"'))
+    for root in (
+        f'version="1.1" creator="{"c" * 2001}"',
+        f'version="1.1" creator="c" xmlns:p="{"u" * 2001}"',
+    ):
+        with pytest.raises(GpxError, match="2000 characters"):
+            read(document("", root))
 
 
 # --- Any document ---
