@@ -84,6 +84,7 @@ class Machine:
         command_id: UUID | None,
         reason: str | None = None,
         device_at: datetime | None = None,
+        on_behalf_of: UUID | None = None,
         data: Mapping[str, Any] | None = None,
     ) -> bool:
         """Move a locked row and journal it; return False, and change nothing, when ``command_id`` was done before.
@@ -116,6 +117,7 @@ class Machine:
             command_id=command_id,
             reason=reason,
             device_at=device_at,
+            on_behalf_of=on_behalf_of,
             data=data,
         )
         return True

@@ -329,7 +329,12 @@ def _end(
     device_at: datetime | None = None,
     ended_at: datetime | None = None,
 ) -> None:
-    if not SHIFT.fire(uow, actor, shift, action, command_id=command_id, reason=reason, device_at=device_at):
+    # A leader ends for his crew as he started for it; the desk ends by its own right.
+    mate_id = shift.officer_id if ended_by is EndedBy.CREW else None
+    if not SHIFT.fire(
+        uow, actor, shift, action,
+        command_id=command_id, reason=reason, device_at=device_at, on_behalf_of=mate_id,
+    ):  # fmt: skip
         return
     shift.ended_at, shift.ended_by = ended_at or uow.now, ended_by
     uow.session.execute(delete(LatestPosition).where(LatestPosition.officer_id == shift.officer_id))

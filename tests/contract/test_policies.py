@@ -296,6 +296,18 @@ def test_a_machine_moves_a_row_that_has_a_state_a_version_and_its_moments(machin
     assert all(s.stamps.endswith("_at") for s in machine.steps if s.stamps)
 
 
+def test_whatever_has_a_state_has_a_machine() -> None:
+    """A state that is changed beside a table would have no guard, no actions and no generated tests."""
+    with_state = {t.name for t in Base.metadata.tables.values() if "state" in t.columns}
+    assert with_state == {f"{machine.kind}s" for machine in generated_docs.MACHINES}
+
+
+def test_there_are_no_notices_yet() -> None:
+    """With the first one comes a test here: each kind has recipients, and a template in both languages."""
+    for name in ("outbox.py", "recipients.py", "templates"):
+        assert not (ROOT / "notifications" / name).exists(), f"notifications/{name} has no contract test"
+
+
 # --- Schemas
 
 

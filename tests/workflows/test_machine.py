@@ -26,7 +26,7 @@ from backend.core.errors import Conflict, Forbidden, Invalid, Refusal, WrongStat
 from backend.core.identity import Actor, Membership, system_actor
 from backend.core.ids import new_id
 from backend.core.uow import UnitOfWork, unit_of_work
-from backend.core.vocabulary import Protocol, Role
+from backend.core.vocabulary import Protocol, Role, Travel
 from backend.models import Device, Journal, Shift, User
 from tests import factories
 from tests.factories import Town
@@ -324,6 +324,26 @@ def test_the_same_id_for_another_act_is_refused_and_not_taken_for_a_replay(
             shifts.end(uow, officer, shift.id, command_id=key)
         assert refused.value.code == "key_reused"
         assert shifts.end(uow, officer, shift.id, command_id=new_id()).state == "ended"
+        raise Undo
+
+
+def test_a_leader_starts_and_ends_on_behalf_of_his_crew_and_the_desk_by_its_own_right(
+    connection: Connection, town: Town
+) -> None:
+    leader, mate = town["officer_a"], town["officer_a2"]
+    with pytest.raises(Undo), unit_of_work(town.id) as uow:
+        for by_desk in (False, True):
+            crew = shifts.WantedCrew("青禾-01", Travel.FOOT, [mate.id])
+            shift = shifts.start(uow, leader.actor(), command_id=new_id(), limits=LIMITS, crew=crew)
+            theirs = uow.session.scalars(
+                select(Shift).where(Shift.officer_id == mate.id, Shift.ended_at.is_(None))
+            ).one()
+            if by_desk:
+                shifts.end(uow, town["desk_a"].actor(), theirs.id, command_id=new_id(), reason="late")
+            shifts.end(uow, leader.actor(), shift.id, command_id=new_id(), whole_crew=True)
+            told = [(e.action, e.on_behalf_of) for e in entries(uow, "shift", theirs.id)]
+            assert told == [("start", mate.id), ("end", None if by_desk else mate.id)]
+            assert [e.on_behalf_of for e in entries(uow, "shift", shift.id)] == [None, None]
         raise Undo
 
 
