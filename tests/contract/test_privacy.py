@@ -287,7 +287,7 @@ def test_every_rule_that_exists_by_now_is_held_by_a_test_that_runs(found: list[t
 
 
 def test_every_rule_is_either_held_or_said_to_bind_later_versions() -> None:
-    """P01 to P33, none forgotten: the page's table, or its paragraph on what is not there."""
+    """None of the 33 is forgotten: the page's table, or its paragraph on what is not there."""
     page = (ROOT / "docs" / "privacy.md").read_text(encoding="utf-8")
     listed = set(re.findall(r"^\| (P\d\d) \|", page, re.M))
     assert listed == set(PRESENT)
