@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -109,24 +110,35 @@ def worker() -> None:
 def web() -> None:
     """Run the web processes alone (XUNGENG_WEB_PROCESSES), for containers; `serve` does this and the rest."""
     from backend.core import preflight
-    from backend.serve import web_command
+    from backend.serve_children import web_command
 
-    preflight.await_app(Config.from_env())
-    command = web_command()
-    os.execv(command[0], command)
+    config = Config.from_env()
+    preflight.await_app(config)
+    _become(web_command(), config.web_processes)
 
 
 @cli.command()
 def ingest() -> None:
     """Run the ingest processes alone (XUNGENG_INGEST_PROCESSES): the hot routes on XUNGENG_INGEST_PORT."""
     from backend.core import preflight
-    from backend.serve import ingest_command
+    from backend.serve_children import ingest_command
 
     config = Config.from_env()
     if not config.ingest_processes:
         raise ConfigError("XUNGENG_INGEST_PROCESSES says how many; it is not set.")
     preflight.await_app(config)
-    command = ingest_command(config)
+    _become(ingest_command(config), config.ingest_processes)
+
+
+def _become(command: list[str], processes: int) -> None:
+    """Go on as another program, whose processes tell each other's figures."""
+    import tempfile
+
+    from backend.serve_children import shared_figures
+
+    if processes > 1:
+        folder = Path(tempfile.mkdtemp(prefix="xungeng-figures-"))
+        os.environ.update(shared_figures(processes, folder))
     os.execv(command[0], command)
 
 

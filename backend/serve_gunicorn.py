@@ -11,7 +11,7 @@ from typing import Any
 
 from gunicorn.glogging import Logger
 
-from backend.core import logs
+from backend.core import logs, metrics
 from backend.core.config import Config
 
 
@@ -63,6 +63,11 @@ if _config.tls:
 def post_fork(server: Any, worker: Any) -> None:
     """Each worker opens its own log: files are shared by nobody."""
     logs.configure(_config, "web")
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    """A worker that is gone has no open sockets."""
+    metrics.forget_process(worker.pid)
 
 
 def post_worker_init(worker: Any) -> None:

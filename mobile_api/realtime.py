@@ -35,7 +35,7 @@ from backend.core import clock
 from backend.core.errors import Forbidden, Refusal, Unauthenticated
 from backend.core.failures import refusal_for
 from backend.core.listen import AREAS, SESSIONS, SHIFTS, Listener
-from backend.core.metrics import SOCKETS, SOCKETS_CLOSED
+from backend.core.metrics import SOCKETS_CLOSED
 from backend.core.tokens import AccessClaims
 from backend.core.uow import unit_of_work
 from mobile_api.identity import Identity
@@ -535,7 +535,6 @@ def install(
         listener.on(AREAS, channel.areas_changed)
         listener.on_missed(channel.missed)
     app.extensions["xungeng.live"] = channel
-    SOCKETS.set_function(lambda: float(len(engine.sockets)))
     return channel
 
 

@@ -1,12 +1,22 @@
-"""Figures for Prometheus. Labels are routes, codes and kinds, never people."""
+"""Figures for Prometheus. Labels are routes, codes and kinds, never people.
+
+Of several processes of one machine each scrape meets any one. They count in files of one folder, which is handed to
+them at their start (``SHARED``), so whichever answers tells the figures of all.
+"""
 
 import hmac
+import os
+import shutil
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from backend.core.config import Config
 
 REGISTRY = CollectorRegistry()
+SHARED = "PROMETHEUS_MULTIPROC_DIR"
+"""The variable of the environment by which prometheus_client counts in files; it reads it when it is imported."""
 
 REQUESTS = Counter(
     "xungeng_requests_total", "Answered requests.", ["route", "method", "status"], registry=REGISTRY
@@ -40,7 +50,7 @@ GROUP_SIZE = Histogram(
     registry=REGISTRY,
     buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
 )
-SOCKETS = Gauge("xungeng_sockets", "Open live connections.", registry=REGISTRY)
+SOCKETS = Gauge("xungeng_sockets", "Open live connections.", registry=REGISTRY, multiprocess_mode="livesum")
 SOCKETS_CLOSED = Counter(
     "xungeng_sockets_closed_total", "Live connections closed by us.", ["reason"], registry=REGISTRY
 )
@@ -49,8 +59,26 @@ MEDIA_TYPE = "text/plain; version=0.0.4"
 
 
 def figures() -> bytes:
-    """All figures of this process as Prometheus reads them."""
-    return generate_latest(REGISTRY)
+    """All figures of this process, or of all that share a folder, as Prometheus reads them."""
+    folder = os.environ.get(SHARED)
+    if folder is None:
+        return generate_latest(REGISTRY)
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, folder)
+    return generate_latest(registry)
+
+
+def shared_in(folder: Path) -> dict[str, str]:
+    """Make the folder empty; the environment of processes that are to share their figures in it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700, parents=True)
+    return {SHARED: str(folder)}
+
+
+def forget_process(pid: int) -> None:
+    """What a process that has ended had open is open no longer; what it counted stays."""
+    if SHARED in os.environ:
+        mark_process_dead(pid)
 
 
 def may_read(config: Config, address: str | None, authorization: str) -> bool:

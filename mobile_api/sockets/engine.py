@@ -28,6 +28,7 @@ import gevent
 from engineio import packet
 from gevent.event import Event
 
+from backend.core.metrics import SOCKETS
 from mobile_api.sockets.connection import (
     CLOSED,
     MESSAGE_BYTES,
@@ -216,6 +217,7 @@ class Engine(engineio.Server):
         connection = LiveConnection(stream, self, sid, address)
         opening = frame(TEXT, f'0{{"sid":"{sid}",{self._opening}'.encode())
         self.sockets[sid] = connection
+        SOCKETS.set(len(self.sockets))
         now = time.monotonic()
         self._pings.append((now + self.ping_interval, connection))
         self._greetings.append((now + self.greeting_s, connection))
@@ -298,6 +300,7 @@ class Engine(engineio.Server):
     def left(self, connection: LiveConnection, code: int, reason: str) -> None:
         """Forget a client; what the layers above do about it happens in a greenlet of its own."""
         self.sockets.pop(connection.sid, None)
+        SOCKETS.set(len(self.sockets))
         self._stalled.discard(connection)
         if code == TOO_SLOW:
             self.too_slow += 1

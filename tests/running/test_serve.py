@@ -268,6 +268,20 @@ def test_in_production_several_web_and_ingest_processes_serve_and_outlive_one_of
         installation.start()
         assert len(installation.processes("gunicorn")) == 3  # The master and two workers.
         wait_until(ingest_answers, 60)
+        for _request in range(12):
+            assert installation.get("/api/v1/public/nothing").status_code == 404
+        urls = (f"http://127.0.0.1:{installation.port}", f"http://127.0.0.1:{ingest_port}")
+        told = [httpx.get(f"{url}/metrics").text for url in urls for _scrape in range(4)]
+        for one in told:
+            asked = [
+                line
+                for line in one.splitlines()
+                if line.startswith("xungeng_requests_total") and '"404"' in line
+            ]
+            assert sum(float(line.split()[-1]) for line in asked) == 12, (
+                "whoever answers tells the figures of all"
+            )
+            assert "xungeng_sockets 0.0" in one
         os.kill(installation.one("granian"), signal.SIGKILL)
         wait_until(ingest_answers, 60)
         log = [json.loads(line) for line in installation.said().splitlines() if line.startswith("{")]
