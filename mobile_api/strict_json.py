@@ -2,12 +2,19 @@
 
 import json
 import re
+from itertools import accumulate
 from typing import Any
 
 MAXIMUM_DEPTH = 32
 MAXIMUM_DIGITS = 40
 _SUSPICIOUS = re.compile(rb"\\u(?:[dD][89a-fA-F]|0000)|\x00")
 _LONG_NUMBER = re.compile(rb"[0-9]{%d}" % MAXIMUM_DIGITS)
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.?)*+"?', re.S)
+"""A string, or what follows a quotation mark that nothing closes. It matches at each of them and gives nothing back,
+so that every byte is looked at once, whatever a stranger sends: a pattern that may fail is tried at each mark again."""
+_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_STEP = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 class NotStrictError(ValueError):
@@ -21,10 +28,13 @@ def loads(data: bytes | str) -> Any:
         NotStrictError: for all of these, and for what is not JSON at all.
     """
     raw = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
-    if _too_deep(raw):
-        raise NotStrictError("The JSON is nested too deeply.")
-    if _LONG_NUMBER.search(raw) and _has_long_number(raw):
-        raise NotStrictError("A number in the JSON has too many digits.")
+    bracketed = raw.count(b"[") + raw.count(b"{") > MAXIMUM_DEPTH
+    if bracketed or _LONG_NUMBER.search(raw):
+        bare = _STRING.sub(b'""', raw)
+        if bracketed and _depth(bare) > MAXIMUM_DEPTH:
+            raise NotStrictError("The JSON is nested too deeply.")
+        if _LONG_NUMBER.search(bare):
+            raise NotStrictError("A number in the JSON has too many digits.")
     try:
         value = json.loads(
             raw.decode("utf-8"),
@@ -41,25 +51,9 @@ def loads(data: bytes | str) -> Any:
     return value
 
 
-def _too_deep(raw: bytes) -> bool:
-    """Count brackets outside strings; only texts with many brackets are walked."""
-    if raw.count(b"[") + raw.count(b"{") <= MAXIMUM_DEPTH:
-        return False
-    depth = 0
-    for bracket in re.finditer(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', raw):
-        mark = bracket.group()
-        if mark in (b"[", b"{"):
-            depth += 1
-            if depth > MAXIMUM_DEPTH:
-                return True
-        elif mark in (b"]", b"}"):
-            depth -= 1
-    return False
-
-
-def _has_long_number(raw: bytes) -> bool:
-    without_strings = re.sub(rb'"(?:[^"\\]|\\.)*"', b'""', raw)
-    return _LONG_NUMBER.search(without_strings) is not None
+def _depth(bare: bytes) -> int:
+    """Return how deep the brackets of a text without strings are nested."""
+    return max(accumulate(map(_STEP.__getitem__, bare.translate(None, _NOT_BRACKETS))), default=0)
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -82,7 +76,7 @@ def _finite(text: str) -> float:
 
 def _check_texts(value: Any) -> None:
     if isinstance(value, str):
-        if "\x00" in value or any("\ud800" <= c <= "\udfff" for c in value):
+        if _UNSTORABLE.search(value):
             raise NotStrictError("A text in the JSON holds characters that cannot be stored.")
     elif isinstance(value, dict):
         for key, item in value.items():

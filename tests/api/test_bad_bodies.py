@@ -46,6 +46,45 @@ HOSTILE = {
 }
 
 
+QUOTES = {
+    "an escaped quotation mark outside a string": b'\\"',
+    "and a lone backslash at the end": b'\\"',
+    "strings that nothing closes": b'"a\\',
+    "escaped backslashes": b'"\\\\\\',
+    "a backslash before a new line": b'"\\\n',
+    "empty strings": b'""',
+    "brackets": b"[]",
+}
+
+
+@pytest.mark.parametrize("name", QUOTES)
+def test_text_that_is_no_json_costs_no_more_for_each_byte_when_it_is_longer(name: str) -> None:
+    """F74: four times the text takes four times as long, not sixteen times; a million quotation marks take seconds."""
+
+    def seconds(count: int) -> float:
+        text = b"[]" * 33 + QUOTES[name] * count + (b"\\" if "lone" in name else b"")
+        best = 9e9
+        for _ in range(3):
+            begun = time.perf_counter()
+            with pytest.raises(strict_json.NotStrictError):
+                strict_json.loads(text)
+            best = min(best, time.perf_counter() - begun)
+        return best
+
+    assert seconds(200_000) < 9 * seconds(50_000) + 0.02
+    assert seconds(1_000_000) < 5
+
+
+def test_marks_and_brackets_within_strings_count_for_nothing() -> None:
+    """F74: the refusals above refuse nothing that is JSON."""
+    value = ["[" * 99, "{" * 99, '\\"' * 99, "9" * 99, "\\", "\n"] + [[]] * 99
+    assert strict_json.loads(json.dumps(value)) == value
+    deepest = b"[" * strict_json.MAXIMUM_DEPTH + b"]" * strict_json.MAXIMUM_DEPTH
+    assert strict_json.loads(deepest) is not None
+    with pytest.raises(strict_json.NotStrictError, match="deep"):
+        strict_json.loads(b"[" + deepest + b"]")
+
+
 @pytest.fixture(scope="module")
 def callers(world: World) -> dict[str | None, Caller]:
     from backend.core import db
