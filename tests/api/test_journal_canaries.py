@@ -66,7 +66,8 @@ def test_no_act_leaves_a_name_a_number_or_a_place_in_the_journal(world: World, s
     assert len(entries) > 12
     assert len(looks) >= 3
     canaries = {CANARY, CANARY.lower(), PHONE, PHONE[3:], "王小明", *(s for s in secrets if s)}
-    canaries |= {part for row in people for part in row if part}
+    # What is shorter may be a word of any reason.
+    canaries |= {part for row in people for part in row if part and len(part) > 6}
     # Places of the town: two digits after the point say the community, four the house.
     lon, lat = world.here.place("a")
     canaries |= {f"{lon:.3f}"[:6], f"{lat:.4f}"[:6], "LINESTRING", '"lon"', '"lat"'}
