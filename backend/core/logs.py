@@ -31,50 +31,70 @@ SAFE_KEYS = frozenset(
         "task", "queue", "state", "name_of", "table", "partition", "port", "pid", "signal", "error", "sqlstate",
         "attempt", "attempts", "officers", "sockets", "rooms", "limit", "limiter", "rule", "retry_after", "room_kind",
         "stored", "duplicates", "off_shift", "quarantined", "closed", "dropped", "made", "deleted",
-        "count",
+        "count", "where", "path",
     }
 )  # fmt: skip
-"""Keys whose values may be logged. Add one only if its value can never be about a person."""
+"""Keys whose values may be logged. Add one only if its value can never be about a person.
+``where`` is frames without values, ``path`` a route's template."""
 
 SAFE_SUFFIXES = ("_id", "_ids", "_ms", "_s", "_bytes", "_count", "_days", "_kind", "_state", "_size")
 
+MOST_CHARACTERS = 2000
+"""Of one value. Who brings more text than this into a log has nothing to say to the operator."""
+MOST_OF_A_TRACEBACK = 16_000
+
 _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
-    # What SQLAlchemy and PostgreSQL add to an error: the values.
-    (re.compile(r"\[parameters:.*?\](?=\n|$)", re.S), "[parameters: withheld]"),
+    # Each looks at a text once, whatever a stranger has put into it: it starts at the beginning of a run alone, gives
+    # nothing back (``++``), or looks ahead a bounded way.
+    # What SQLAlchemy and PostgreSQL add to an error: the values. What nothing closes is withheld to its end.
+    (re.compile(r"\[parameters:(?:.*?\](?=\n|$)|.*)", re.S), "[parameters: withheld]"),
     (re.compile(r"^(DETAIL|CONTEXT|HINT):.*$", re.M), r"\1: withheld"),
-    (re.compile(r"\bKey \([^)]*\)=\(.*?\)"), "Key withheld"),
+    (re.compile(r"\bKey \(.{0,200}?\)=\(.*"), "Key withheld"),
     # user:password@ in addresses; query strings; tracker credentials in paths.
-    (re.compile(r"(?<=://)[^/\s@]+@"), "***@"),
-    (re.compile(r"\?[^\s\"'<>]*=[^\s\"'<>]*"), "?***"),
-    (re.compile(r"(/gateway/[a-z]+/)[^\s/?\"']+"), r"\1***"),
-    (re.compile(r"\bey[\w-]{8,}\.[\w-]+\.[\w-]+"), "[token]"),
-    (re.compile(r"(?i)\b(bearer|basic|token)\s+[\w.~+/=-]{8,}"), r"\1 ***"),
+    (re.compile(r"(?<=://)[^/\s@]++@"), "***@"),
+    (re.compile(r"\?[^\s\"'<>=?]*+=[^\s\"'<>]*+"), "?***"),
+    (re.compile(r"(/gateway/[a-z]+/)[^\s/?\"']++"), r"\1***"),
+    (re.compile(r"(?<![\w-])ey[\w-]{8,}+\.[\w-]++\.[\w-]++"), "[token]"),
+    (re.compile(r"(?i)\b(bearer|basic|token)\s++[\w.~+/=-]{8,}+"), r"\1 ***"),
     (
         re.compile(
-            r"(?i)([\"']?\b(?:password|passwd|secret|token|otp|code|authorization|cookie|key)[\"']?\s*[:=]\s*)"
-            r"(\"[^\"]*\"|'[^']*'|[^\s,;&}\]]+)"
+            r"(?i)([\"']?\b(?:password|passwd|secret|token|otp|code|authorization|cookie|key)[\"']?\s*+[:=]\s*+)"
+            r"(\"[^\"]*+(?:\"|\Z)|'[^']*+(?:'|\Z)|[^\s,;&}\]]++)"
         ),
         r"\1***",
     ),
-    (re.compile(r"[\w.+-]+@[\w-]+\.[\w.-]+"), "[mail]"),
+    (re.compile(r"(?<![\w.+-])[\w.+-]++@[\w-]++\.[\w.-]++"), "[mail]"),
     (re.compile(r"(?<![\w.-])\d{17}[\dXx](?![\w-])"), "[number]"),
     (re.compile(r"(?<![\w.-])(?:\+?86[- ]?)?1[3-9]\d[- ]?\d{4}[- ]?\d{4}(?![\w-])"), "[number]"),
-    (re.compile(r"(?<![\w.])-?\d{1,3}\.\d{4,}(?![\w.])"), "[place]"),
+    (re.compile(r"(?<![\w.])-?\d{1,3}\.\d{4,}+(?![\w.])"), "[place]"),
     # Last, because ids are spared it. Long random texts: refresh tokens, tracker keys, hashes.
     (
-        re.compile(
-            r"(?<![\w-])(?![0-9a-f]{8}-[0-9a-f]{4}-)(?=[\w-]*\d)(?=[\w-]*[A-Za-z])[\w-]{32,}(?![\w-])"
-        ),
+        re.compile(r"(?<![\w-])(?![0-9a-f]{8}-[0-9a-f]{4}-)(?=[\w-]*?\d)(?=[\w-]*?[A-Za-z])[\w-]{32,}+"),
         "[token]",
     ),
 )
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""What would end a line, colour a terminal or turn the direction of a text."""
 
 
 def scrubbed(text: str, *, is_id: bool = False) -> str:
     """The text without what looks like a phone or identity number, a place, a credential or an error's values.
 
-    An id of ours is a long random text as well, so with ``is_id`` those stay.
+    An id of ours is a long random text as well, so with ``is_id`` those stay. Of a text that is too long the end is
+    cut off before it is searched.
     """
+    text = _cut(text, MOST_CHARACTERS)
+    return _UNPRINTABLE.sub(" ", _searched(text, is_id=is_id))
+
+
+def _cut(text: str, most: int) -> str:
+    """The beginning of a text, ended between two words: half a number would not be known for one."""
+    if len(text) <= most:
+        return text
+    return text[: max(text.rfind(" ", 0, most), most - 200)] + " [cut]"
+
+
+def _searched(text: str, *, is_id: bool = False) -> str:
     for pattern, replacement in _PATTERNS[:-1] if is_id else _PATTERNS:
         text = pattern.sub(replacement, text)
     return text
@@ -91,7 +111,10 @@ def _scrub(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mappi
             and value is not None
             and not isinstance(value, bool | int | float)
         ):
-            event[key] = scrubbed(str(value), is_id=key.endswith("_id"))
+            if key == "exception":  # It has lines, and the last one says what it amounts to.
+                event[key] = _searched(_cut(str(value), MOST_OF_A_TRACEBACK))
+            else:
+                event[key] = scrubbed(str(value), is_id=key.endswith("_id"))
     return event
 
 
@@ -172,6 +195,9 @@ def configure(config: Config, process: str) -> None:
                     "socketio",
                     "alembic",
                     "geventwebsocket",
+                    # python-socketio tells at INFO what clients call their events.
+                    "xungeng.socketio",
+                    "xungeng.sockets",
                 )
             }
             | {"procrastinate": {"level": "WARNING"}},

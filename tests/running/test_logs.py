@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -167,3 +168,69 @@ def test_development_shows_warnings_on_the_console_and_keeps_the_rest_in_a_file(
         structlog.reset_defaults()
     assert shown == "warning: loud  count=2\n"
     assert [line["event"] for line in kept] == ["quiet", "loud"]
+
+
+WORST = [
+    "1", "a", "a@", "a-", "a.", "?", "?a", "?a=", "://", "://a", "ey-", "ey.", "eyaaaaaaaaa.", "token ", "token",
+    "key=", 'key="', "key='", 'key="a\'', "[parameters:", "[parameters:]", "Key (", "Key (a)=", "Key (a)=(", "DETAIL:",
+    "\n", " ", "\t", "/gateway/a/", "/gateway/a", "1.", "1.11111", "-", "86", "139 ", "0-", "\u202e", "\x1b[31m",
+]  # fmt: skip
+"""What a pattern could look at again and again, repeated."""
+
+
+@pytest.mark.parametrize("piece", WORST)
+def test_a_text_of_a_stranger_takes_the_time_of_its_length(piece: str) -> None:
+    """F74: each pattern looks at a text once; four times the text takes four times as long, not sixteen times."""
+
+    def seconds(pattern: Any, characters: int) -> float:
+        text, best = (piece * characters)[:characters], 9e9
+        for _ in range(3):
+            begun = time.perf_counter()
+            pattern.sub("", text)
+            best = min(best, time.perf_counter() - begun)
+        return best
+
+    for pattern, _ in logs._PATTERNS:
+        assert seconds(pattern, 40_000) < 9 * seconds(pattern, 10_000) + 0.05, pattern.pattern
+
+
+def test_a_long_value_is_cut_and_forges_no_line(written: Callable[[], str]) -> None:
+    """F74, F93: 100 kB of a stranger's text become one short line, and no canary at the cut gets out in halves."""
+    forged = '\n{"event": "forged", "level": "critical"}\r\n\x1b[31m\u202e'
+    structlog.get_logger("x").warning("said", reason=forged + "x" * 100_000)
+    for at in range(1980, 2001):
+        structlog.get_logger("x").warning("said", reason="x " * (at // 2) + CANARIES["phone"] + " y" * 50_000)
+    lines = written().splitlines()
+    assert len(lines) == 22
+    assert [json.loads(line)["event"] for line in lines] == ["said"] * 22
+    assert all(len(line) < 2600 for line in lines)
+    assert "13912" not in written()
+    assert not set("\x1b\u202e") & set(json.loads(lines[0])["reason"])
+
+
+def test_the_console_shows_no_line_that_somebody_else_wrote() -> None:
+    """F74: the readable form of development has no quotation marks to keep a line in."""
+    event: dict[str, Any] = {
+        "event": "a\nerror: forged",
+        "level": "info",
+        "reason": "b\nerror: forged\x1b[2J",
+    }
+    assert len(logs._plain_line(None, "info", logs._scrub(None, "info", event)).splitlines()) == 1
+
+
+def test_where_a_request_failed_is_told(written: Callable[[], str]) -> None:
+    """The frames and the route's template hold no values, and without them nobody finds the defect."""
+    structlog.get_logger("x").error(
+        "request.failed", where=["/app/a.py:7 read"], path="/api/v1/desk/officers/<id>"
+    )
+    line = json.loads(written())
+    assert "/app/a.py:7 read" in line["where"]
+    assert line["path"] == "/api/v1/desk/officers/<id>"
+
+
+def test_what_clients_call_their_events_is_not_logged(written: Callable[[], str]) -> None:
+    """F93: python-socketio tells it at INFO."""
+    for name in ("xungeng.socketio", "xungeng.sockets"):
+        logging.getLogger(name).info("received event %s", CANARIES["phone"])
+        logging.getLogger(name).warning("something is wrong")
+    assert [json.loads(line)["event"] for line in written().splitlines()] == ["something is wrong"] * 2
