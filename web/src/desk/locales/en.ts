@@ -248,6 +248,7 @@ export default {
     replay: 'Replay',
     download: 'Download GPX',
     failed: 'The import failed',
+    offShift: 'Some of its points are outside this officer’s shifts, where nothing of an officer is kept. Import it without naming him, or only what was recorded on shift.',
     remove: 'Delete',
     removeConfirm: 'The track and its file are deleted for good.',
     removed: 'Deleted',
@@ -341,7 +342,7 @@ export default {
     displayName: 'Name',
     login: 'Login',
     password: 'First password',
-    passwordHint: 'At least 12 characters; to be changed after the first sign-in.',
+    passwordHint: 'At least 10 characters; to be changed after the first sign-in.',
     generate: 'Generate',
     role: 'Role',
     roles: {

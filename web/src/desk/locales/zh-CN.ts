@@ -248,6 +248,7 @@ export default {
     replay: '回放',
     download: '下载 GPX',
     failed: '导入失败',
+    offShift: '部分点不在该队员的班次之内；班次之外不保存队员的位置。请不指定队员导入，或只导入班次内的部分。',
     remove: '删除',
     removeConfirm: '轨迹和文件将被永久删除。',
     removed: '已删除',
@@ -341,7 +342,7 @@ export default {
     displayName: '姓名',
     login: '账号',
     password: '初始密码',
-    passwordHint: '至少 12 位；首次登录后请本人修改。',
+    passwordHint: '至少 10 位；首次登录后请本人修改。',
     generate: '生成',
     role: '角色',
     roles: {
