@@ -1,6 +1,7 @@
 """Our own ingest process with everything but the database: tokens, validation, pipeline, encoding, and no write.
 
-``granian --interface rsgi bench.peers.ingest.floor:ingest``. What it serves is the limit that the Python side sets.
+``granian --interface rsgi bench.peers.ingest.floor:ingest``, or ``gunicorn … bench.peers.ingest.floor:app`` for the web
+process. What it serves is the limit that the Python side sets.
 """
 
 from __future__ import annotations
