@@ -79,10 +79,11 @@ def in_every_town(act: Callable[[UnitOfWork], Any]) -> list[Any]:
     name="shifts.close_forgotten", queueing_lock="shifts.close_forgotten", lock="shifts.close_forgotten"
 )
 def close_forgotten_shifts(timestamp: int) -> None:
-    """Close the shifts whose end was forgotten, so that nobody is tracked off duty."""
-    from workflows import shifts
+    """Close the shifts whose end was forgotten, so that nobody is tracked off duty, and lapse what nobody answered."""
+    from workflows import invitations, shifts
 
     in_every_town(shifts.close_forgotten)
+    in_every_town(invitations.lapse_forgotten)
 
 
 @app.periodic(cron="7 * * * *")

@@ -24,6 +24,7 @@ SCOPED = (
     "login_codes",
     "crews",
     "crew_members",
+    "invitations",
     "shifts",
     "devices",
     "device_credentials",
@@ -240,6 +241,23 @@ create table crew_members (
   town_id uuid not null references towns,
   constraint pk_crew_members primary key (crew_id, user_id)
 );
+
+create table invitations (
+  id uuid primary key,
+  town_id uuid not null references towns,
+  crew_id uuid not null references crews on delete cascade,
+  officer_id uuid not null references users,
+  state text not null,
+  invited_at timestamptz not null,
+  expires_at timestamptz not null,
+  answered_at timestamptz,
+  version integer not null default 1,
+  constraint ck_invitations_state check (state in ('pending', 'accepted', 'declined', 'lapsed')),
+  constraint ck_invitations_answered check ((state = 'pending') = (answered_at is null))
+);
+create unique index uq_invitations_crew_officer on invitations (crew_id, officer_id);
+create index ix_invitations_officer on invitations (officer_id, invited_at desc);
+create index ix_invitations_pending on invitations (town_id) where state = 'pending';
 
 create table shifts (
   id uuid primary key,

@@ -19,7 +19,18 @@ from backend.core.errors import Forbidden, NotVisible
 from backend.core.identity import Actor
 from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import Role
-from backend.models import Area, Crew, CrewMember, Device, ImportedTrack, Membership, Session, Shift, User
+from backend.models import (
+    Area,
+    Crew,
+    CrewMember,
+    Device,
+    ImportedTrack,
+    Invitation,
+    Membership,
+    Session,
+    Shift,
+    User,
+)
 
 Row = TypeVar("Row")
 DISPATCHER, SUPERVISOR, ADMIN, AUDITOR = Role.DISPATCHER, Role.SUPERVISOR, Role.ADMIN, Role.AUDITOR
@@ -192,8 +203,29 @@ def shift_parts() -> tuple[ExecutableOption, ...]:
     return (
         joinedload(Shift.officer),
         joinedload(Shift.area),
-        joinedload(Shift.crew).options(selectinload(Crew.members).joinedload(CrewMember.user)),
+        joinedload(Shift.crew).options(
+            selectinload(Crew.members).joinedload(CrewMember.user),
+            selectinload(Crew.invitations).joinedload(Invitation.officer),
+        ),
     )
+
+
+def invitation(uow: UnitOfWork, actor: Actor, invitation_id: UUID, *, lock: bool = False) -> Invitation:
+    """The door to an invitation: it is the actor's own to answer."""
+    require(actor, "start", "shift")
+    query = select(Invitation).where(Invitation.id == invitation_id, Invitation.officer_id == actor.user_id)
+    query = query.options(*invitation_parts())
+    if lock:
+        query = query.with_for_update(of=Invitation)
+    found = uow.session.scalar(query)
+    if found is None:
+        raise NotVisible()
+    return found
+
+
+def invitation_parts() -> tuple[ExecutableOption, ...]:
+    """Loader options for everything that an answer about an invitation shows."""
+    return (joinedload(Invitation.crew).options(joinedload(Crew.leader), joinedload(Crew.area)),)
 
 
 def device(

@@ -22,11 +22,10 @@ from backend.core.vocabulary import (
     Protocol,
     Role,
     ShiftState,
-    Travel,
-    UserState,
 )
-from backend.models import Area, Crew, CrewMember, Device, LatestPosition, Shift, User
-from workflows import access, gate, journal
+from backend.models import Area, Device, LatestPosition, Shift
+from workflows import access, crews, gate, journal
+from workflows.crews import WantedCrew
 from workflows.machine import Machine, step
 
 DESK = (Role.DISPATCHER, Role.SUPERVISOR)
@@ -38,7 +37,6 @@ SHIFT = Machine(
 )  # fmt: skip
 
 SHORTEST = timedelta(minutes=1)
-MOST_IN_CREW = 12
 
 
 @dataclass(frozen=True)
@@ -47,15 +45,6 @@ class Limits:
 
     longest: timedelta
     grace: timedelta
-
-
-@dataclass(frozen=True)
-class WantedCrew:
-    """Who goes together, as the leader names them."""
-
-    call_sign: str
-    travel: Travel
-    member_ids: Sequence[UUID]
 
 
 @dataclass(frozen=True)
@@ -88,13 +77,14 @@ def start(
     crew: WantedCrew | None = None,
     device_at: datetime | None = None,
 ) -> Shift:
-    """Start the actor's shift, and with a crew the shifts of all its members.
+    """Start the actor's shift, and with a crew ask its other members whether they come.
 
     The shift begins now, by the server's clock. It closes itself half an hour after the planned end, or after the
-    longest time that the installation allows.
+    longest time that the installation allows. Nobody is brought on duty by another: whom the leader names is asked,
+    and ``invitations.accept`` is his own act.
 
     Raises:
-        Conflict: ``already_on_shift`` (the actor or a member of the crew), or ``id_taken``.
+        Conflict: ``already_on_shift`` or ``id_taken``.
         Invalid: the planned end or a member is not acceptable.
         Forbidden: the area is not one in which the actor is an officer.
     """
@@ -105,49 +95,61 @@ def start(
             planned_end_at=["out of range"],
         )
     area = _area_of(uow, actor, area_id)
-    members = _members(uow, actor, crew, area) if crew else []
     if device is not None:
-        _claim_device(uow, actor, device)
-    made_crew = _make_crew(uow, actor, crew, members, area) if crew else None
+        claim_device(uow, actor, device)
+    made = crews.make(uow, actor, crew, area, command_id=command_id) if crew else None
     closes_at = (
         min(planned_end_at + limits.grace, uow.now + limits.longest)
         if planned_end_at
         else uow.now + limits.longest
     )
-    shifts = []
-    for officer_id in (actor.user_id, *(m.id for m in members)):
-        assert officer_id is not None
-        mine = officer_id == actor.user_id
-        shift = Shift(
-            id=shift_id if mine and shift_id else new_id(),
-            town_id=uow.town,
-            officer_id=officer_id,
-            area_id=area.id,
-            crew_id=made_crew.id if made_crew else None,
-            state=ShiftState.ON_DUTY,
-            started_at=uow.now,
-            started_device_at=device_at if mine else None,
-            planned_end_at=planned_end_at,
-            closes_at=closes_at,
-            version=1,
-        )
-        uow.session.add(shift)
-        shifts.append(shift)
+    return begin(
+        uow,
+        actor,
+        command_id=command_id,
+        shift_id=shift_id,
+        area_id=area.id,
+        crew_id=made.id if made else None,
+        planned_end_at=planned_end_at,
+        closes_at=closes_at,
+        device_at=device_at,
+    )
+
+
+def begin(
+    uow: UnitOfWork,
+    actor: Actor,
+    *,
+    command_id: UUID,
+    shift_id: UUID | None,
+    area_id: UUID,
+    crew_id: UUID | None,
+    planned_end_at: datetime | None,
+    closes_at: datetime,
+    device_at: datetime | None,
+) -> Shift:
+    """Bring the actor himself on duty; there is no other way to a shift."""
+    assert actor.user_id is not None
+    shift = Shift(
+        id=shift_id or new_id(),
+        town_id=uow.town,
+        officer_id=actor.user_id,
+        area_id=area_id,
+        crew_id=crew_id,
+        state=ShiftState.ON_DUTY,
+        started_at=uow.now,
+        started_device_at=device_at,
+        planned_end_at=planned_end_at,
+        closes_at=closes_at,
+        version=1,
+    )
+    uow.session.add(shift)
     _flush_or_conflict(uow)
-    for shift in shifts:
-        journal.write(
-            uow,
-            actor,
-            "shift",
-            shift.id,
-            "start",
-            after=ShiftState.ON_DUTY,
-            command_id=command_id,
-            device_at=device_at,
-            on_behalf_of=None if shift.officer_id == actor.user_id else shift.officer_id,
-        )
-        _announce(uow, shift, "start")
-    return access.shift(uow, actor, shifts[0].id)
+    journal.write(
+        uow, actor, "shift", shift.id, "start", after=ShiftState.ON_DUTY, command_id=command_id, device_at=device_at
+    )  # fmt: skip
+    _announce(uow, shift, "start")
+    return access.shift(uow, actor, shift.id)
 
 
 def _area_of(uow: UnitOfWork, actor: Actor, area_id: UUID | None) -> Area:
@@ -161,48 +163,7 @@ def _area_of(uow: UnitOfWork, actor: Actor, area_id: UUID | None) -> Area:
     return uow.session.get_one(Area, wanted)
 
 
-def _members(uow: UnitOfWork, actor: Actor, crew: WantedCrew, area: Area) -> list[User]:
-    """Return the crew's other members: active officers of the leader's areas."""
-    wanted = sorted({m for m in crew.member_ids if m != actor.user_id})
-    if len(wanted) + 1 > MOST_IN_CREW:
-        raise Invalid(f"A crew has at most {MOST_IN_CREW} members.", crew={"member_ids": ["too many"]})
-    found = list(
-        uow.session.scalars(
-            select(User)
-            .where(User.id.in_(wanted), User.state == UserState.ACTIVE)
-            .where(User.id.in_(access.officers_within(access.roots(actor, "start", "shift"))))
-        )
-    )
-    if len(found) != len(wanted):
-        raise Invalid(
-            "Somebody of the crew is not an officer of your areas.", crew={"member_ids": ["unknown"]}
-        )
-    return found
-
-
-def _make_crew(
-    uow: UnitOfWork, actor: Actor, wanted: WantedCrew, members: Sequence[User], area: Area
-) -> Crew:
-    assert actor.user_id is not None
-    crew = Crew(
-        id=new_id(),
-        town_id=uow.town,
-        area_id=area.id,
-        call_sign=wanted.call_sign,
-        travel=wanted.travel,
-        leader_id=actor.user_id,
-        created_at=uow.now,
-    )
-    uow.session.add(crew)
-    uow.session.flush()
-    uow.session.add_all(
-        CrewMember(crew_id=crew.id, user_id=user_id, town_id=uow.town)
-        for user_id in (actor.user_id, *(m.id for m in members))
-    )
-    return crew
-
-
-def _claim_device(uow: UnitOfWork, actor: Actor, wanted: WantedDevice) -> None:
+def claim_device(uow: UnitOfWork, actor: Actor, wanted: WantedDevice) -> None:
     """Register the phone of a shift; a phone that another officer used before is a device of its own."""
     assert actor.user_id is not None
     found = uow.session.get(Device, wanted.id)
@@ -233,9 +194,7 @@ def _flush_or_conflict(uow: UnitOfWork) -> None:
         uow.session.flush()
     except IntegrityError as error:
         if "uq_shifts_one_open" in str(error.orig):
-            raise Conflict(
-                "already_on_shift", "Somebody of the crew, or you yourself, is on shift already."
-            ) from error
+            raise Conflict("already_on_shift", "You are on shift already.") from error
         raise Conflict("id_taken", "This id is in use.") from error
 
 
@@ -285,7 +244,7 @@ def end(
 def bring_phone(
     uow: UnitOfWork, actor: Actor, shift_id: UUID, device: WantedDevice, *, command_id: UUID
 ) -> Shift:
-    """Let a phone measure in the actor's running shift, which the crew's leader or another phone has started.
+    """Let a phone measure in the actor's running shift, which another phone has started.
 
     Raises:
         WrongState: the shift has ended. NotVisible: it is not the actor's own.
@@ -296,7 +255,7 @@ def bring_phone(
         raise NotVisible()
     if shift.state != ShiftState.ON_DUTY:
         raise WrongState(str(shift.state), [])
-    _claim_device(uow, actor, device)
+    claim_device(uow, actor, device)
     journal.write(
         uow,
         actor,

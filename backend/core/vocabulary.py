@@ -87,6 +87,15 @@ class ShiftState(StrEnum):
     ENDED = "ended"
 
 
+class InvitationState(StrEnum):
+    """How an officer answered to the leader of a crew who asked him to come on duty with it."""
+
+    PENDING = "pending"
+    ACCEPTED = "accepted"
+    DECLINED = "declined"
+    LAPSED = "lapsed"
+
+
 class EndedBy(StrEnum):
     """Who ended a shift: the officer, the crew's leader, the desk, or the clock."""
 

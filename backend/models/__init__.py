@@ -6,7 +6,7 @@ from backend.models.device import Device, DeviceCredential
 from backend.models.fix import Fix, GateCounter, LateDay, LatestPosition, QuarantinedFix, TrackDay
 from backend.models.imported_track import ImportedTrack
 from backend.models.journal import Disclosure, Journal
-from backend.models.shift import Crew, CrewMember, Shift
+from backend.models.shift import Crew, CrewMember, Invitation, Shift
 from backend.models.town import Area, Basemap, Checkpoint, Department, Road, Town
 from backend.models.user import LoginCode, Membership, RefreshToken, Session, Throttle, User
 
@@ -25,6 +25,7 @@ __all__ = [
     "Fix",
     "GateCounter",
     "ImportedTrack",
+    "Invitation",
     "Journal",
     "LateDay",
     "LatestPosition",

@@ -29,6 +29,11 @@ class Crew(Base):
     created_at: Mapped[datetime]
 
     members: Mapped[list["CrewMember"]] = relationship(lazy="raise", order_by="CrewMember.user_id")
+    invitations: Mapped[list["Invitation"]] = relationship(
+        lazy="raise", order_by="Invitation.officer_id", back_populates="crew"
+    )
+    leader: Mapped[User] = relationship(lazy="raise")
+    area: Mapped[Area] = relationship(lazy="raise")
 
 
 class CrewMember(Base):
@@ -42,6 +47,34 @@ class CrewMember(Base):
     town_id: Mapped[TownId]
 
     user: Mapped[User] = relationship(lazy="raise")
+
+
+class Invitation(Base):
+    """A leader's question to one officer whether he comes on duty with the crew; he comes by his own act alone."""
+
+    __tablename__ = "invitations"
+    __table_args__ = (
+        Index("uq_invitations_crew_officer", "crew_id", "officer_id", unique=True),
+        Index("ix_invitations_officer", "officer_id", text("invited_at desc")),
+        Index("ix_invitations_pending", "town_id", postgresql_where=text("state = 'pending'")),
+        CheckConstraint(
+            "state in ('pending', 'accepted', 'declined', 'lapsed')", name="ck_invitations_state"
+        ),
+        CheckConstraint("(state = 'pending') = (answered_at is null)", name="ck_invitations_answered"),
+    )
+
+    id: Mapped[Id]
+    town_id: Mapped[TownId]
+    crew_id: Mapped[UUID] = mapped_column(ForeignKey("crews.id", ondelete="CASCADE"))
+    officer_id: Mapped[UUID] = mapped_column(ForeignKey("users.id"))
+    state: Mapped[str]
+    invited_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    answered_at: Mapped[datetime | None]
+    version: Mapped[int] = mapped_column(default=1)
+
+    crew: Mapped[Crew] = relationship(lazy="raise", back_populates="invitations")
+    officer: Mapped[User] = relationship(lazy="raise")
 
 
 class Shift(Base):

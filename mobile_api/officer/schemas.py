@@ -4,7 +4,7 @@ from typing import Any
 
 from marshmallow import Schema, fields, validate
 
-from backend.core.vocabulary import EndedBy, OfficerKind, ShiftState, Travel
+from backend.core.vocabulary import EndedBy, InvitationState, OfficerKind, ShiftState, Travel
 from geo.fixes import flag_names
 from mobile_api.fields import Moment, Word, line, names
 from mobile_api.paging import PageQuerySchema
@@ -32,6 +32,12 @@ class OfficerCrewMemberSchema(Schema):
     display_name = fields.String(required=True)
 
 
+class OfficerInvitedSchema(OfficerCrewMemberSchema):
+    """Somebody whom the leader has asked and who is not of the crew."""
+
+    state = Word(InvitationState, required=True)
+
+
 class OfficerCrewSchema(Schema):
     """Who goes together."""
 
@@ -39,7 +45,26 @@ class OfficerCrewSchema(Schema):
     call_sign = fields.String(required=True)
     travel = Word(Travel, required=True)
     leader_id = fields.UUID(required=True)
-    members = fields.List(fields.Nested(OfficerCrewMemberSchema), required=True)
+    members = fields.List(
+        fields.Nested(OfficerCrewMemberSchema), required=True, metadata={"description": "Who has come."}
+    )
+    invited = fields.List(
+        fields.Nested(OfficerInvitedSchema), required=True, metadata={"description": "Who has not, and why."}
+    )
+
+
+class OfficerInvitationSchema(Schema):
+    """A leader's question whether one comes on duty with his crew."""
+
+    id = fields.UUID(required=True)
+    state = Word(InvitationState, required=True)
+    call_sign = fields.String(required=True)
+    travel = Word(Travel, required=True)
+    leader = fields.Nested(OfficerCrewMemberSchema, required=True)
+    area = fields.Nested(OfficerAreaSchema, required=True)
+    invited_at = Moment(required=True)
+    expires_at = Moment(required=True)
+    actions = fields.List(fields.String(), required=True)
 
 
 class OfficerShiftSchema(Schema):
@@ -83,6 +108,13 @@ class OfficerShiftStartSchema(Schema):
     planned_end_at = Moment(allow_none=True, load_default=None)
     device = fields.Nested(OfficerWantedDeviceSchema, allow_none=True, load_default=None)
     crew = fields.Nested(OfficerWantedCrewSchema, allow_none=True, load_default=None)
+    device_at = Moment(allow_none=True, load_default=None)
+
+
+class OfficerJoinSchema(Schema):
+    """The phone with which one comes on duty."""
+
+    device = fields.Nested(OfficerWantedDeviceSchema, allow_none=True, load_default=None)
     device_at = Moment(allow_none=True, load_default=None)
 
 
@@ -156,4 +188,9 @@ def crew_document(crew: Any) -> dict[str, Any]:
         "travel": crew.travel,
         "leader_id": crew.leader_id,
         "members": [{"id": m.user.id, "display_name": m.user.display_name} for m in crew.members],
+        "invited": [
+            {"id": one.officer.id, "display_name": one.officer.display_name, "state": one.state}
+            for one in crew.invitations
+            if one.state != InvitationState.ACCEPTED
+        ],
     }

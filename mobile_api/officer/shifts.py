@@ -12,6 +12,8 @@ from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import Audience
 from mobile_api.endpoint import Door
 from mobile_api.officer.schemas import (
+    OfficerInvitationSchema,
+    OfficerJoinSchema,
     OfficerPersonSchema,
     OfficerShiftEndSchema,
     OfficerShiftSchema,
@@ -20,8 +22,10 @@ from mobile_api.officer.schemas import (
     shift_document,
 )
 from mobile_api.paging import PageQuerySchema, decode_cursor, page_of
-from workflows import officers, shifts
-from workflows.shifts import SHIFT, Limits, WantedCrew, WantedDevice
+from workflows import invitations, officers, shifts
+from workflows.crews import WantedCrew
+from workflows.invitations import INVITATION
+from workflows.shifts import SHIFT, Limits, WantedDevice
 
 blp = Door("shifts", Audience.OFFICER, "", "The officer's shifts.")
 USE = ("use", "officer_client")
@@ -59,7 +63,7 @@ def list_shifts(uow: UnitOfWork, actor: Actor, query: dict[str, Any]) -> Page[di
     "/shifts", may=("start", "shift"), body=OfficerShiftStartSchema, answers=OfficerShiftSchema, status=201
 )
 def start_shift(uow: UnitOfWork, actor: Actor, command_id: UUID, body: dict[str, Any]) -> dict[str, Any]:
-    """Start a shift, alone or as the leader of a crew. From here on the officer is tracked."""
+    """Start a shift, alone or as the leader of a crew, whose members are asked. From here on the officer is tracked."""
     crew, device = body["crew"], body["device"]
     shift = shifts.start(
         uow,
@@ -74,6 +78,69 @@ def start_shift(uow: UnitOfWork, actor: Actor, command_id: UUID, body: dict[str,
         device_at=body["device_at"],
     )
     return _document(uow, actor, shift)
+
+
+@blp.query(
+    "/invitations",
+    may=USE,
+    answers=page_of(OfficerInvitationSchema),
+    arguments=PageQuerySchema,
+    refuses=(422,),
+)
+def list_invitations(uow: UnitOfWork, actor: Actor, query: dict[str, Any]) -> Page[dict[str, Any]]:
+    """List the crews that one is asked to go with now, newest first."""
+    found = invitations.answerable(uow, actor, after=decode_cursor(query.get("cursor")), limit=query["limit"])
+    return Page([_invitation(actor, one) for one in found.items], found.after)
+
+
+@blp.command(
+    "/invitations/<uuid:invitation_id>/accept",
+    may=("start", "shift"),
+    body=OfficerJoinSchema,
+    answers=OfficerShiftSchema,
+    status=201,
+    refuses=(409,),
+)
+def accept_invitation(
+    uow: UnitOfWork, actor: Actor, invitation_id: UUID, command_id: UUID, body: dict[str, Any]
+) -> dict[str, Any]:
+    """Come on duty with the crew. From here on, and not before, the officer is tracked."""
+    device = body["device"]
+    shift = invitations.accept(
+        uow,
+        actor,
+        invitation_id,
+        command_id=command_id,
+        limits=limits(),
+        device=WantedDevice(device["id"], device["name"]) if device else None,
+        device_at=body["device_at"],
+    )
+    return _document(uow, actor, shift)
+
+
+@blp.command(
+    "/invitations/<uuid:invitation_id>/decline", may=("start", "shift"), answers=OfficerInvitationSchema
+)
+def decline_invitation(
+    uow: UnitOfWork, actor: Actor, invitation_id: UUID, command_id: UUID
+) -> dict[str, Any]:
+    """Stay off duty; nothing is stored of the officer."""
+    return _invitation(actor, invitations.decline(uow, actor, invitation_id, command_id=command_id))
+
+
+def _invitation(actor: Actor, invitation: Any) -> dict[str, Any]:
+    crew = invitation.crew
+    return {
+        "id": invitation.id,
+        "state": invitation.state,
+        "call_sign": crew.call_sign,
+        "travel": crew.travel,
+        "leader": crew.leader,
+        "area": crew.area,
+        "invited_at": invitation.invited_at,
+        "expires_at": invitation.expires_at,
+        "actions": INVITATION.actions(actor, invitation),
+    }
 
 
 @blp.command("/shifts/<uuid:shift_id>/end", may=USE, body=OfficerShiftEndSchema, answers=OfficerShiftSchema)
@@ -91,7 +158,7 @@ def end_shift(
 def bring_phone(
     uow: UnitOfWork, actor: Actor, shift_id: UUID, command_id: UUID, body: dict[str, Any]
 ) -> dict[str, Any]:
-    """Let this phone measure in one's running shift, which the crew's leader or another phone has started."""
+    """Let this phone measure in one's running shift, which another phone has started."""
     device = WantedDevice(body["id"], body["name"])
     shift = shifts.bring_phone(uow, actor, shift_id, device, command_id=command_id)
     return _document(uow, actor, shift)

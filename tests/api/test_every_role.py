@@ -49,6 +49,7 @@ BODIES: dict[tuple[str, str], Make] = {
         "crew": {"call_sign": "1", "travel": "foot", "member_ids": [ids["officer_id"]]},
     },
     ("POST", f"{OFFICER}/shifts/<shift_id>/end"): lambda ids: {},
+    ("POST", f"{OFFICER}/invitations/<invitation_id>/accept"): lambda ids: {"device": phone(ids)},
     ("POST", f"{OFFICER}/shifts/<shift_id>/phone"): phone,
     ("POST", f"{OFFICER}/fixes"): lambda ids: {
         "device_id": ids["device_id"], "sent_at": now(),
@@ -133,13 +134,21 @@ def about(world: World, area: str) -> Prey:
         _caller(world, world.here["supervisor"]), "POST", f"{DESK}/imported-tracks", found.ids,
         {f"POST {DESK}/imported-tracks": "application/gpx+xml"},
     )  # fmt: skip
+    _caller(world, world.officer(area)).post(
+        f"{OFFICER}/shifts",
+        {"crew": {"call_sign": "1", "travel": "foot", "member_ids": [str(found.officer.id)]}},
+    )
     with world.owner.connect() as connection:
+        invitation = connection.execute(
+            text("select id from invitations where officer_id = :id"), {"id": found.officer.id}
+        ).scalar_one()
         membership = connection.execute(
             text("select id from memberships where user_id = :id"), {"id": found.officer.id}
         ).scalar_one()
     found.ids |= {
         "area_id": str(world.here.areas[area]),
         "membership_id": str(membership),
+        "invitation_id": str(invitation),
         "track_id": brought.json["items"][0]["id"],
     }
     return found
@@ -159,7 +168,7 @@ def prey(world: World) -> Iterator[Prey]:
 OF_A_PERSON = {
     "users": "id", "memberships": "user_id", "shifts": "officer_id", "devices": "officer_id",
     "crew_members": "user_id", "imported_tracks": "officer_id", "disclosures": "subject_id",
-    "latest_positions": "officer_id",
+    "invitations": "officer_id", "latest_positions": "officer_id",
 }  # fmt: skip
 
 
@@ -252,7 +261,7 @@ def test_the_good_requests_are_good(world: World, reads: dict[str, str | None], 
         own = about(world, "a")
         if Role.OFFICER in access.GRANTS[may] and path.startswith(OFFICER):
             caller = signed_in(own.officer)
-            if (method, path) == ("POST", f"{OFFICER}/shifts"):
+            if (method, path) == ("POST", f"{OFFICER}/shifts") or path.endswith("/accept"):
                 caller.post(f"{OFFICER}/shifts/{own.shift_id}/end", {})
         else:
             role = next(r for r in (Role.SUPERVISOR, Role.ADMIN, Role.AUDITOR, Role.RESIDENT) if r in

@@ -12,7 +12,8 @@ from sqlalchemy import text
 
 from backend.core.uow import unit_of_work
 from tests.api.conftest import Caller, World
-from workflows import shifts
+from tests.factories import Person
+from workflows import invitations, shifts
 
 START = "/api/v1/officer/shifts"
 
@@ -22,6 +23,10 @@ def start(caller: Caller, **body: Any) -> Any:
     answer = caller.post(START, {"device": device, **body})
     assert answer.status_code == 201, answer.text
     return answer.json | {"device_id": device["id"]}
+
+
+def in_hours(hours: float) -> str:
+    return (datetime.now(UTC) + timedelta(hours=hours)).isoformat()
 
 
 def test_an_officer_starts_and_ends_his_shift(world: World, signed_in: Any) -> None:
@@ -77,18 +82,131 @@ def test_a_client_may_bring_the_id_but_not_somebody_elses(world: World, signed_i
     assert second.get("/api/v1/officer/shift").status_code == 204
 
 
-def test_a_leader_starts_a_crew_and_ends_it(world: World, signed_in: Any) -> None:
+ASKED = "/api/v1/officer/invitations"
+
+
+def crew_with(*mates: Person) -> dict[str, Any]:
+    return {"call_sign": "青禾-01", "travel": "e_bike", "member_ids": [str(mate.id) for mate in mates]}
+
+
+def accept(caller: Caller, invitation: dict[str, Any], **more: Any) -> Any:
+    return caller.post(f"{ASKED}/{invitation['id']}/accept", more)
+
+
+def test_a_leader_asks_his_crew_each_comes_by_himself_and_he_ends_it(world: World, signed_in: Any) -> None:
     leader, mate = world.officer(), world.officer()
     caller, mates = signed_in(leader), signed_in(mate)
-    crew = {"call_sign": "青禾-01", "travel": "e_bike", "member_ids": [str(mate.id)]}
-    shift = start(caller, crew=crew)
+    shift = start(caller, crew=crew_with(mate), planned_end_at=in_hours(3))
     assert shift["crew"]["call_sign"] == "青禾-01"
-    assert {m["id"] for m in shift["crew"]["members"]} == {str(leader.id), str(mate.id)}
+    assert [m["id"] for m in shift["crew"]["members"]] == [str(leader.id)]
+    assert [(m["id"], m["state"]) for m in shift["crew"]["invited"]] == [(str(mate.id), "pending")]
+    (asked,) = mates.get(ASKED).json["items"]
+    assert (asked["leader"]["id"], asked["call_sign"]) == (str(leader.id), "青禾-01")
+    assert asked["actions"] == ["accept", "decline"]
+    key, phone = uuid.uuid4(), {"id": str(uuid.uuid4()), "name": "Phone"}
+    path = f"{ASKED}/{asked['id']}/accept"
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda _: mates.post(path, {"device": phone}, key=key), range(4)))
+    assert {(a.status_code, a.json["id"]) for a in answers} == {(201, answers[0].json["id"])}
     theirs = mates.get("/api/v1/officer/shift").json
-    assert theirs["crew"]["id"] == shift["crew"]["id"]
+    assert (theirs["crew"]["id"], theirs["area"]) == (shift["crew"]["id"], shift["area"])
+    assert (theirs["planned_end_at"], theirs["closes_at"]) == (shift["planned_end_at"], shift["closes_at"])
+    crew = caller.get("/api/v1/officer/shift").json["crew"]
+    assert ({m["id"] for m in crew["members"]}, crew["invited"]) == ({str(leader.id), str(mate.id)}, [])
     assert caller.post(f"{START}/{shift['id']}/end", {"whole_crew": True}).status_code == 200
     assert mates.get("/api/v1/officer/shift").status_code == 204
     assert mates.get(START).json["items"][0]["ended_by"] == "crew"
+
+
+def test_nobody_is_brought_on_duty_by_another(world: World, signed_in: Any) -> None:
+    """P21, F24: named by a leader, declined, or put out of mind, an officer stays off duty, and nothing is stored."""
+    leader, mate = world.officer(), world.officer()
+    caller, mates, supervisor = signed_in(leader), signed_in(mate), signed_in("supervisor")
+    made = supervisor.post(
+        "/api/v1/desk/devices", {"officer_id": str(mate.id), "name": "Tracker", "protocol": "osmand"}
+    )
+    tracker = made.json["provisioning"]["id"]
+
+    def stored() -> int:
+        now = int(datetime.now(UTC).timestamp()) + 1
+        sent = Caller(world.app).get(
+            "/gateway/osmand", id=tracker, timestamp=now, lat=31.105, lon=121.305, accuracy=5
+        )
+        assert sent.status_code == 200
+        with world.owner.connect() as connection:
+            return connection.execute(
+                text("select count(*) from fixes where device_id = :id"), {"id": made.json["id"]}
+            ).scalar_one()
+
+    shift = start(caller, crew=crew_with(mate))
+    assert mates.get("/api/v1/officer/shift").status_code == 204
+    assert supervisor.get(f"/api/v1/desk/officers/{mate.id}").status_code == 404
+    assert stored() == 0
+    (asked,) = mates.get(ASKED).json["items"]
+    for other in (caller, signed_in(world.officer()), signed_in(world.officer("b"))):
+        assert accept(other, asked).status_code == 404
+    assert accept(supervisor, asked).status_code == 403
+    declined = mates.post(f"{ASKED}/{asked['id']}/decline")
+    assert (declined.status_code, declined.json["state"], declined.json["actions"]) == (200, "declined", [])
+    again = accept(mates, asked)
+    assert (again.status_code, again.json["current"]) == (409, "declined")
+    assert stored() == 0
+    assert mates.get(ASKED).json["items"] == []
+    crew = caller.get("/api/v1/officer/shift").json["crew"]
+    assert [(m["id"], m["state"]) for m in crew["invited"]] == [(str(mate.id), "declined")]
+
+    caller.post(f"{START}/{shift['id']}/end", {})
+    start(caller, crew=crew_with(mate))
+    (asked,) = mates.get(ASKED).json["items"]
+    joined = accept(mates, asked)
+    assert joined.status_code == 201
+    assert stored() == 1
+    mates.post(f"{START}/{joined.json['id']}/end", {})
+    assert accept(mates, asked).json["current"] == "accepted", (
+        "who has left comes again only when asked again"
+    )
+    entries = signed_in("auditor").get("/api/v1/desk/journal", subject_id=asked["id"]).json["items"]
+    assert [(e["action"], e["from"], e["to"], e["actor_id"]) for e in entries] == [
+        ("accept", "pending", "accepted", str(mate.id)),
+        ("invite", None, "pending", str(leader.id)),
+    ]
+
+
+def test_an_invitation_lapses_with_its_time_and_with_its_leaders_shift(world: World, signed_in: Any) -> None:
+    """P21: an old question brings nobody on duty."""
+    leader, late, left = world.officer(), world.officer(), world.officer()
+    caller = signed_in(leader)
+    shift = start(caller, crew=crew_with(late, left))
+    mates = {mate.id: signed_in(mate) for mate in (late, left)}
+    asked = {mate.id: mates[mate.id].get(ASKED).json["items"][0] for mate in (late, left)}
+    with world.owner.begin() as connection:
+        connection.execute(
+            text("update invitations set expires_at = now() where id = :id"), {"id": asked[late.id]["id"]}
+        )
+    assert mates[late.id].get(ASKED).json["items"] == []
+    assert accept(mates[late.id], asked[late.id]).json["current"] == "lapsed"
+    caller.post(f"{START}/{shift['id']}/end", {})
+    assert mates[left.id].get(ASKED).json["items"] == []
+    assert accept(mates[left.id], asked[left.id]).json["current"] == "lapsed"
+    with unit_of_work(world.here.id) as uow:
+        assert invitations.lapse_forgotten(uow) >= 2
+    with unit_of_work(world.here.id) as uow:
+        assert invitations.lapse_forgotten(uow) == 0
+    for mate in (late, left):
+        answer = mates[mate.id].post(f"{ASKED}/{asked[mate.id]['id']}/decline")
+        assert (answer.status_code, answer.json["current"]) == (409, "lapsed")
+
+
+def test_who_is_on_duty_already_comes_once_he_has_ended_that(world: World, signed_in: Any) -> None:
+    leader, mate = world.officer(), world.officer()
+    mates = signed_in(mate)
+    own = start(mates)
+    start(signed_in(leader), crew=crew_with(mate))
+    (asked,) = mates.get(ASKED).json["items"]
+    busy = accept(mates, asked)
+    assert (busy.status_code, busy.json["code"]) == (409, "already_on_shift")
+    mates.post(f"{START}/{own['id']}/end", {})
+    assert accept(mates, asked).status_code == 201
 
 
 def test_an_officer_of_another_area_is_no_crew_mate(world: World, signed_in: Any) -> None:

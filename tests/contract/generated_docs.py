@@ -15,12 +15,13 @@ from backend.core.metrics import REGISTRY
 from backend.core.vocabulary import Role
 from workflows import access
 from workflows.devices import DEVICE
+from workflows.invitations import INVITATION
 from workflows.machine import Machine
 from workflows.shifts import SHIFT
 from workflows.users import USER
 
 ROOT = Path(__file__).resolve().parents[2]
-MACHINES = (SHIFT, DEVICE, USER)
+MACHINES = (SHIFT, INVITATION, DEVICE, USER)
 
 
 def permissions() -> str:

@@ -27,10 +27,11 @@ from backend.core.identity import Actor, Membership, system_actor
 from backend.core.ids import new_id
 from backend.core.uow import UnitOfWork, unit_of_work
 from backend.core.vocabulary import Protocol, Role, Travel
-from backend.models import Device, Journal, Shift, User
+from backend.models import Device, Invitation, Journal, Shift, User
 from tests import factories
 from tests.factories import Town
-from workflows import devices, shifts, users
+from workflows import devices, invitations, shifts, users
+from workflows.crews import WantedCrew
 from workflows.machine import Machine, step
 
 LIMITS = shifts.Limits(longest=timedelta(hours=14), grace=timedelta(minutes=30))
@@ -38,6 +39,16 @@ LIMITS = shifts.Limits(longest=timedelta(hours=14), grace=timedelta(minutes=30))
 
 def started_shift(uow: UnitOfWork, town: Town) -> UUID:
     return shifts.start(uow, town["officer_a"].actor(), command_id=new_id(), limits=LIMITS).id
+
+
+def asked_officer(uow: UnitOfWork, town: Town) -> UUID:
+    leader, mate = town["officer_a2"], town["officer_a"]
+    for person in (leader, mate):
+        if before := shifts.current(uow, person.actor()):
+            shifts.end(uow, person.actor(), before.id, command_id=new_id())
+    crew = WantedCrew("青禾-01", Travel.FOOT, [mate.id])
+    shift = shifts.start(uow, leader.actor(), command_id=new_id(), limits=LIMITS, crew=crew)
+    return uow.session.scalars(select(Invitation.id).where(Invitation.crew_id == shift.crew_id)).one()
 
 
 def given_device(uow: UnitOfWork, town: Town) -> UUID:
@@ -65,6 +76,20 @@ def close_shift(uow: UnitOfWork, actor: Actor, row_id: UUID, command_id: UUID | 
     shifts.close(uow, actor, uow.session.get_one(Shift, row_id, with_for_update=True))
 
 
+def accept_invitation(uow: UnitOfWork, actor: Actor, row_id: UUID, command_id: UUID | None) -> None:
+    assert command_id is not None
+    invitations.accept(uow, actor, row_id, command_id=command_id, limits=LIMITS)
+
+
+def decline_invitation(uow: UnitOfWork, actor: Actor, row_id: UUID, command_id: UUID | None) -> None:
+    assert command_id is not None
+    invitations.decline(uow, actor, row_id, command_id=command_id)
+
+
+def lapse_invitation(uow: UnitOfWork, actor: Actor, row_id: UUID, command_id: UUID | None) -> None:
+    invitations.lapse(uow, actor, uow.session.get_one(Invitation, row_id, with_for_update=True))
+
+
 def renew_device(uow: UnitOfWork, actor: Actor, row_id: UUID, command_id: UUID | None) -> None:
     devices.renew(uow, actor, row_id, command_id=command_id)
 
@@ -86,18 +111,22 @@ def enable_user(uow: UnitOfWork, actor: Actor, row_id: UUID, command_id: UUID | 
 Press = Callable[[UnitOfWork, Actor, UUID, UUID | None], None]
 ROWS: dict[str, tuple[Machine, type, Callable[[UnitOfWork, Town], UUID]]] = {
     "shift": (shifts.SHIFT, Shift, started_shift),
+    "invitation": (invitations.INVITATION, Invitation, asked_officer),
     "device": (devices.DEVICE, Device, given_device),
     "user": (users.USER, User, made_user),
 }
 PRESSES: dict[tuple[str, str], Press] = {
     ("shift", "end"): end_shift,
     ("shift", "close"): close_shift,
+    ("invitation", "accept"): accept_invitation,
+    ("invitation", "decline"): decline_invitation,
+    ("invitation", "lapse"): lapse_invitation,
     ("device", "renew"): renew_device,
     ("device", "revoke"): revoke_device,
     ("user", "disable"): disable_user,
     ("user", "enable"): enable_user,
 }
-BY_CLOCK = {("shift", "close")}
+BY_CLOCK = {("shift", "close"), ("invitation", "lapse")}
 """Acts without a command: nobody repeats them by a key."""
 NEAR = {
     Role.OFFICER: "officer_a",
@@ -327,22 +356,21 @@ def test_the_same_id_for_another_act_is_refused_and_not_taken_for_a_replay(
         raise Undo
 
 
-def test_a_leader_starts_and_ends_on_behalf_of_his_crew_and_the_desk_by_its_own_right(
+def test_a_leader_ends_on_behalf_of_his_crew_and_the_desk_by_its_own_right(
     connection: Connection, town: Town
 ) -> None:
     leader, mate = town["officer_a"], town["officer_a2"]
     with pytest.raises(Undo), unit_of_work(town.id) as uow:
         for by_desk in (False, True):
-            crew = shifts.WantedCrew("青禾-01", Travel.FOOT, [mate.id])
+            crew = WantedCrew("青禾-01", Travel.FOOT, [mate.id])
             shift = shifts.start(uow, leader.actor(), command_id=new_id(), limits=LIMITS, crew=crew)
-            theirs = uow.session.scalars(
-                select(Shift).where(Shift.officer_id == mate.id, Shift.ended_at.is_(None))
-            ).one()
+            [asked] = invitations.answerable(uow, mate.actor(), after=None, limit=10).items
+            theirs = invitations.accept(uow, mate.actor(), asked.id, command_id=new_id(), limits=LIMITS)
             if by_desk:
                 shifts.end(uow, town["desk_a"].actor(), theirs.id, command_id=new_id(), reason="late")
             shifts.end(uow, leader.actor(), shift.id, command_id=new_id(), whole_crew=True)
             told = [(e.action, e.on_behalf_of) for e in entries(uow, "shift", theirs.id)]
-            assert told == [("start", mate.id), ("end", None if by_desk else mate.id)]
+            assert told == [("start", None), ("end", None if by_desk else mate.id)]
             assert [e.on_behalf_of for e in entries(uow, "shift", shift.id)] == [None, None]
         raise Undo
 
