@@ -17,10 +17,11 @@ import logging
 import resource
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 from uuid import UUID
 
 import gevent
@@ -30,6 +31,7 @@ from flask import Flask, request
 from flask_socketio import SocketIO
 from flask_socketio.namespace import Namespace
 from gevent.lock import BoundedSemaphore
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from backend.core import clock
 from backend.core.errors import Forbidden, Refusal, Unauthenticated
@@ -56,6 +58,8 @@ CHECKED_AT_ONCE = 500
 LOOKS_AT_ONCE = 6
 """Transactions that the live channel has open at most, so that a storm of reconnecting clients leaves some to REST."""
 REMEMBER_ROOMS_S = 30.0
+SOCKETS_OF_A_SESSION = 20
+"""A browser's tabs share a session; nobody looks at more of them."""
 REFUSALS = 20
 """What a client may say that is refused before it is closed."""
 MISSED_MARGIN = timedelta(seconds=10)
@@ -208,9 +212,16 @@ class LiveSocketIO(SocketIO):
         # Flask-SocketIO's own middleware copies the environ and makes a class for every request of the whole app.
         engine, others, prefix = self._engine, self.sockio_mw.wsgi_app, f"/{options['path']}/"
 
+        # The declared proxies have to be taken off here too: this stands in front of what does it for all others.
+        config = app.extensions.get("xungeng.config")
+        hops = config.trusted_hops if config is not None else 0
+        handle: Any = engine.handle_request
+        if hops:
+            handle = ProxyFix(handle, x_for=hops, x_proto=hops, x_host=hops)
+
         def front(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
             if environ["PATH_INFO"].startswith(prefix):
-                return engine.handle_request(environ, start_response)
+                return cast("Iterable[bytes]", handle(environ, start_response))
             return others(environ, start_response)
 
         app.wsgi_app = front  # type: ignore[method-assign]
@@ -223,12 +234,15 @@ class LiveSocketIO(SocketIO):
         """
         if data[:1] not in ("0", "1", "2", "3"):
             raise ValueError("not a packet for this server")
+        connection = self._engine.sockets.get(sid)
+        if data[0] != "0" and connection is not None and not connection.admitted:
+            self._channel.refuse(connection)  # Nothing that a stranger says is read, but who he is.
+            return
         if data[0] == "2":
             try:
                 name = self.server.packet_class(encoded_packet=data).data[0]
             except (TypeError, LookupError, RecursionError):
                 raise ValueError("not an event") from None
-            connection = self._engine.sockets.get(sid)
             if not isinstance(name, str) or name in self.server.reserved_events:
                 if connection is not None:
                     self._channel.refuse(connection)
@@ -271,6 +285,7 @@ class LiveChannel:
         self.audiences = Audiences(DESK)
         self.socketio: LiveSocketIO | None = None
         self._viewers: dict[LiveConnection, Viewer] = {}
+        self._of_session: Counter[UUID] = Counter()
         self._looking = BoundedSemaphore(LOOKS_AT_ONCE)
         self._clock: gevent.Greenlet | None = None
         self._caught_up_at = clock.now()
@@ -297,7 +312,13 @@ class LiveChannel:
             ) from None
         if connection.closed:
             return
-        connection.admitted = True
+        session_id = grant.claims.session_id
+        if self._of_session[session_id] >= SOCKETS_OF_A_SESSION:
+            raise socketio.exceptions.ConnectionRefusedError(
+                "too_many_sockets", {"status": 429, "detail": "This session has too many live connections."}
+            )
+        self._of_session[session_id] += 1
+        self.engine.admit(connection)
         viewer = connection.viewer = self._viewers[connection] = Viewer(connection, grant)
         self._place(viewer)
         if self._clock is None:
@@ -338,6 +359,11 @@ class LiveChannel:
         """A client has left the namespace."""
         viewer = self._viewers.pop(connection, None)
         connection.viewer = None
+        if viewer is not None:
+            session_id = viewer.grant.claims.session_id
+            self._of_session[session_id] -= 1
+            if not self._of_session[session_id]:
+                del self._of_session[session_id]
         if viewer is not None and viewer.audience is not None:
             self.audiences.leave(connection, viewer.audience)
 

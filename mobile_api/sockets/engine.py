@@ -18,7 +18,7 @@ import json
 import logging
 import socket as std_socket
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import parse_qs
@@ -64,6 +64,9 @@ STALL_S = 30.0
 INBOX_MESSAGES = 32
 """Messages of one client that may wait to be handled."""
 MAX_CLIENTS = 20_000
+STRANGERS = 1000
+"""Sockets of one address that have not said yet who they are: a town hall's whole desks come back at once, and that
+takes each of them a moment."""
 
 _PING = frame(TEXT, b"2")
 
@@ -122,6 +125,9 @@ class Engine(engineio.Server):
         )
         self.sockets: dict[str, LiveConnection] = {}
         self.max_clients = max_clients
+        self.most_strangers = STRANGERS
+        self.strangers: Counter[str] = Counter()
+        """By address, the sockets that have not been admitted."""
         self.greeting_s, self.linger_s, self.stall_s = GREETING_S, LINGER_S, STALL_S
         self.on_left: Callable[[LiveConnection, int], None] = lambda connection, code: None
         """Told on the event loop, at once, when a client leaves, and its close code; it may not wait."""
@@ -177,6 +183,8 @@ class Engine(engineio.Server):
             return _refuse(start_response, "426 Upgrade Required", 3, "Bad request", extra)
         if self._draining or len(self.sockets) >= self.max_clients:
             return _refuse(start_response, "503 Service Unavailable", 3, "Try again", [("Retry-After", "5")])
+        if self.strangers[environ.get("REMOTE_ADDR", "")] >= self.most_strangers:
+            return _refuse(start_response, "429 Too Many Requests", 3, "Try again", [("Retry-After", "10")])
         accepted = environ.get("gunicorn.socket")
         if accepted is None:
             return _refuse(
@@ -217,6 +225,7 @@ class Engine(engineio.Server):
         connection = LiveConnection(stream, self, sid, address)
         opening = frame(TEXT, f'0{{"sid":"{sid}",{self._opening}'.encode())
         self.sockets[sid] = connection
+        self.strangers[address] += 1
         SOCKETS.set(len(self.sockets))
         now = time.monotonic()
         self._pings.append((now + self.ping_interval, connection))
@@ -226,6 +235,16 @@ class Engine(engineio.Server):
         self.handlers["connect"](sid, environ)
         connection.send(answer + opening)
         return connection
+
+    def admit(self, connection: LiveConnection) -> None:
+        """Note that a client has shown who it is."""
+        connection.admitted = True
+        self._known(connection)
+
+    def _known(self, connection: LiveConnection) -> None:
+        self.strangers[connection.address] -= 1
+        if not self.strangers[connection.address]:
+            del self.strangers[connection.address]
 
     # --- What python-socketio asks of its engine
 
@@ -299,7 +318,8 @@ class Engine(engineio.Server):
 
     def left(self, connection: LiveConnection, code: int, reason: str) -> None:
         """Forget a client; what the layers above do about it happens in a greenlet of its own."""
-        self.sockets.pop(connection.sid, None)
+        if self.sockets.pop(connection.sid, None) is not None and not connection.admitted:
+            self._known(connection)
         SOCKETS.set(len(self.sockets))
         self._stalled.discard(connection)
         if code == TOO_SLOW:

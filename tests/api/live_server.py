@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
@@ -70,10 +71,13 @@ app = Flask(__name__)
 watch = Tokens()
 if os.environ.get("LIVE_REDIS"):
     live.open_bus(os.environ["LIVE_REDIS"])
+if os.environ.get("LIVE_HOPS"):
+    app.extensions["xungeng.config"] = SimpleNamespace(trusted_hops=int(os.environ["LIVE_HOPS"]))
 channel = realtime.install(app, watch)
 channel.engine.ping_interval = float(os.environ.get("LIVE_PING_S", "25"))
 channel.engine.ping_timeout = float(os.environ.get("LIVE_PONG_S", "20"))
 channel.engine.greeting_s = float(os.environ.get("LIVE_GREETING_S", "10"))
+channel.engine.most_strangers = int(os.environ.get("LIVE_STRANGERS", "1000"))
 channel.engine.stall_s = float(os.environ.get("LIVE_STALL_S", "30"))
 
 
@@ -136,6 +140,7 @@ def stats() -> dict[str, Any]:
     return {
         "pid": os.getpid(),
         "sockets": len(channel.engine.sockets),
+        "strangers": channel.engine.strangers.total(),
         "viewers": len(channel),
         "audiences": len(channel.audiences),
         "members": sum(len(one.members) for one in channel.audiences._by_rooms.values()),

@@ -13,7 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -109,6 +109,75 @@ def test_who_does_not_say_who_he_is_is_closed() -> None:
         finally:
             for client in (mute, refused, welcome):
                 client.close()
+
+
+@pytest.mark.parametrize(
+    "packet", ['42/desk,["%s"]', '42/desk,["token",{"token":"%s"}]', "41/desk,%s", "43/desk,1[%s]"]
+)
+def test_a_stranger_is_not_listened_to(server: LiveServer, packet: str) -> None:
+    """F48, F74: before a client has said who it is nothing else that it says is read, or written into a log."""
+    stranger = DeskClient(server.port, None)
+    try:
+        for _ in range(6):
+            with suppress(OSError, websocket.WebSocketException):
+                stranger.ws.send(packet % ("1" * 16_300))
+        assert stranger.closing() == 1008
+    finally:
+        stranger.close()
+    known = DeskClient(server.port, token(ROOM))
+    try:
+        assert known.ask("1" * 16_000, 1) == {"error": "refused", "status": 403}
+        assert known.ask("token", {"token": "x"})["status"] == 401
+    finally:
+        known.close()
+    assert "11111111" not in server.log.read_text()
+
+
+def test_one_address_has_so_many_sockets_before_it_says_who_it_is() -> None:
+    """F48: known ones do not count, and those of another address behind the declared proxy have room of their own."""
+    with live_server({"LIVE_STRANGERS": "5", "LIVE_HOPS": "1"}) as server:
+        desks = [DeskClient(server.port, token(ROOM)) for _ in range(8)]
+        strangers = [DeskClient(server.port, None) for _ in range(5)]
+        try:
+            with pytest.raises(websocket.WebSocketBadStatusException) as refused:
+                DeskClient(server.port, None)
+            assert refused.value.status_code == 429
+            address = f"ws://127.0.0.1:{server.port}/socket.io/?EIO=4&transport=websocket"
+            elsewhere = websocket.create_connection(
+                address, suppress_origin=True, header={"X-Forwarded-For": "127.0.0.1, 203.0.113.9"}
+            )
+            assert elsewhere.recv().startswith("0{")
+            elsewhere.close()
+            strangers.pop().close()
+            server.wait(strangers=4)
+            desks.append(DeskClient(server.port, token(ROOM)))
+            assert desks[-1].answer.startswith("40/desk,")
+        finally:
+            for client in (*desks, *strangers):
+                client.close()
+        server.wait(sockets=0, strangers=0)
+
+
+def test_one_session_has_so_many_sockets(server: LiveServer) -> None:
+    """F48: the twenty-first is told so, and gets in when another has left."""
+    session = str(uuid4())
+    open_ones = [DeskClient(server.port, token(ROOM, session=session)) for _ in range(20)]
+    try:
+        assert all(client.answer.startswith("40/desk,") for client in open_ones)
+        refused = DeskClient(server.port, token(ROOM, session=session))
+        assert json.loads(refused.answer[len("44/desk,") :])["data"]["status"] == 429
+        refused.close()
+        other = DeskClient(server.port, token(ROOM))
+        open_ones.append(other)
+        assert other.answer.startswith("40/desk,")
+        open_ones.pop(0).close()
+        server.wait(viewers=20)
+        open_ones.append(DeskClient(server.port, token(ROOM, session=session)))
+        assert open_ones[-1].answer.startswith("40/desk,")
+    finally:
+        for client in open_ones:
+            client.close()
+    server.wait(sockets=0)
 
 
 @pytest.mark.parametrize("namespace", ["/", "/officer", "/admin", "/desk2", "/DESK"])
