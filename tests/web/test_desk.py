@@ -739,7 +739,8 @@ def test_a_map_whose_worker_did_not_load_says_so_and_is_drawn_when_it_does(desk:
     )
     page = desk.sign_in(town.accounts["supervisor"])
     told = page.get_by_test_id("map-failed")
-    expect(told).to_contain_text("未能加载", timeout=20_000)
+    # The page is fetched anew once, because after an update it would name another file.
+    expect(told).to_contain_text("未能加载", timeout=40_000)
     told.get_by_role("button", name="重试").click()
     expect(told).to_be_visible()
     lost[0] = False

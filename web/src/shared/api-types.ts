@@ -72,7 +72,8 @@ export interface paths {
         put?: never;
         /**
          * Sign in with login and password (staff).
-         * @description Tries are counted before the password is looked at, so that parallel guesses count too.
+         * @description Tries are counted before the password is looked at, so that parallel guesses count too; but not when there is no
+         *     place to look at it, because that would shut out who comes again. No connection is held while it is hashed.
          */
         post: {
             parameters: {
@@ -376,7 +377,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Replace a refresh token. One that comes back after its use ends the session (`refresh_reused`). */
+        /**
+         * Replace a refresh token. One that comes back after its use ends the session (`refresh_reused`).
+         * @description Calls are counted by session; those without a token of our making by address, where colleagues may share one.
+         */
         post: {
             parameters: {
                 query?: never;
@@ -1442,7 +1446,7 @@ export interface paths {
             };
         };
         put?: never;
-        /** Start a shift, alone or as the leader of a crew. From here on the officer is tracked. */
+        /** Start a shift, alone or as the leader of a crew, whose members are asked. From here on the officer is tracked. */
         post: {
             parameters: {
                 query?: never;
@@ -1466,6 +1470,345 @@ export interface paths {
                     };
                     content: {
                         "application/json": components["schemas"]["OfficerShift"];
+                    };
+                };
+                /** @description Unreadable. */
+                400: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Contradicts the present state. */
+                409: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too large. */
+                413: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description A content type that is not read. */
+                415: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                422: components["responses"]["UNPROCESSABLE_ENTITY"];
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/officer/invitations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List the crews that one is asked to go with now, newest first. */
+        get: {
+            parameters: {
+                query?: {
+                    /** @description `next` of the page before. */
+                    cursor?: string;
+                    limit?: number;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["OfficerInvitationPage"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Fields that are not acceptable. */
+                422: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/officer/invitations/{invitation_id}/accept": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                invitation_id: string;
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Come on duty with the crew. From here on, and not before, the officer is tracked. */
+        post: {
+            parameters: {
+                query?: never;
+                header: {
+                    /** @description Made by the client, one for each act; a retry repeats it. */
+                    "Idempotency-Key": string;
+                };
+                path: {
+                    invitation_id: string;
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["OfficerJoin"];
+                };
+            };
+            responses: {
+                /** @description Created */
+                201: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["OfficerShift"];
+                    };
+                };
+                /** @description Unreadable. */
+                400: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Contradicts the present state. */
+                409: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too large. */
+                413: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description A content type that is not read. */
+                415: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                422: components["responses"]["UNPROCESSABLE_ENTITY"];
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/officer/invitations/{invitation_id}/decline": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                invitation_id: string;
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Stay off duty; nothing is stored of the officer. */
+        post: {
+            parameters: {
+                query?: never;
+                header: {
+                    /** @description Made by the client, one for each act; a retry repeats it. */
+                    "Idempotency-Key": string;
+                };
+                path: {
+                    invitation_id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["OfficerInvitation"];
                     };
                 };
                 /** @description Unreadable. */
@@ -1698,7 +2041,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Let this phone measure in one's running shift, which the crew's leader or another phone has started. */
+        /** Let this phone measure in one's running shift, which another phone has started. */
         post: {
             parameters: {
                 query?: never;
@@ -6420,6 +6763,13 @@ export interface components {
             id: string;
             display_name: string;
         };
+        OfficerInvited: {
+            /** Format: uuid */
+            id: string;
+            display_name: string;
+            /** @enum {string} */
+            state: "pending" | "accepted" | "declined" | "lapsed";
+        };
         OfficerCrew: {
             /** Format: uuid */
             id: string;
@@ -6428,7 +6778,10 @@ export interface components {
             travel: "foot" | "e_bike" | "car";
             /** Format: uuid */
             leader_id: string;
+            /** @description Who has come. */
             members: components["schemas"]["OfficerCrewMember"][];
+            /** @description Who has not, and why. */
+            invited: components["schemas"]["OfficerInvited"][];
         };
         OfficerShift: {
             /** Format: uuid */
@@ -6489,6 +6842,36 @@ export interface components {
             device?: components["schemas"]["OfficerWantedDevice"] | null;
             /** @default null */
             crew?: components["schemas"]["OfficerWantedCrew"] | null;
+            /**
+             * Format: date-time
+             * @default null
+             */
+            device_at?: string | null;
+        };
+        OfficerInvitation: {
+            /** Format: uuid */
+            id: string;
+            /** @enum {string} */
+            state: "pending" | "accepted" | "declined" | "lapsed";
+            call_sign: string;
+            /** @enum {string} */
+            travel: "foot" | "e_bike" | "car";
+            leader: components["schemas"]["OfficerCrewMember"];
+            area: components["schemas"]["OfficerArea"];
+            /** Format: date-time */
+            invited_at: string;
+            /** Format: date-time */
+            expires_at: string;
+            actions: string[];
+        };
+        OfficerInvitationPage: {
+            items: components["schemas"]["OfficerInvitation"][];
+            /** @description Cursor of the next page. */
+            readonly next: string | null;
+        };
+        OfficerJoin: {
+            /** @default null */
+            device?: components["schemas"]["OfficerWantedDevice"] | null;
             /**
              * Format: date-time
              * @default null

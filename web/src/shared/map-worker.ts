@@ -8,11 +8,12 @@
 import { getGlobalDispatcher, setWorkerUrl } from 'maplibre-gl'
 import workerUrl from 'maplibre-gl/dist/maplibre-gl-worker.mjs?worker&url'
 import { readonly, ref } from 'vue'
+import { fetchNewPage } from './new-page'
 
 const FIRST_WAIT_MS = 1_000
 const LONGEST_WAIT_MS = 30_000
 /** A worker that is busy with a large tile answers late; one that does not live never does. */
-const SIGN_OF_LIFE_MS = 5_000
+const SIGN_OF_LIFE_MS = 3_000
 
 const failed = ref(false)
 /** No map can be drawn at present. */
@@ -46,6 +47,7 @@ async function attempt(): Promise<void> {
   try {
     // The library cannot tell a missing file from a dead network, and a try of its own costs every map its picture.
     const answer = await fetch(workerUrl)
+    if (answer.status === 404 && fetchNewPage()) return
     if (answer.ok) {
       await getGlobalDispatcher().ensureWorkers()
       alive = await getGlobalDispatcher().ping(SIGN_OF_LIFE_MS)
