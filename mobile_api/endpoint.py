@@ -76,6 +76,9 @@ class Policy:
     body_limit: int | None = None
     reads: str | None = None
     """The media type of the body that the route reads, if it reads one."""
+    named_by_body: bool = False
+    """Who calls is said by the body alone: the view counts the call for him (``count_for``), and what fails before
+    that counts for the address."""
 
 
 class CommandHeadersSchema(Schema):
@@ -157,7 +160,7 @@ class Door(Blueprint):
         limit: limits.Limit = limits.ACT,
         refuses: tuple[int, ...] = (409,),
         raw: str | None = None,
-        prepares: Callable[[bytes], Any] | None = None,
+        prepares: Callable[[AccessClaims, Any], Any] | None = None,
         arguments: type[Schema] | None = None,
         forgets: tuple[str, ...] = (),
         body_limit: int | None = None,
@@ -165,11 +168,11 @@ class Door(Blueprint):
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """Declare an act. The view gets ``(uow, actor, **path, command_id=…[, body=…][, query=…])``.
 
-        With ``raw`` (a media type) the body is bytes of that type. They are read only once the caller's role is judged,
-        and ``prepares`` makes of them what the view gets, while no transaction is open. ``forgets`` names fields of
-        the answer that are secrets: they go out once and are not kept, so a replay answers them as null. ``guesses``
-        bounds an act that tells whether a password or a code is right: each try is counted, and committed, before it
-        is looked at.
+        With ``raw`` (a media type) the body is bytes of that type, which are read only once the caller's role is
+        judged. ``prepares`` makes of the body what the view gets, while no transaction is open: reading a document and
+        hashing a password take long. ``forgets`` names fields of the answer that are secrets: they go out once and are
+        not kept, so a replay answers them as null. ``guesses`` bounds an act that tells whether a password or a code
+        is right: each try is counted, and committed, before it is looked at.
         """
         reads = raw or (JSON if body is not None else None)
         policy = Policy(self.audience, may, limit, command=True, body_limit=body_limit, reads=reads)
@@ -185,16 +188,17 @@ class Door(Blueprint):
                     given["body"] = remaining.pop(0)
                 claims = identity().claims(bearer(request))
                 unreadable: Refusal | None = None
-                if raw is not None:
+                if raw is not None or prepares is not None:
                     _judge(policy)
+                if raw is not None:
                     given["body"] = request.get_data(cache=True)
-                    if prepares is not None:
-                        try:
-                            given["body"] = prepares(given["body"])
-                        except Refusal as refused:
-                            unreadable = refused
                 if guesses is not None:
                     _count_guess(claims, key, guesses)
+                if prepares is not None:
+                    try:
+                        given["body"] = prepares(claims, given["body"])
+                    except Refusal as refused:
+                        unreadable = refused
                 with unit_of_work(claims.town_id, request_id=g.request_id) as uow:
                     actor = identity().actor(uow, claims)
                     kept = commands.begin(uow, actor, f"{request.method} {request.path}", key, _fingerprint())
@@ -275,9 +279,10 @@ class Door(Blueprint):
         status: int = 200,
         limit: limits.Limit = limits.SIGN_IN,
         refuses: tuple[int, ...] = (),
+        named_by_body: bool = False,
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """Declare an act before anybody is known. The view gets the body and opens its own units of work."""
-        policy = Policy(self.audience, None, limit, command=False, reads=JSON)
+        policy = Policy(self.audience, None, limit, command=False, reads=JSON, named_by_body=named_by_body)
         schema = answers() if answers else None
 
         def declare(view: Callable[..., Any]) -> Callable[..., Any]:
@@ -379,10 +384,35 @@ def _judged(decorated: Callable[..., Any], policy: Policy) -> Callable[..., Any]
         try:
             return decorated(*given, **path)
         except HTTPException:
+            _count_failure(policy)
             _judge(policy)
+            raise
+        except Refusal:
+            _count_failure(policy)
             raise
 
     return run
+
+
+def count_for(caller: str) -> None:
+    """Count the call for whom the body named, and for nobody else, however it ends.
+
+    Raises:
+        TooMany: he called too often.
+    """
+    g.counted = True
+    _count(POLICIES[request.endpoint or ""], caller)
+
+
+def _count_failure(policy: Policy) -> None:
+    if policy.named_by_body and not g.get("counted"):
+        g.counted = True
+        _count(policy, limits.caller_of(request))
+
+
+def _count(policy: Policy, caller: str) -> None:
+    counters: limits.Limits = current_app.extensions["xungeng.limits"]
+    counters.check(policy.limit, request.endpoint or "", caller)
 
 
 def _count_guess(claims: AccessClaims, key: UUID, guesses: Callable[[UUID], list[Bound]]) -> None:
@@ -427,15 +457,16 @@ def check_limits() -> None:
         return
     if policy.body_limit is not None:
         request.max_content_length = policy.body_limit
-    counters: limits.Limits = current_app.extensions["xungeng.limits"]
     if policy.may is not None:
         try:
             request.xungeng_session = identity().claims(bearer(request)).session_id  # type: ignore[attr-defined]
         except Unauthenticated:
-            counters.check(policy.limit, request.endpoint or "", limits.caller_of(request))
+            _count(policy, limits.caller_of(request))
             raise
-    counters.check(policy.limit, request.endpoint or "", limits.caller_of(request))
+    if not policy.named_by_body:
+        _count(policy, limits.caller_of(request))
     if request.view_args:
+        counters: limits.Limits = current_app.extensions["xungeng.limits"]
         counters.check_misses(limits.caller_of(request))
 
 
@@ -456,6 +487,7 @@ def strict_body() -> None:
     try:
         _read_strictly(policy.reads)
     except (Refusal, HTTPException):
+        _count_failure(policy)
         _judge(policy)
         raise
 

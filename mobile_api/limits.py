@@ -1,11 +1,13 @@
-"""Rate limits of endpoints: per signed-in person, or per address where nobody is signed in.
+"""Rate limits of endpoints: per signed-in person, or per network (an IPv4 address, a /64) where nobody is signed in.
 
-Counts are kept in the process, or in Redis when several processes share them. A limiter that cannot count lets
-ordinary routes pass and refuses those that guard accounts (their own counts are in the database, see
-``workflows.throttling``).
+Counts are kept in the process, of so many callers at most, or in Redis when several processes share them. A limiter
+that cannot count lets ordinary routes pass and refuses those that guard accounts (their own counts are in the database,
+see ``workflows.throttling``).
 """
 
+import threading
 import time
+from collections import OrderedDict, deque
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +17,7 @@ from limits import RateLimitItem, parse
 from limits.storage import MemoryStorage, RedisStorage
 from limits.strategies import MovingWindowRateLimiter
 
+from backend.core.addresses import network_of
 from backend.core.errors import TooMany
 from backend.core.metrics import ENUMERATION_ALERTS, LIMITED
 
@@ -42,14 +45,53 @@ SIGN_IN = Limit("60/minute")
 OPEN = Limit("300/minute")
 
 
+class Windows(MemoryStorage):
+    """The moving windows of one process: ``MOST`` of them, so that no flood of callers fills the memory (F52).
+
+    One more than that forgets the window that was not looked at for the longest time. Whoever is being refused is
+    looked at all the while. (The library's own keeps each key that it ever saw, and goes through all of them often.)
+    """
+
+    MOST = 50_000
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._windows: OrderedDict[str, deque[float]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._windows)
+
+    def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
+        """Count, unless it would be more than ``limit`` in ``expiry`` seconds."""
+        now = time.time()
+        with self._lock:
+            window = self._windows.get(key)
+            if window is None:
+                if len(self._windows) >= self.MOST:
+                    self._windows.popitem(last=False)
+                window = self._windows[key] = deque(maxlen=limit)
+            self._windows.move_to_end(key)
+            too_many = len(window) + amount - limit
+            if amount > limit or (too_many > 0 and window[too_many - 1] >= now - expiry):
+                return False
+            window.extend([now] * amount)
+            return True
+
+    def get_moving_window(self, key: str, limit: int, expiry: int) -> tuple[float, int]:
+        """Return when the window's oldest count was made, and how many there are."""
+        now = time.time()
+        with self._lock:
+            counted = [at for at in self._windows.get(key, ()) if at >= now - expiry]
+        return (counted[0] if counted else now), len(counted)
+
+
 class Limits:
     """The counters of one process or, with Redis, of the installation."""
 
     def __init__(self, redis_url: str | None) -> None:
         storage = (
-            RedisStorage(redis_url, socket_timeout=1, socket_connect_timeout=1)
-            if redis_url
-            else MemoryStorage()
+            RedisStorage(redis_url, socket_timeout=1, socket_connect_timeout=1) if redis_url else Windows()
         )
         self._limiter = MovingWindowRateLimiter(storage)
         self._items: dict[Limit, RateLimitItem] = {}
@@ -108,9 +150,9 @@ class Limits:
 
 
 def caller_of(request: Request) -> str:
-    """Return whom to count: the session of the access token that was accepted, else the address."""
+    """Return whom to count: the session of the access token that was accepted, else the network he calls from."""
     session = getattr(request, "xungeng_session", None)
-    return f"session:{session}" if session else f"address:{request.remote_addr}"
+    return f"session:{session}" if session else f"address:{network_of(request.remote_addr)}"
 
 
 class Buckets:
@@ -128,12 +170,20 @@ class Buckets:
 
         Two threads may count one call between them; a limit need not be exact to protect.
         """
-        now = time.monotonic()
-        level, at = self._buckets.get(caller, (self._burst, now))
-        level = min(self._burst, level + (now - at) * self._per_second)
+        level, now = self._level(caller)
         if level < 1.0:
             return (1.0 - level) / self._per_second
         if len(self._buckets) >= self.CALLERS and caller not in self._buckets:
             self._buckets.clear()  # Everybody starts with a full bucket, as after a restart.
         self._buckets[caller] = (level - 1.0, now)
         return 0.0
+
+    def wait_s(self, caller: Any) -> float:
+        """Return what ``take`` would, and take nothing."""
+        level, _ = self._level(caller)
+        return max(0.0, 1.0 - level) / self._per_second
+
+    def _level(self, caller: Any) -> tuple[float, float]:
+        now = time.monotonic()
+        level, at = self._buckets.get(caller, (self._burst, now))
+        return min(self._burst, level + (now - at) * self._per_second), now

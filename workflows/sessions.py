@@ -2,6 +2,9 @@
 
 A session is one sign-in on one device. Its refresh token is used once and replaced; a used one that comes back means
 that somebody else has it, and ends the whole session. Only hashes are stored.
+
+Passwords are verified by the caller, between two units of work: the first reads the stored hash, and the second, given
+the hash that matched, makes sure that it is still the account's.
 """
 
 import base64
@@ -20,13 +23,14 @@ from sqlalchemy.orm import joinedload
 
 from backend.adapters import passwords
 from backend.core import listen
+from backend.core.addresses import network_of
 from backend.core.config import Config
 from backend.core.errors import Forbidden, Invalid, Unauthenticated
 from backend.core.identity import Actor
 from backend.core.identity import Membership as HeldMembership
 from backend.core.ids import new_id
 from backend.core.metrics import REFRESH_REUSES, SIGN_INS
-from backend.core.tokens import AccessTokens, derive_key, new_secret, secret_hash
+from backend.core.tokens import AccessTokens, RefreshTokens, derive_key, secret_hash
 from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import AreaKind, Client, OfficerKind, RevokeReason, Role, UserState
 from backend.models import Area, LoginCode, Membership, RefreshToken, Session, Town, User
@@ -48,6 +52,11 @@ class Origin:
     device_name: str | None = None
     device_key: str | None = None
 
+    @property
+    def network(self) -> str:
+        """What tries are counted by."""
+        return network_of(self.address)
+
 
 @dataclass(frozen=True)
 class SignedIn:
@@ -65,6 +74,7 @@ class Sessions:
 
     def __init__(self, config: Config) -> None:
         self.tokens = AccessTokens(config.secret_key, config.access_ttl_s)
+        self._refresh_tokens = RefreshTokens(config.secret_key)
         self._refresh_ttl = timedelta(seconds=config.refresh_ttl_s)
         self._code_ttl = timedelta(seconds=config.otp_ttl_s)
         self._code_key = derive_key(config.secret_key, "one-time-code")
@@ -79,9 +89,8 @@ class Sessions:
         A device that has signed in to the account before is not stopped by others' guesses at the account.
         """
         account = login.casefold()[:200]
-        address = origin.address or "unknown"
-        pair = Bound(("login", account, address), 8, timedelta(minutes=15))
-        by_address = Bound(("login-address", address), 120, timedelta(hours=1))
+        pair = Bound(("login", account, origin.network), 8, timedelta(minutes=15))
+        by_address = Bound(("login-address", origin.network), 120, timedelta(hours=1))
         if self._is_known_device(uow, login, origin):
             return [Bound(("login-device", account, origin.device_key or ""), 8, timedelta(minutes=15))], []
         return [pair, by_address, Bound(("login-account", account), 60, timedelta(hours=1))], [pair]
@@ -106,10 +115,22 @@ class Sessions:
             )
         )
 
+    @staticmethod
+    def stored_password(uow: UnitOfWork, login: str) -> str | None:
+        """Return the hash that a login's password has to match, or None when there is no such account."""
+        town_id = uow.session.scalar(text("select town_of_login(:login)"), {"login": login})
+        if town_id is None:
+            return None
+        uow.enter_town(town_id)
+        return uow.session.scalar(select(User.password_hash).where(func.lower(User.login) == login.lower()))
+
     def sign_in(
-        self, uow: UnitOfWork, login: str, password: str, totp: str | None, origin: Origin
+        self, uow: UnitOfWork, login: str, matched: str, totp: str | None, origin: Origin
     ) -> SignedIn:
         """Sign in by login and password, and by the TOTP code where the account has one.
+
+        Args:
+            matched: the stored hash that the password was found to match; it has to be the account's still.
 
         Raises:
             Unauthenticated: ``invalid_credentials`` for all that is wrong, ``totp_required`` when only the code lacks.
@@ -121,10 +142,8 @@ class Sessions:
             user = uow.session.scalar(
                 select(User).where(func.lower(User.login) == login.lower()).with_for_update()
             )
-        right = passwords.matches(user.password_hash if user else None, password)
-        if user is None or not right or user.state != UserState.ACTIVE:
-            SIGN_INS.labels("refused").inc()
-            raise Unauthenticated("invalid_credentials", "Login or password is wrong.")
+        if user is None or user.password_hash != matched or user.state != UserState.ACTIVE:
+            raise wrong_credentials()
         if user.totp_enabled_at is not None:
             if not totp:
                 raise Unauthenticated("totp_required", "Please add the code of your authenticator.")
@@ -157,12 +176,11 @@ class Sessions:
     @staticmethod
     def code_bounds(phone: str, origin: Origin) -> list[Bound]:
         """Return the bounds on asking for codes: they cost money, and somebody's phone rings."""
-        address = origin.address or "unknown"
         return [
             Bound(("code-phone-minute", phone), 1, timedelta(minutes=1)),
             Bound(("code-phone-hour", phone), 5, timedelta(hours=1)),
             Bound(("code-phone-day", phone), 10, timedelta(days=1)),
-            Bound(("code-address", address), 30, timedelta(hours=1)),
+            Bound(("code-address", origin.network), 30, timedelta(hours=1)),
         ]
 
     @staticmethod
@@ -170,7 +188,7 @@ class Sessions:
         """Return the bounds on guessing codes, over all codes of a phone."""
         return [
             Bound(("guess-phone", phone), 20, timedelta(hours=1)),
-            Bound(("guess-address", origin.address or "unknown"), 120, timedelta(hours=1)),
+            Bound(("guess-address", origin.network), 120, timedelta(hours=1)),
         ]
 
     def make_code(self, uow: UnitOfWork, phone: str) -> str:
@@ -279,23 +297,40 @@ class Sessions:
             uow, actor, "session", session.id, "sign_in", after="open", data={"client": origin.client}
         )
         SIGN_INS.labels("accepted").inc()
-        return self._give(uow, session, actor)
+        return self._give(
+            uow, session, self._issue(uow, session, self._refresh_tokens.first(session.id)), actor
+        )
 
-    def _give(self, uow: UnitOfWork, session: Session, actor: Actor) -> SignedIn:
-        refresh = new_secret()
+    @staticmethod
+    def _issue(uow: UnitOfWork, session: Session, token: str) -> str:
         uow.session.add(
             RefreshToken(
-                token_hash=secret_hash(refresh), town_id=uow.town, session_id=session.id, issued_at=uow.now
+                token_hash=secret_hash(token), town_id=uow.town, session_id=session.id, issued_at=uow.now
             )
         )
+        return token
+
+    def _give(self, uow: UnitOfWork, session: Session, refresh_token: str, actor: Actor) -> SignedIn:
         access_token = self.tokens.make(session.user_id, uow.town, session.id, uow.now)
-        return SignedIn(access_token, self.tokens.ttl_s, refresh, session.id, actor)
+        return SignedIn(access_token, self.tokens.ttl_s, refresh_token, session.id, actor)
+
+    def session_named_by(self, refresh_token: str) -> UUID:
+        """Return the session whose refresh is to be counted, without asking the database.
+
+        Raises:
+            Unauthenticated: the token is none of ours.
+        """
+        session_id = self._refresh_tokens.session_of(refresh_token)
+        if session_id is None:
+            raise session_ended()
+        return session_id
 
     def refresh(self, uow: UnitOfWork, refresh_token: str, device_key: str | None) -> SignedIn | None:
         """Replace a refresh token; return None when it was used before, having revoked the session.
 
         Two tabs of one device may ask at once: within ten seconds, and with the session's own device key, a used token
-        is good once more. The caller turns None into a refusal after the commit, so that the revocation stays.
+        gets the same successor again, so that of however many askers one chain lives on. The caller turns None into a
+        refusal after the commit, so that the revocation stays.
 
         Raises:
             Unauthenticated: the token is unknown, or its session has ended.
@@ -303,22 +338,32 @@ class Sessions:
         hashed = secret_hash(refresh_token)
         town_id = uow.session.scalar(text("select town_of_refresh_token(:hash)"), {"hash": hashed})
         if town_id is None:
-            raise Unauthenticated("session_ended", "Please sign in again.")
+            raise session_ended()
         uow.enter_town(town_id)
         link = uow.session.get_one(RefreshToken, hashed)
         session = uow.session.get_one(Session, link.session_id, with_for_update=True)
         uow.session.refresh(link)
         user = uow.session.get_one(User, session.user_id)
         if session.revoked_at is not None or session.expires_at <= uow.now or user.state != UserState.ACTIVE:
-            raise Unauthenticated("session_ended", "Please sign in again.")
+            raise session_ended()
         if link.used_at is not None and not self._is_race(uow, session, link, device_key):
             REFRESH_REUSES.inc()
             revoke(uow, Actor(None, uow.town), session, RevokeReason.REUSED)
             return None
+        successor = self._refresh_tokens.successor(refresh_token, session.id)
         if link.used_at is None:
             link.used_at = uow.now
+            self._issue(uow, session, successor)
+        else:
+            successor = self._unused(uow, session, successor)
         session.last_used_at, session.expires_at = uow.now, uow.now + self._refresh_ttl
-        return self._give(uow, session, Actor(user.id, uow.town, session.id, held(uow, user.id)))
+        return self._give(uow, session, successor, Actor(user.id, uow.town, session.id, held(uow, user.id)))
+
+    def _unused(self, uow: UnitOfWork, session: Session, token: str) -> str:
+        """Return the end of the chain that the token is in: another tab may have gone on already."""
+        while uow.session.get_one(RefreshToken, secret_hash(token)).used_at is not None:
+            token = self._refresh_tokens.successor(token, session.id)
+        return token
 
     def _is_race(self, uow: UnitOfWork, session: Session, link: RefreshToken, device_key: str | None) -> bool:
         if link.used_at is None or uow.now - link.used_at > RACE_TOLERANCE:
@@ -329,13 +374,17 @@ class Sessions:
 
     # -- the account's own settings --------------------------------------------------------------------------------
 
-    def change_password(self, uow: UnitOfWork, actor: Actor, old: str, new: str) -> None:
-        """Set a new password and end every other session of the account."""
+    def change_password(self, uow: UnitOfWork, actor: Actor, matched: str, new_hash: str) -> None:
+        """Set a new password and end every other session of the account.
+
+        Args:
+            matched: the stored hash that the present password was found to match.
+            new_hash: of the new one (``OwnPassword.hash_new``).
+        """
         user = access.oneself(uow, actor, lock=True)
-        if not passwords.matches(user.password_hash, old):
-            raise Forbidden("wrong_password", "The present password is wrong.")
-        passwords.check_strength(new, user.login or "", user.display_name)
-        user.password_hash = passwords.hash_password(new)
+        if user.password_hash != matched:
+            raise wrong_password()
+        user.password_hash = new_hash
         revoke_all(uow, actor, user.id, RevokeReason.PASSWORD, keep=actor.session_id)
         journal.write(uow, actor, "user", user.id, "change_password")
 
@@ -364,11 +413,11 @@ class Sessions:
         user.totp_enabled_at = uow.now
         journal.write(uow, actor, "user", user.id, "enable_totp")
 
-    def disable_totp(self, uow: UnitOfWork, actor: Actor, password: str) -> None:
-        """Switch the authenticator off; the password is asked again."""
+    def disable_totp(self, uow: UnitOfWork, actor: Actor, matched: str) -> None:
+        """Switch the authenticator off; the password is asked again, and ``matched`` is the stored hash of it."""
         user = access.oneself(uow, actor, lock=True)
-        if not passwords.matches(user.password_hash, password):
-            raise Forbidden("wrong_password", "The present password is wrong.")
+        if user.password_hash != matched:
+            raise wrong_password()
         user.totp_enabled_at = user.totp_secret = user.totp_last_step = None
         journal.write(uow, actor, "user", user.id, "disable_totp")
 
@@ -377,6 +426,56 @@ class Sessions:
 
     def _code_hash(self, phone: str, code: str) -> str:
         return hmac.digest(self._code_key, f"{phone}:{code}".encode("utf-8", "surrogatepass"), "sha256").hex()
+
+
+@dataclass(frozen=True)
+class OwnPassword:
+    """What proving the password of one's own account needs; nothing of it needs a transaction."""
+
+    stored: str | None
+    login: str | None
+    display_name: str
+
+    def match(self, password: str) -> str:
+        """Return the stored hash, if the password matches it.
+
+        Raises:
+            Forbidden: ``wrong_password``.
+        """
+        if self.stored is None or not passwords.matches(self.stored, password):
+            raise wrong_password()
+        return self.stored
+
+    def hash_new(self, password: str) -> str:
+        """Return the hash of a new password.
+
+        Raises:
+            Invalid: ``weak_password``.
+        """
+        passwords.check_strength(password, self.login or "", self.display_name)
+        return passwords.hash_password(password)
+
+
+def own_password(uow: UnitOfWork, user_id: UUID) -> OwnPassword:
+    """Return what an account's password is proved with."""
+    user = uow.session.get_one(User, user_id)
+    return OwnPassword(user.password_hash, user.login, user.display_name)
+
+
+def wrong_credentials() -> Unauthenticated:
+    """Count a refused sign-in and return the one refusal for all that can be wrong with it."""
+    SIGN_INS.labels("refused").inc()
+    return Unauthenticated("invalid_credentials", "Login or password is wrong.")
+
+
+def wrong_password() -> Forbidden:
+    """Return the refusal of who cannot say the password again."""
+    return Forbidden("wrong_password", "The present password is wrong.")
+
+
+def session_ended() -> Unauthenticated:
+    """Return the refusal of a session that is over, or never was."""
+    return Unauthenticated("session_ended", "Please sign in again.")
 
 
 def wrong_code() -> Unauthenticated:
@@ -419,7 +518,7 @@ def actor_of(uow: UnitOfWork, user_id: UUID, session_id: UUID) -> Actor:
         or row.expires_at <= uow.now
         or row.state != UserState.ACTIVE
     ):
-        raise Unauthenticated("session_ended", "Please sign in again.")
+        raise session_ended()
     if uow.now - row.last_used_at > TOUCH_AFTER:
         uow.session.execute(update(Session).where(Session.id == session_id).values(last_used_at=uow.now))
     return Actor(

@@ -1,11 +1,13 @@
 """Passwords: argon2id with the library's defaults, a strength check, and a bound on how many are hashed at once.
 
 One hash takes 64 MiB and a core for some 60 ms. Hashing therefore runs on two native threads at most: in a gevent
-process the sockets go on meanwhile, and a flood of sign-ins queues up to a bound and is then refused.
+process the sockets go on meanwhile, and a flood of sign-ins queues up to a bound and is then refused. Whoever hashes
+for a caller who may be anybody holds no transaction meanwhile: connections are fewer than callers.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from argon2 import PasswordHasher
@@ -16,7 +18,7 @@ from backend.core.errors import Invalid, Unavailable
 from backend.core.native import NativeThreads
 
 PARALLEL = 2
-MAXIMUM_WAITING = 64
+MAXIMUM_WAITING = 12
 MINIMUM_LENGTH = 10
 MAXIMUM_LENGTH = 128
 
@@ -27,13 +29,24 @@ _threads = NativeThreads(PARALLEL, "passwords")
 _decoy = _hasher.hash("nobody has this password")
 
 
-def _bounded(work: Callable[..., T], *arguments: Any) -> T:
+@contextmanager
+def place() -> Iterator[None]:
+    """Take one of the few places of those who wait for a hash or have theirs made.
+
+    Raises:
+        Unavailable: all are taken; nothing was looked at.
+    """
     if not _waiting.acquire(blocking=False):
         raise Unavailable("Too many sign-ins at once; please try again.", retry_after_s=5, code="busy")
     try:
-        return _threads.run(work, *arguments)
+        yield
     finally:
         _waiting.release()
+
+
+def _bounded(work: Callable[..., T], *arguments: Any) -> T:
+    with place():
+        return _threads.run(work, *arguments)
 
 
 def hash_password(password: str) -> str:
@@ -43,7 +56,13 @@ def hash_password(password: str) -> str:
 
 def matches(stored: str | None, password: str) -> bool:
     """Say whether the password is the stored one, in the same time when nothing is stored."""
-    return bool(_bounded(_verify, stored, password[:MAXIMUM_LENGTH]))
+    with place():
+        return matches_in_place(stored, password)
+
+
+def matches_in_place(stored: str | None, password: str) -> bool:
+    """The same for a caller who holds a :func:`place` already, because he took it before anything else."""
+    return bool(_threads.run(_verify, stored, password[:MAXIMUM_LENGTH]))
 
 
 def _verify(stored: str | None, password: str) -> bool:

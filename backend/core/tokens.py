@@ -1,9 +1,11 @@
-"""Access tokens: short-lived JWTs (RFC 7519, HS256) that name a session, and opaque secrets kept by hash.
+"""Access tokens: short-lived JWTs (RFC 7519, HS256) that name a session, refresh tokens, and secrets kept by hash.
 
 A token says who and until when, and nothing else: rights are read from the memberships at each request. The kinds of
 token are told apart by audience and type, so that one made for a socket or a link is never taken for another.
 """
 
+import base64
+import binascii
 import hashlib
 import hmac
 import secrets
@@ -88,6 +90,46 @@ class AccessTokens:
             return AccessClaims(UUID(claims["sub"]), UUID(claims["town"]), UUID(claims["sid"]), expires)
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise BadTokenError("claims missing") from error
+
+
+class RefreshTokens:
+    """Makes refresh tokens: the session, a secret, and a code that shows that both are of our making.
+
+    By the code a token that is none is known without asking the database, and by the session it is counted for whom a
+    good one is used. A token's successor follows from it, so whoever may use it twice gets the same one twice.
+    """
+
+    _SECRET, _CODE = 32, 16
+
+    def __init__(self, secret_key: bytes) -> None:
+        self._code_key = derive_key(secret_key, "refresh-token")
+        self._successor_key = derive_key(secret_key, "refresh-token-successor")
+
+    def first(self, session_id: UUID) -> str:
+        """Return a session's first token."""
+        return self._make(session_id, secrets.token_bytes(self._SECRET))
+
+    def successor(self, token: str, session_id: UUID) -> str:
+        """Return the one token that follows this one; without the installation's key nobody can tell it."""
+        return self._make(session_id, hmac.digest(self._successor_key, token.encode(), "sha256"))
+
+    def session_of(self, token: str) -> UUID | None:
+        """Return the session that a token of our making names; None for any other. It may be used or over."""
+        try:
+            raw = base64.b64decode(token + "=" * (-len(token) % 4), b"-_", validate=True)
+        except (binascii.Error, ValueError):
+            return None
+        named, code = raw[: -self._CODE], raw[-self._CODE :]
+        if len(raw) != 16 + self._SECRET + self._CODE or not hmac.compare_digest(code, self._code(named)):
+            return None
+        return UUID(bytes=named[:16])
+
+    def _make(self, session_id: UUID, secret: bytes) -> str:
+        named = session_id.bytes + secret
+        return base64.urlsafe_b64encode(named + self._code(named)).decode().rstrip("=")
+
+    def _code(self, named: bytes) -> bytes:
+        return hmac.digest(self._code_key, named, "sha256")[: self._CODE]
 
 
 def new_secret() -> str:

@@ -3,10 +3,11 @@
 from typing import Any
 from uuid import UUID
 
-from flask import current_app
+from flask import current_app, g
 
 from backend.core.identity import Actor
-from backend.core.uow import UnitOfWork
+from backend.core.tokens import AccessClaims
+from backend.core.uow import UnitOfWork, unit_of_work
 from backend.core.vocabulary import Audience
 from mobile_api import limits
 from mobile_api.auth.schemas import (
@@ -20,7 +21,7 @@ from mobile_api.auth.schemas import (
 from mobile_api.endpoint import Door
 from workflows import sessions
 from workflows.provisioning import qr_svg
-from workflows.sessions import Sessions
+from workflows.sessions import OwnPassword, Sessions
 
 blp = Door("account", Audience.AUTH, "", "One's own account.")
 USE = ("use", "account")
@@ -29,6 +30,20 @@ GUESSES = sessions.reauthentication_bounds
 
 def _sessions() -> Sessions:
     return current_app.extensions["xungeng.sessions"]
+
+
+def _own_password(claims: AccessClaims) -> OwnPassword:
+    with unit_of_work(claims.town_id, request_id=g.request_id) as uow:
+        return sessions.own_password(uow, claims.user_id)
+
+
+def _change(claims: AccessClaims, body: dict[str, Any]) -> dict[str, str]:
+    password = _own_password(claims)
+    return {"matched": password.match(body["old"]), "new_hash": password.hash_new(body["new"])}
+
+
+def _match(claims: AccessClaims, body: dict[str, Any]) -> dict[str, str]:
+    return {"matched": _own_password(claims).match(body["password"])}
 
 
 @blp.query("/sessions", may=USE, answers=AuthSessionListSchema)
@@ -44,10 +59,18 @@ def revoke_session(uow: UnitOfWork, actor: Actor, session_id: UUID, command_id: 
     sessions.revoke_own(uow, actor, session_id)
 
 
-@blp.command("/password", may=USE, body=AuthPasswordSchema, limit=limits.HEAVY, refuses=(), guesses=GUESSES)
+@blp.command(
+    "/password",
+    may=USE,
+    body=AuthPasswordSchema,
+    prepares=_change,
+    limit=limits.HEAVY,
+    refuses=(),
+    guesses=GUESSES,
+)
 def change_password(uow: UnitOfWork, actor: Actor, command_id: UUID, body: dict[str, Any]) -> None:
     """Change one's password and end every other session."""
-    _sessions().change_password(uow, actor, body["old"], body["new"])
+    _sessions().change_password(uow, actor, **body)
 
 
 @blp.command(
@@ -73,8 +96,14 @@ def confirm_totp(uow: UnitOfWork, actor: Actor, command_id: UUID, body: dict[str
 
 
 @blp.command(
-    "/totp/disable", may=USE, body=AuthTotpDisableSchema, limit=limits.HEAVY, refuses=(), guesses=GUESSES
+    "/totp/disable",
+    may=USE,
+    body=AuthTotpDisableSchema,
+    prepares=_match,
+    limit=limits.HEAVY,
+    refuses=(),
+    guesses=GUESSES,
 )
 def disable_totp(uow: UnitOfWork, actor: Actor, command_id: UUID, body: dict[str, Any]) -> None:
     """Switch the authenticator off."""
-    _sessions().disable_totp(uow, actor, body["password"])
+    _sessions().disable_totp(uow, actor, **body)

@@ -4,6 +4,7 @@ from typing import Any
 
 from flask import current_app, g, request
 
+from backend.adapters import passwords
 from backend.adapters.sms import Sms
 from backend.core.errors import Unauthenticated
 from backend.core.identity import Actor
@@ -18,7 +19,7 @@ from mobile_api.auth.schemas import (
     AuthRefreshSchema,
     AuthTokensSchema,
 )
-from mobile_api.endpoint import Door
+from mobile_api.endpoint import Door, count_for
 from workflows import access, sessions
 from workflows.sessions import Origin, Sessions, SignedIn
 from workflows.throttling import Throttling
@@ -43,16 +44,21 @@ def _origin(body: dict[str, Any]) -> Origin:
 def log_in(body: dict[str, Any]) -> dict[str, Any]:
     """Sign in with login and password (staff).
 
-    Tries are counted before the password is looked at, so that parallel guesses count too.
+    Tries are counted before the password is looked at, so that parallel guesses count too; but not when there is no
+    place to look at it, because that would shut out who comes again. No connection is held while it is hashed.
     """
-    origin = _origin(body)
+    origin, login = _origin(body), body["login"]
+    with passwords.place():
+        with unit_of_work(request_id=g.request_id) as uow:
+            bounds, taken_back = _sessions().sign_in_bounds(uow, login, origin)
+            refusal = _throttling().count(uow, bounds)
+            stored = None if refusal else _sessions().stored_password(uow, login)
+        if refusal is not None:
+            raise refusal
+        if not passwords.matches_in_place(stored, body["password"]) or stored is None:
+            raise sessions.wrong_credentials()
     with unit_of_work(request_id=g.request_id) as uow:
-        bounds, taken_back = _sessions().sign_in_bounds(uow, body["login"], origin)
-        refusal = _throttling().count(uow, bounds)
-    if refusal is not None:
-        raise refusal
-    with unit_of_work(request_id=g.request_id) as uow:
-        signed_in = _sessions().sign_in(uow, body["login"], body["password"], body["totp"], origin)
+        signed_in = _sessions().sign_in(uow, login, stored, body["totp"], origin)
         _throttling().forget(uow, taken_back)
         return tokens_document(uow, signed_in)
 
@@ -91,9 +97,15 @@ def verify_code(body: dict[str, Any]) -> dict[str, Any]:
         return tokens_document(uow, _sessions().sign_in_resident(uow, body["phone"], origin, body["locale"]))
 
 
-@blp.open_act("/refresh", body=AuthRefreshSchema, answers=AuthTokensSchema, refuses=(401,))
+@blp.open_act(
+    "/refresh", body=AuthRefreshSchema, answers=AuthTokensSchema, refuses=(401,), named_by_body=True
+)
 def refresh(body: dict[str, Any]) -> dict[str, Any]:
-    """Replace a refresh token. One that comes back after its use ends the session (`refresh_reused`)."""
+    """Replace a refresh token. One that comes back after its use ends the session (`refresh_reused`).
+
+    Calls are counted by session; those without a token of our making by address, where colleagues may share one.
+    """
+    count_for(f"session:{_sessions().session_named_by(body['refresh_token'])}")
     with unit_of_work(request_id=g.request_id) as uow:
         given = _sessions().refresh(uow, body["refresh_token"], body["device_key"])
         document = tokens_document(uow, given) if given else None

@@ -67,7 +67,7 @@ class DeskImportedTrackLookSchema(Schema):
     "",
     may=("import", "track"),
     raw=GPX,
-    prepares=imported_tracks.read,
+    prepares=lambda _claims, body: imported_tracks.read(body),
     arguments=DeskImportQuerySchema,
     answers=DeskImportedTracksSchema,
     status=201,
