@@ -218,7 +218,10 @@ class Supervisor:
         """Start what nobody waits for, once the web process has the machine no longer to itself."""
         from backend.demo import accounts
 
-        rest = [Child("worker", [sys.executable, "-m", "backend.cli", "worker"], grace_s=15)]
+        # When the supervisor is killed the database goes as well, and a worker would wait for it amid a job.
+        # Another one does that job again.
+        worker = [sys.executable, "-m", "backend.cli", "worker"]
+        rest = [Child("worker", worker, grace_s=15, when_orphaned=signal.SIGKILL)]
         if self.simulate and accounts.path(self.config).exists():
             environment = {}
             if self.config.tls and not self.config.tls_cert:

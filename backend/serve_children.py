@@ -36,6 +36,7 @@ class Child:
     environment: Mapping[str, str] = field(default_factory=dict)
     descriptors: tuple[int, ...] = ()
     grace_s: float = 10.0
+    when_orphaned: signal.Signals = signal.SIGTERM
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
     deaths: int = 0
@@ -52,7 +53,7 @@ class Child:
             pass_fds=self.descriptors,
             # A session of its own: Ctrl-C in the terminal is the supervisor's to pass on, in order.
             start_new_session=True,
-            preexec_fn=dies_with_parent(signal.SIGTERM),
+            preexec_fn=dies_with_parent(self.when_orphaned),
         )
         self.started_at = time.monotonic()
 
