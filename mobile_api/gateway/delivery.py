@@ -10,6 +10,7 @@ from functools import wraps
 
 from prometheus_client import Counter as Figure
 
+from backend.core.addresses import network_of
 from backend.core.errors import Refusal, TooMany
 from backend.core.failures import refusal_for
 from backend.core.metrics import ENUMERATION_ALERTS, LIMITED, REGISTRY
@@ -116,7 +117,7 @@ def refused(refusal: Refusal) -> Answer:
 
 
 class Misses:
-    """Counts credentials that open nothing, by address, and raises the alarm at the bound (F43).
+    """Counts credentials that open nothing, by network, and raises the alarm at the bound (F43).
 
     Nobody is shut out: whole towns of phones share an address, and one that was not set up again after a renewal asks
     every few seconds. A credential has 256 bits; what matters is that somebody learns of the guessing.
@@ -134,7 +135,8 @@ class Misses:
             if now >= self._until or len(self._counts) > 10_000:
                 self._counts.clear()
                 self._until = now + UNKNOWN_WINDOW_S
-            count = self._counts[address] = self._counts.get(address, 0) + 1
+            network = network_of(address)
+            count = self._counts[network] = self._counts.get(network, 0) + 1
         if count == UNKNOWN_BOUND:
             ENUMERATION_ALERTS.inc()
             log.warning("enumeration.suspected", extra={"caller_kind": "tracker"})
