@@ -1,5 +1,6 @@
 """The web application, put together: the one place that knows every blueprint."""
 
+import os
 import time
 import uuid
 from pathlib import Path
@@ -232,7 +233,8 @@ def _add_own_pages(app: Flask, config: Config) -> None:
     @app.get("/<any(desk,officer,resident):client>/<path:path>")
     def client_page(client: str, path: str) -> Response:
         wanted = f"{client}/{path}"
-        if path and (WEB_ROOT / wanted).is_file():
+        # Unlike Path.is_file, this takes names that are too long for a file.
+        if path and os.path.isfile(WEB_ROOT / wanted):
             return _file(wanted)
         return _file(f"{client}/index.html")
 

@@ -8,6 +8,7 @@ from typing import Any
 from marshmallow import Schema, fields, validate
 
 from backend.core.errors import Invalid
+from mobile_api import strict_json
 
 MOST = 500
 
@@ -52,8 +53,8 @@ def decode_cursor(cursor: str | None) -> list[str] | None:
     if cursor is None:
         return None
     try:
-        value = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-    except (ValueError, UnicodeDecodeError, RecursionError) as error:
+        value = strict_json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+    except ValueError as error:
         raise Invalid("This cursor is not one of ours.", "bad_cursor", cursor=["unreadable"]) from error
     if not isinstance(value, list) or not all(isinstance(part, str) for part in value):
         raise Invalid("This cursor is not one of ours.", "bad_cursor", cursor=["unreadable"])

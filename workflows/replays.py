@@ -17,7 +17,7 @@ from backend.core.errors import Invalid, NotVisible
 from backend.core.identity import Actor
 from backend.core.ids import new_id
 from backend.core.native import NativeThreads
-from backend.core.paging import Page, page
+from backend.core.paging import Page, moment_and_id, page
 from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import Disclosure
 from backend.models import Crew, Shift, User
@@ -375,7 +375,10 @@ def _after(after: Sequence[str] | None) -> tuple[datetime, UUID, int] | None:
         return None
     try:
         at, device_id, seq = after
-        return datetime.fromisoformat(at), UUID(device_id), int(seq)
+        key, number = moment_and_id((at, device_id)), int(seq)
+        if key is None or not 0 <= number < 2**31:
+            raise ValueError
+        return *key, number
     except ValueError as error:
         raise Invalid("This cursor is not one of ours.", "bad_cursor", cursor=["unreadable"]) from error
 

@@ -32,7 +32,7 @@ def moment_and_id(after: Sequence[str] | None) -> tuple[datetime, UUID] | None:
     try:
         moment, row_id = after
         parsed = datetime.fromisoformat(moment)
-        if parsed.tzinfo is None:
+        if parsed.tzinfo is None or not 2000 <= parsed.year < 2100:
             raise ValueError
         return parsed, UUID(row_id)
     except ValueError as error:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import re
 import time
 import uuid
 from typing import Any
@@ -10,9 +12,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from werkzeug.wrappers import Request
 
+from backend.core.vocabulary import Role
 from mobile_api import strict_json
 from tests.api.conftest import Caller, World
+from tests.api.test_isolation import _caller, routes
+from workflows import access
 
 ROUTES = [
     ("POST", "/api/v1/auth/login", None),
@@ -200,3 +206,129 @@ def test_unknown_fields_are_named(callers: Any) -> None:
     )
     assert answer.status_code == 422
     assert set(answer.json["errors"]) == {"state", "officer_id"}
+
+
+@pytest.mark.parametrize("extra", ["flat", "nested", "long"])
+def test_what_is_wrong_is_told_up_to_a_bound(callers: Any, extra: str) -> None:
+    """F71: the answer to 150,000 unknown fields is not the list of them."""
+    many = {f"unknown{n}": 1 for n in range(50_000 if extra != "long" else 1)}
+    body: dict[str, Any] = {
+        "flat": {"login": "a", "password": "b", **many},
+        "nested": {"device": many, "crew": many},
+        "long": {"login": "a", "password": "b", "x" * 100_000: 1},
+    }[extra]
+    nested = extra == "nested"
+    answer = callers["officer_a" if nested else None].post(
+        "/api/v1/officer/shifts" if nested else "/api/v1/auth/login", body
+    )
+    assert answer.status_code == 422
+    assert answer.json["errors"]
+    assert len(answer.data) < 10_000
+
+
+CURSORS = {
+    "lone surrogate": ["\ud800", "x"],
+    "nul": ["\0", "x"],
+    "long ago": ["0001-01-01T00:00:00+23:59", str(uuid.UUID(int=0))],
+    "far ahead": ["9999-12-31T23:59:59-23:59", str(uuid.UUID(int=0))],
+    "naive": ["2026-01-01T00:00:00", str(uuid.UUID(int=0))],
+    "numbers": [1, 2],
+    "deep": [[[[]]]],
+}
+AFTER_A_NAME = ("long ago", "far ahead", "naive")
+
+
+@pytest.mark.parametrize("name", CURSORS)
+def test_a_cursor_that_is_not_ours_is_refused_wherever_lists_are(
+    world: World, callers: Any, name: str
+) -> None:
+    """F73: server errors over every list: 0."""
+    cursor = base64.urlsafe_b64encode(json.dumps(CURSORS[name]).encode()).decode().rstrip("=")
+    asked = 0
+    document = Caller(world.app).get("/api/v1/openapi.json").json
+    for path, methods in document["paths"].items():
+        parameters = methods.get("get", {}).get("parameters", [])
+        if "{" in path or not any(p["name"] == "cursor" for p in parameters):
+            continue
+        verb, kind = methods["get"]["x-permission"].split(":")
+        who = next(
+            name for name, person in world.here.people.items() if person.role in access.GRANTS[verb, kind]
+        )
+        answer = _caller(world, world.here[who]).get(path, cursor=cursor)
+        asked += 1
+        if answer.status_code == 200:  # A list by name goes on after any text.
+            assert name in AFTER_A_NAME, path
+        else:
+            assert (answer.status_code, answer.json["code"]) == (422, "bad_cursor"), (path, answer.text[:200])
+    assert asked >= 8
+
+
+@pytest.mark.parametrize("at", ["0001-01-01T00:00:00Z", "1999-12-31T23:59:59Z", "2100-01-01T00:00:00Z"])
+def test_a_moment_that_no_calendar_of_ours_holds_is_refused(world: World, callers: Any, at: str) -> None:
+    """F73: moments and days lie between 2000 and 2100; server errors: 0."""
+    supervisor = _caller(world, world.here["supervisor"])
+    officer = world.here["officer_a"].id
+    later = at.replace("00:00:00", "01:00:00")
+    span = {"from": at, "to": later, "reason": "a look"}
+    for answer in (
+        supervisor.post("/api/v1/desk/replays", {"officer_ids": [str(officer)], **span}),
+        supervisor.get(f"/api/v1/desk/officers/{officer}/track.gpx", **span),
+        supervisor.get("/api/v1/desk/counters", day=at[:10]),
+        supervisor.get("/api/v1/desk/counters", day="9999-12-31"),
+    ):
+        assert (answer.status_code, answer.json["code"]) == (422, "invalid"), answer.text
+        assert "2000" in answer.text
+    for day in ("2000-01-01", "2099-12-31"):
+        assert supervisor.get("/api/v1/desk/counters", day=day).status_code == 200
+
+
+@pytest.mark.parametrize("client", ["desk", "officer", "resident"])
+def test_a_path_that_no_file_can_have_is_the_clients_page(world: World, client: str) -> None:
+    """F63: a name too long for the file system, or one with a NUL, is no server error."""
+    for path in ("a" * 300, "a/" * 3000, "%00", "..%2f" * 20):
+        answer = Caller(world.app).get(f"/{client}/{path}")
+        assert answer.status_code in (200, 404), (path[:20], answer.status_code)
+
+
+FAULTS: dict[str, dict[str, Any]] = {
+    "fields": {"json": {"unknown": 1}},
+    "no json": {"data": b"{", "content_type": "application/json"},
+    "media": {"data": b"x", "content_type": "text/plain"},
+    "too large": {"data": b" " * (33 * 1024 * 1024), "content_type": "application/json"},
+    "no key": {"json": {}, "headers": {"Idempotency-Key": ""}},
+    "query": {"query_string": {"limit": "x", "from": "x"}},
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_whom_a_route_is_not_for_learns_that_before_any_fault_of_his_request(
+    world: World, callers: Any, fault: str
+) -> None:
+    """F46: who has another role gets 403 on every route, however wrong his request is."""
+    stranger, wrong, asked = _caller(world, world.here["handler"]), [], 0
+    for method, path, policy in routes(world):
+        if policy.may is None or Role.HANDLER in access.GRANTS[policy.may]:
+            continue
+        target = re.sub(r"<int:\w+>", "1", re.sub(r"<uuid:\w+>", str(uuid.UUID(int=1)), path))
+        target = re.sub(r"<[^>]+>", "areas", target)
+        asked += 1
+        world.app.extensions["xungeng.limits"]._limiter.storage.reset()
+        answer = stranger.send(method, target, **FAULTS[fault])
+        if answer.status_code != 403:
+            wrong.append((method, path, answer.status_code, answer.text[:150]))
+    assert wrong == []
+    assert asked > 30
+
+
+def test_a_strangers_file_is_not_read(world: World, callers: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """F46, F71: 32 MiB of somebody without the right are refused unread; the right person's are read."""
+    read: list[int] = []
+    get_data = Request.get_data
+    monkeypatch.setattr(Request, "get_data", lambda self, **how: read.append(1) or get_data(self, **how))
+    for who, status in (("handler", 403), ("officer_a", 403), ("desk_a", 403), ("supervisor", 422)):
+        read.clear()
+        answer = _caller(world, world.here[who]).send(
+            "POST", "/api/v1/desk/imported-tracks", data=b"<gpx>", content_type="application/gpx+xml"
+        )
+        assert answer.status_code == status, who
+        assert bool(read) == (status == 422), who
