@@ -40,6 +40,9 @@ DEVICE = Machine(
 
 MOST_ACTIVE = 20
 """Active devices of one officer: a phone, a body camera, a tracker for each app, and room for mistakes."""
+MOST_ALARMS = ((timedelta(minutes=1), 5), (timedelta(days=1), 100))
+"""Calls for help of one device that are written down within these times. Somebody in need presses again and again; the
+first one tells all that the fifth would."""
 LAST_FIX_WITHIN = timedelta(days=7)
 """How far back a list looks for a device's last fix; every question asked of the history is bounded in time."""
 
@@ -219,7 +222,9 @@ def record_alarm(
     raw: dict[str, Any],
     fix_stored: bool,
 ) -> bool:
-    """Write down that an officer pressed a button on his tracker; return False if it was written down before.
+    """Write down that an officer pressed a button on his tracker.
+
+    Returns False if it was written down before, or the device has said so too often just now.
 
     The phone sends it once, so it is kept whatever became of its fix: where that could not be filed (off shift, without
     a place), the message is kept as it came, because whoever calls for help says where he is by his own act.
@@ -233,6 +238,12 @@ def record_alarm(
     )
     if uow.session.scalar(known.limit(1)) is not None:
         return False
+    for span, most in MOST_ALARMS:
+        said = select(func.count()).where(
+            Journal.subject_id == device_id, Journal.action == "alarm", Journal.at > uow.now - span
+        )
+        if (uow.session.scalar(said) or 0) >= most:
+            return False
     data: dict[str, Any] = {"alarm": word, "fix_stored": fix_stored}
     if not fix_stored:
         kept = QuarantinedFix(

@@ -68,6 +68,8 @@ class Delivery:
     set_aside: list[tuple[Fix | Raw, Reason]]
     off_shift: int
     duplicates: int
+    not_kept: Mapping[Reason, int] = field(default_factory=dict)
+    """What the quarantine had no room for, by reason; counted like what is there."""
 
     @property
     def is_live(self) -> bool:
@@ -86,7 +88,7 @@ class Delivery:
             Outcome.STORED: len(self.rows),
             Outcome.DUPLICATE: self.duplicates,
             Outcome.OFF_SHIFT: self.off_shift,
-            Outcome.QUARANTINED: len(self.set_aside),
+            Outcome.QUARANTINED: len(self.set_aside) + sum(self.not_kept.values()),
         }
 
     def receipt(self, stored: int, duplicates: int = 0, off_shift: int = 0) -> Receipt:
@@ -95,9 +97,14 @@ class Delivery:
             stored=stored,
             duplicates=self.duplicates + duplicates,
             off_shift=self.off_shift + off_shift,
-            quarantined=len(self.set_aside),
-            reasons=dict(Counter(str(reason) for _, reason in self.set_aside)) if self.set_aside else {},
+            quarantined=len(self.set_aside) + sum(self.not_kept.values()),
+            reasons=self._reasons() if self.set_aside or self.not_kept else {},
         )
+
+    def _reasons(self) -> dict[str, int]:
+        reasons = Counter(str(reason) for _, reason in self.set_aside)
+        reasons.update({str(reason): count for reason, count in self.not_kept.items()})
+        return dict(reasons)
 
 
 class _Here(threading.local):

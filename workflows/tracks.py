@@ -30,6 +30,7 @@ from geo.pipeline import Batch, Context, run
 from workflows import fix_rows
 from workflows.connections import Connections
 from workflows.grouped_write import Delivery, GroupedWrite, Raw, Receipt
+from workflows.quarantine_room import Room
 from workflows.remembered import DeviceIdentity, Duty, Remembered
 
 SHIFTS_REMEMBERED = timedelta(hours=80)
@@ -97,6 +98,7 @@ class Ingest:
         self.engine = engine
         self.connections = Connections(libpq_url(engine.url.render_as_string(hide_password=False)))
         self.remembered = Remembered(self.connections)
+        self.quarantine = Room()
         self.write = GroupedWrite(self.connections, self._saw, **bounds)
 
     def prepare(
@@ -123,6 +125,9 @@ class Ingest:
             kept_fixes, latest = [], None
         elif (footing := kept.footing) is not None:
             self.remembered.footings.keep(device.device_id, footing)
+        not_kept: dict[Reason, int] = {}
+        if set_aside:
+            set_aside, not_kept = self.quarantine.take(device.device_id, set_aside, protocol, received_at)
         shift_ids, windows = _shifts_of(kept_fixes, duty.windows)
         rows = fix_rows.encode(device.device_id, shift_ids, kept_fixes, received_at)
         latest_row = room_id = None
@@ -132,7 +137,7 @@ class Ingest:
         return Delivery(
             device=device, protocol=protocol, received_at=received_at, fixes=kept_fixes, shift_ids=shift_ids,
             rows=rows, latest=latest, latest_row=latest_row, room_id=room_id, set_aside=set_aside,
-            off_shift=kept.off_shift, duplicates=kept.duplicates,
+            off_shift=kept.off_shift, duplicates=kept.duplicates, not_kept=not_kept,
         )  # fmt: skip
 
     def _context(self, device: DeviceIdentity, duty: Duty, received_at: datetime) -> Context:

@@ -17,10 +17,11 @@ from backend.core.vocabulary import DeviceState, Protocol
 from geo.fixes import Reason
 from mobile_api.gateway import gpslogger, osmand, overland, owntracks
 from mobile_api.gateway.call import JSON, Answer, Call, method_not_allowed
-from mobile_api.gateway.delivery import answering, deliver, device_of
+from mobile_api.gateway.delivery import answering, bound_unknown, deliver, device_of
 from mobile_api.gateway.reading import Misread, Reading
 from workflows import devices
 from workflows.provisioning import gpslogger_profile
+from workflows.remembered import DeviceIdentity
 
 OVERLAND_OK = Answer(200, b'{"result":"ok"}', JSON)
 OWNTRACKS_OK = Answer(200, b"[]", JSON)
@@ -38,15 +39,20 @@ def answer_osmand(call: Call) -> Answer:
         return method_not_allowed("GET", "POST")
     unknown = Answer(404 if "json" in call.content_type else 400)
     key = call.key
+    # Who shows his credential in the path is known before anything is taken apart.
+    device = None if key is None else device_of(call, Protocol.OSMAND, key)
+    if key is not None and device is None:
+        return Answer(404) if osmand.is_json(call.content_type, call.body) else unknown
+    if key is None:
+        bound_unknown(call)
     try:
         found = osmand.messages(call.query, call.content_type, call.body)
     except Misread as misread:
-        return _whole(call, Protocol.OSMAND, key, misread.reason, unknown)
+        return unknown if device is None else _whole(call, device, Protocol.OSMAND, misread.reason, unknown)
     if found.generation == "json":
         unknown = Answer(404)
-    if key is None and len(found.keys) == 1:
-        (key,) = found.keys
-    device = device_of(call, Protocol.OSMAND, key)
+    if device is None:
+        device = device_of(call, Protocol.OSMAND, next(iter(found.keys)) if len(found.keys) == 1 else None)
     if device is None:
         return unknown
     reading = osmand.parse(found.items, clock.now(), device.datum)
@@ -91,13 +97,13 @@ def answer_gpslogger(call: Call) -> Answer:
     """GPSLogger: 200 without a body to a device's own address, 404 to any other."""
     if call.method not in ("GET", "POST"):
         return method_not_allowed("GET", "POST")
-    try:
-        items = gpslogger.messages(call.query, call.content_type, call.body)
-    except Misread as misread:
-        return _whole(call, Protocol.GPSLOGGER, call.key, misread.reason, Answer(404))
     device = device_of(call, Protocol.GPSLOGGER, call.key)
     if device is None:
         return Answer(404)
+    try:
+        items = gpslogger.messages(call.query, call.content_type, call.body)
+    except Misread as misread:
+        return _whole(call, device, Protocol.GPSLOGGER, misread.reason, Answer(404))
     reading = gpslogger.parse(items, clock.now(), device.datum)
     return BARE_OK if deliver(device, reading, Protocol.GPSLOGGER) else Answer(404)
 
@@ -114,11 +120,8 @@ def answer_gpslogger_profile(call: Call) -> Answer:
     return Answer(200, settings.encode("ascii", "replace"), "text/plain; charset=utf-8")
 
 
-def _whole(call: Call, protocol: Protocol, key: str | None, reason: Reason, unknown: Answer) -> Answer:
-    """Quarantine a request that could not be taken apart, if it is known whose it is."""
-    device = device_of(call, protocol, key)
-    if device is None:
-        return unknown
+def _whole(call: Call, device: DeviceIdentity, protocol: Protocol, reason: Reason, unknown: Answer) -> Answer:
+    """Quarantine a request that could not be taken apart."""
     reading = Reading()
     raw: Any = {"body": call.body} if call.body else {"query": call.query}
     reading.quarantine(raw, reason)

@@ -30,7 +30,8 @@ MESSAGES = Figure(
 )
 KINDS = frozenset(
     {"heartbeat", "alarm", "empty", "current", "trip", "trip_status", "visit", "action", "waypoint", "waypoints",
-     "transition", "status", "lwt", "card", "steps", "beacon", "request", "cmd", "configuration", "dump"}
+     "transition", "status", "lwt", "card", "steps", "beacon", "request", "cmd", "configuration", "dump",
+     "revoked"}
 )  # fmt: skip
 """A phone may call a message anything; a figure has no more labels than these."""
 
@@ -39,6 +40,12 @@ PER_SECOND, BURST = 50.0, 2000.0
 because a stolen credential floods the gate."""
 UNKNOWN_BOUND = 60
 UNKNOWN_WINDOW_S = 300.0
+UNKNOWN_PER_SECOND, UNKNOWN_BURST = 5.0, 300.0
+"""Calls of one address whose credentials open nothing. What is more is told to wait, which costs the right ones of
+that address nothing."""
+UNPROVEN_BODY_BYTES = 64 * 1024
+"""What is taken apart to look for a credential once an address has used up its unknown calls: a tracker that names
+itself in the message sends one position at a time, a kilobyte or two."""
 
 log = logging.getLogger(__name__)
 
@@ -56,8 +63,12 @@ def deliver(device: DeviceIdentity, reading: Reading, protocol: str) -> bool:
     """
     if device.state == DeviceState.REVOKED:
         until = device.revoked_at
-        if until is None or not any(fix.fixed_at < until for fix in reading.fixes):
+        earlier = [fix for fix in reading.fixes if until is not None and fix.fixed_at < until]
+        if not earlier:
             return False
+        # Nothing else of it is kept: who found a credential in the rubbish could fill the quarantine with the rest.
+        MESSAGES.labels(protocol, "revoked").inc(len(reading.fixes) - len(earlier) + len(reading.quarantined))
+        reading.fixes, reading.quarantined = earlier, []
     for kind, count in reading.counted.items():
         MESSAGES.labels(protocol, kind if kind in KINDS else "other").inc(count)
     stored = False
@@ -74,7 +85,7 @@ def deliver(device: DeviceIdentity, reading: Reading, protocol: str) -> bool:
 
 def _record_alarms(device: DeviceIdentity, reading: Reading, protocol: str, stored: bool) -> None:
     with unit_of_work(device.town_id) as uow:
-        for alarm in reading.alarms[:16]:
+        for alarm in reading.alarms:
             devices.record_alarm(
                 uow,
                 device_id=device.device_id,
@@ -144,18 +155,34 @@ class Misses:
 
 MISSES = Misses()
 BUCKETS = Buckets(PER_SECOND, BURST)
+UNKNOWN = Buckets(UNKNOWN_PER_SECOND, UNKNOWN_BURST)
 
 
 def device_of(call: Call, protocol: str, key: str | None) -> DeviceIdentity | None:
     """Return the device whose credential was shown, or None, counting the miss.
 
     Raises:
-        TooMany: one device calls more often than any app does, also with days of backlog to get rid of.
+        TooMany: one device calls more often than any app does, also with days of backlog to get rid of, or one address
+            with credentials that open nothing.
     """
     device = tracks.device_for(protocol, key) if key and len(key) <= 256 else None
     if device is None:
         MISSES.count(call.address)
+        if wait_s := UNKNOWN.take(call.address):
+            LIMITED.inc()
+            raise TooMany(wait_s)
     elif wait_s := BUCKETS.take(device.device_id):
         LIMITED.inc()
         raise TooMany(wait_s)
     return device
+
+
+def bound_unknown(call: Call) -> None:
+    """Refuse to look for a credential in a large body of an address that has shown too many which open nothing.
+
+    Raises:
+        TooMany: come again later.
+    """
+    if len(call.body) > UNPROVEN_BODY_BYTES and (wait_s := UNKNOWN.wait_s(call.address)):
+        LIMITED.inc()
+        raise TooMany(wait_s)

@@ -17,7 +17,7 @@ from typing import Any
 
 from geo.fixes import Reason
 from mobile_api.gateway import osmand
-from mobile_api.gateway.reading import Misread, Reading, attributes, measured, moment, place
+from mobile_api.gateway.reading import MAXIMUM_RECORDS, Misread, Reading, attributes, measured, moment, place
 
 _READ = frozenset(
     {
@@ -49,10 +49,13 @@ def messages(query: str, content_type: str, body: bytes) -> list[Any]:
 def parse(items: Iterable[Any], received_at: datetime, datum: str = "wgs84") -> Reading:
     """Read the messages of a request; ``received_at`` is the time of one that carries none."""
     reading = Reading()
-    for item in items:
+    for count, item in enumerate(items):
+        if count >= MAXIMUM_RECORDS:
+            reading.quarantine({"message": "more records than one request may hold"}, Reason.UNREADABLE)
+            break
         raw = dict(item) if isinstance(item, list) and all(isinstance(pair, tuple) for pair in item) else item
         try:
-            if not isinstance(raw, dict):
+            if not isinstance(raw, dict) or len(raw) > osmand.MAXIMUM_PARAMETERS:
                 raise Misread(Reason.UNREADABLE)
             _message(reading, raw if isinstance(item, dict) else _once(item), received_at, datum)
         except Misread as misread:

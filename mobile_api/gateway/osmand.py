@@ -15,7 +15,7 @@ speed in m/s and ``{3}`` its accuracy in metres, so the address that we publish 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -25,6 +25,7 @@ from geo.datum import DATUMS
 from geo.fixes import Flag, Reason
 from mobile_api.gateway.reading import (
     KNOT_MPS,
+    MAXIMUM_ALARMS,
     MAXIMUM_RECORDS,
     Alarm,
     Misread,
@@ -38,10 +39,15 @@ from mobile_api.gateway.reading import (
     scaled,
     storable_raw,
     switch,
-    text,
 )
 
 MAXIMUM_PARAMETERS = 200
+"""Names of one message, whether it is a query, a form or a JSON object."""
+CALLS_FOR_HELP = frozenset(
+    {"sos", "panic", "help", "emergency", "duress", "求救", "求助", "紧急求援", "一键呼救"}
+)
+"""Alarms that a person raises for himself, in these apps' words. Such a one may say where he is off shift as well;
+any other alarm (a low battery, a start, whatever somebody writes) is an attribute of a fix and nothing else."""
 REPEATABLE = frozenset({"cell", "wifi"})
 _READ = frozenset(
     {
@@ -88,11 +94,7 @@ def messages(query: str, content_type: str, body: bytes) -> Messages:
         Misread: the body is neither a form nor JSON.
     """
     constant = _parameters(query)
-    beginning = body.lstrip()[:1]
-    written_as_json = "json" in content_type or (
-        beginning in (b"{", b"[") and "form-urlencoded" not in content_type
-    )
-    if beginning and written_as_json:
+    if is_json(content_type, body):
         return _json_messages(constant, body)
     if body.strip():
         posted = _parameters(body.decode("utf-8", "replace"))
@@ -105,6 +107,14 @@ def messages(query: str, content_type: str, body: bytes) -> Messages:
     return found
 
 
+def is_json(content_type: str, body: bytes) -> bool:
+    """Whether a request is of the generation that speaks JSON, which is told another status than the others."""
+    beginning = body.lstrip()[:1]
+    return bool(beginning) and (
+        "json" in content_type or (beginning in (b"{", b"[") and "form-urlencoded" not in content_type)
+    )
+
+
 def _parameters(encoded: str) -> list[tuple[str, str]]:
     try:
         return parse_qsl(encoded, keep_blank_values=True, errors="replace", max_num_fields=MAXIMUM_PARAMETERS)
@@ -115,7 +125,8 @@ def _parameters(encoded: str) -> list[tuple[str, str]]:
 def _json_messages(constant: list[tuple[str, str]], body: bytes) -> Messages:
     document = json_document(body)
     found = Messages("json")
-    for item in document if isinstance(document, list) else [document]:
+    # One more than is read, so that it shows.
+    for item in document[: MAXIMUM_RECORDS + 1] if isinstance(document, list) else [document]:
         if not isinstance(item, dict):
             found.items.append(item)
             continue
@@ -124,12 +135,7 @@ def _json_messages(constant: list[tuple[str, str]], body: bytes) -> Messages:
             found.keys.add(device)
         elif isinstance(device, int) and not isinstance(device, bool) and abs(device) < 2**63:
             found.keys.add(str(device))
-        located = item.get("location")
-        if isinstance(located, list):
-            shared = {name: value for name, value in item.items() if name != "location"}
-            found.items.extend({**shared, "location": one} for one in located)
-        else:
-            found.items.append(item)
+        found.items.append(item)
     if not found.keys:
         found.keys = {value for name, value in constant if name in ("id", "deviceid") and value}
     return found
@@ -144,14 +150,20 @@ def parse(items: Iterable[Any], received_at: datetime, datum: str = "wgs84") -> 
         datum: of a message that declares none, as the device is set up.
     """
     reading = Reading()
-    for count, item in enumerate(items):
+    for count, (item, located) in enumerate(_each(items)):
         if count >= MAXIMUM_RECORDS:
             reading.quarantine({"message": "more records than one request may hold"}, Reason.UNREADABLE)
             break
         try:
             if isinstance(item, dict):
-                if isinstance(item.get("location"), dict) or "coords" in item:
-                    _document(reading, item, received_at, datum)
+                if len(item) > MAXIMUM_PARAMETERS:
+                    raise Misread(Reason.UNREADABLE)
+                if isinstance(located, dict):
+                    _document(reading, item, located, received_at, datum)
+                elif "coords" in item:
+                    _document(reading, item, item, received_at, datum)
+                elif isinstance(item.get("location"), list):
+                    raise Misread(Reason.UNREADABLE)
                 else:
                     _parameters_message(reading, list(item.items()), received_at, datum)
             elif isinstance(item, list) and all(isinstance(pair, tuple) for pair in item):
@@ -159,23 +171,41 @@ def parse(items: Iterable[Any], received_at: datetime, datum: str = "wgs84") -> 
             else:
                 raise Misread(Reason.UNREADABLE)
         except Misread as misread:
-            _refuse(reading, item, misread.reason)
+            _refuse(reading, item, located, misread.reason)
     return reading
 
 
-def _refuse(reading: Reading, item: Any, reason: Reason) -> None:
+def _each(items: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+    """Go through the messages, each with its location; one with many locations is many, and is never copied."""
+    for item in items:
+        located = item.get("location") if isinstance(item, dict) else None
+        if isinstance(located, list):
+            for one in located:
+                yield item, one
+        else:
+            yield item, located
+
+
+def _refuse(reading: Reading, item: Any, located: Any, reason: Reason) -> None:
     raw = dict(item) if isinstance(item, list) and all(isinstance(pair, tuple) for pair in item) else item
+    raw = _own(raw, located) if isinstance(raw, dict) else raw
     reading.quarantine(raw, reason)
     # Nobody presses the button twice: an SOS whose place cannot be read is an SOS all the same.
-    if isinstance(raw, Mapping):
-        located = raw.get("location")
-        word = raw.get("alarm") or (located.get("alarm") if isinstance(located, Mapping) else None)
+    if isinstance(raw, dict):
+        word = item.get("alarm") if isinstance(item, dict) else raw.get("alarm")
+        word = word or (located.get("alarm") if isinstance(located, Mapping) else None)
         _alarm(reading, word, None, None, raw)
 
 
-def _alarm(reading: Reading, word: object, at: datetime | None, fix: Any, raw: object) -> None:
-    if isinstance(word, str) and word.strip():
-        reading.alarms.append(Alarm(text(word.strip().lower(), 32), at, fix, storable_raw(raw)))
+def _alarm(reading: Reading, word: object, at: datetime | None, fix: Any, raw: Mapping[str, Any]) -> None:
+    called = word.strip().lower() if isinstance(word, str) and len(word) < 64 else ""
+    if called in CALLS_FOR_HELP and len(reading.alarms) < MAXIMUM_ALARMS:
+        reading.alarms.append(Alarm(called, at, fix, storable_raw(raw)))
+
+
+def _own(item: dict[str, Any], located: Any) -> dict[str, Any]:
+    """What is kept of a message that cannot be filed: of one with many locations, the one that it is about."""
+    return {"location": located} if isinstance(item.get("location"), list) else item
 
 
 def _single(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -233,8 +263,10 @@ def _parameters_message(
     _alarm(reading, sent.get("alarm"), at, fix, sent)
 
 
-def _document(reading: Reading, item: dict[str, Any], received_at: datetime, datum: str) -> None:
-    located = item["location"] if isinstance(item.get("location"), dict) else item
+def _document(
+    reading: Reading, item: dict[str, Any], located: dict[str, Any], received_at: datetime, datum: str
+) -> None:
+    """Read a message of the JSON generation; its location is a level of its own, or the message itself."""
     coords = located.get("coords")
     if not isinstance(coords, dict):
         # Dawarich's variant has latitude and the rest directly in the location.
@@ -248,7 +280,7 @@ def _document(reading: Reading, item: dict[str, Any], received_at: datetime, dat
     extras = extras if isinstance(extras, dict) else {}
     alarm = located.get("alarm", item.get("alarm", extras.get("alarm")))
     if coords.get("latitude") is None and coords.get("longitude") is None:
-        _alarm(reading, alarm, at, None, item)
+        _alarm(reading, alarm, at, None, _own(item, located))
         reading.counted["alarm" if alarm else "heartbeat"] += 1
         return
     x, y = place(coords.get("longitude"), coords.get("latitude"))
@@ -279,7 +311,7 @@ def _document(reading: Reading, item: dict[str, Any], received_at: datetime, dat
         attributes=kept,
     )
     reading.fixes.append(fix)
-    _alarm(reading, alarm, at, fix, item)
+    _alarm(reading, alarm, at, fix, _own(item, located))
 
 
 def _object(located: dict[str, Any], item: dict[str, Any], name: str) -> Any:

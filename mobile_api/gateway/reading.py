@@ -30,6 +30,8 @@ SECONDS_BELOW = 2**31 - 1
 
 MAXIMUM_RECORDS = 10_000
 """Records of one request; the largest batch that any of the apps can be set to is 1,000."""
+MAXIMUM_ALARMS = 16
+"""Calls for help of one request."""
 MAXIMUM_ATTRIBUTES = 32
 MAXIMUM_KEY = 64
 MAXIMUM_TEXT = 256
@@ -37,7 +39,11 @@ MAXIMUM_RAW_TEXT = 1024
 MAXIMUM_RAW_BYTES = 8192
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?", re.ASCII)
-_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+_UNSTORABLE = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+"""What PostgreSQL cannot hold, and what would mislead whoever reads it: control characters but those of lines, and
+those that turn the direction of a text."""
 _TRUE = frozenset({"true", "1", "yes"})
 _FALSE = frozenset({"false", "0", "no"})
 
@@ -234,7 +240,7 @@ def scaled(value: object, factor: float, *, unknown: float | None = -1) -> float
 
 
 def text(value: object, limit: int = MAXIMUM_TEXT) -> str:
-    """Return text that PostgreSQL can hold: without NUL and lone surrogates, cut at ``limit`` characters."""
+    """Return text that can be stored and shown: without controls and lone surrogates, cut at ``limit`` characters."""
     return _UNSTORABLE.sub("�", str(value)[:limit])
 
 

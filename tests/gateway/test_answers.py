@@ -29,6 +29,7 @@ from mobile_api.gateway import delivery
 from tests.gateway.conftest import Setting
 from workflows import devices, tracks
 from workflows.devices import Credential
+from workflows.quarantine_room import DAY_BYTES, Room
 
 FORM = "application/x-www-form-urlencoded"
 ALL = [Protocol.OSMAND, Protocol.OWNTRACKS, Protocol.OVERLAND, Protocol.GPSLOGGER]
@@ -445,6 +446,151 @@ def test_an_sos_off_shift_is_not_lost(client: FlaskClient, setting: Setting, mes
     assert (str(kept["id"]), kept["reason"]) == (entry["data"]["quarantined_fix_id"], "alarm")
     assert kept["payload"]["alarm"] == "sos"
     assert credential.secret not in str(kept)
+
+
+@pytest.mark.parametrize("word", ["lunch", "powerOff", "sos2", "geofenceExit"])
+def test_an_alarm_that_is_no_call_for_help_says_nothing_off_shift(
+    client: FlaskClient, setting: Setting, word: str
+) -> None:
+    """F24, P21: an app's own alarm is no act of the officer's; on shift it stays beside its fix."""
+    message = f"lat=31.2304&lon=121.4737&alarm={word}"
+    device_id, off_shift = setting.device(Protocol.OSMAND, officer_id=setting.new_officer(on_shift=False))
+    response = client.post("/gateway/osmand", data=f"id={off_shift.secret}&{message}", content_type=FORM)
+    assert told(response) == OK[Protocol.OSMAND]
+    assert (setting.fixes(device_id), setting.quarantined(device_id)) == ([], [])
+    assert alarms_of(setting, device_id) == []
+    device_id, on_shift = setting.device(Protocol.OSMAND)
+    client.post("/gateway/osmand", data=f"id={on_shift.secret}&{message}", content_type=FORM)
+    assert setting.fixes(device_id)[0]["attributes"] == {"alarm": word}
+    assert alarms_of(setting, device_id) == []
+
+
+def test_who_presses_without_end_is_written_down_so_many_times(client: FlaskClient, setting: Setting) -> None:
+    """F24: the journal cannot be filled; each press is answered, and another device has presses of its own."""
+    device_id, pressed = setting.device(Protocol.OSMAND)
+    other_id, other = setting.device(Protocol.OSMAND)
+    now = int(time.time())
+    for i in range(12):
+        message = f"id={pressed.secret}&lat=31.2304&lon=121.4737&timestamp={now - i}&alarm=sos"
+        assert told(client.post("/gateway/osmand", data=message, content_type=FORM)) == OK[Protocol.OSMAND]
+    client.post("/gateway/osmand", data=f"id={other.secret}&alarm=sos", content_type=FORM)
+    assert len(alarms_of(setting, device_id)) == 5
+    assert len(setting.fixes(device_id)) == 12
+    assert len(alarms_of(setting, other_id)) == 1
+
+
+@pytest.mark.parametrize("path", ["/gateway/osmand", "/gateway/osmand/nobody", "/gateway/gpslogger/nobody"])
+def test_nothing_is_taken_apart_for_a_stranger(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    """F43, F71: who shows no credential costs a look for one, and after many of them he is told to wait."""
+
+    def never(*_: Any) -> None:
+        raise AssertionError("it was taken apart")
+
+    monkeypatch.setattr(delivery, "UNKNOWN", limits.Buckets(0.01, 3))
+    monkeypatch.setattr("mobile_api.gateway.osmand.parse", never)
+    monkeypatch.setattr("mobile_api.gateway.gpslogger.parse", never)
+    if path != "/gateway/osmand":
+        monkeypatch.setattr("mobile_api.gateway.osmand.messages", never)
+    body = json.dumps({"location": [0] * 100, "id": "nobody"})
+    statuses = [client.post(path, data=body, content_type="application/json").status_code for _ in range(5)]
+    assert statuses == [404, 404, 404, 429, 429]
+    if path == "/gateway/osmand":
+        monkeypatch.setattr("mobile_api.gateway.osmand.messages", never)
+        large = client.post(
+            path, data=body + " " * delivery.UNPROVEN_BODY_BYTES, content_type="application/json"
+        )
+        assert large.status_code == 429
+
+
+def test_a_right_credential_is_served_beside_the_guesses_of_its_address(
+    client: FlaskClient, setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """F43: whole towns of phones share an address."""
+    monkeypatch.setattr(delivery, "UNKNOWN", limits.Buckets(0.01, 1))
+    _, credential = setting.device(Protocol.OSMAND)
+    assert [client.get("/gateway/osmand/no?lat=31&lon=121").status_code for _ in range(3)] == [400, 429, 429]
+    for _ in range(5):
+        assert told(send(client, Protocol.OSMAND, credential)) == OK[Protocol.OSMAND]
+
+
+def test_a_small_body_does_not_fill_the_quarantine(
+    client: FlaskClient, setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """F20, F71: 5 kB of a packed body were 22 MB of rows; what has no room is counted, and answered the same."""
+    device_id, credential = setting.device(Protocol.OSMAND)
+    monkeypatch.setattr(tracks._ingest(), "quarantine", Room(request_bytes=100_000, day_bytes=250_000))
+    shared = {f"k{i}": "v" * 900 for i in range(8)}
+    packed = gzip.compress(json.dumps({"id": credential.secret, "location": ["x"] * 3000, **shared}).encode())
+    before = setting.counted(Protocol.OSMAND, "quarantined")
+    kept = []
+    for _ in range(4):
+        answer = client.post(
+            "/gateway/osmand",
+            data=packed,
+            content_type="application/json",
+            headers={"Content-Encoding": "gzip"},
+        )
+        assert told(answer) == OK[Protocol.OSMAND]
+        (found,) = setting.rows(
+            "select count(*)::int as n, coalesce(sum(length(payload::text)), 0)::int as size"
+            " from quarantined_fixes where device_id = :id",
+            id=device_id,
+        )
+        assert found["size"] < 20 * found["n"]
+        kept.append(found["n"])
+    assert 0 < kept[0] < kept[1] < kept[2] == kept[3] < 1200
+    assert setting.counted(Protocol.OSMAND, "quarantined") == before + 4 * 3000
+    assert told(send(client, Protocol.OSMAND, credential)) == OK[Protocol.OSMAND]
+    assert len(setting.fixes(device_id)) == 1
+
+
+def test_an_honest_batch_of_a_thousand_bad_fixes_is_kept_whole(client: FlaskClient, setting: Setting) -> None:
+    """F20, F22: a phone whose clock is wrong loses nothing, and three days of it have room in one day."""
+    device_id, credential = setting.device(Protocol.OVERLAND)
+    features = [
+        {
+            "type": "Feature",
+            "geometry": {"type": "Point", "coordinates": [121.4737, 31.2304]},
+            "properties": {
+                "timestamp": (ago(-90_000) + timedelta(seconds=10 * i)).strftime("%Y-%m-%dT%H:%M:%SZ"),
+                "speed": 1, "altitude": 12.5, "course": 90, "horizontal_accuracy": 8, "vertical_accuracy": 4,
+                "motion": ["walking"], "battery_state": "unplugged", "battery_level": 0.8,
+            },
+        }
+        for i in range(1000)
+    ]  # fmt: skip
+    headers = {"Authorization": f"Bearer {credential.secret}"}
+    assert (
+        told(client.post("/gateway/overland", json={"locations": features}, headers=headers))
+        == OK[Protocol.OVERLAND]
+    )
+    assert setting.quarantined(device_id) == ["future"] * 1000
+    used = tracks._ingest().quarantine._used[device_id]
+    assert used * 25.92 < DAY_BYTES
+
+
+def test_a_revoked_credential_keeps_only_what_was_measured_before(
+    client: FlaskClient, setting: Setting
+) -> None:
+    """F23: whoever finds an old credential cannot fill the quarantine; the backlog is set aside as ever."""
+    device_id, old = setting.device(Protocol.OVERLAND)
+    with unit_of_work(setting.town.id) as uow:
+        devices.renew(uow, setting.supervisor, device_id, command_id=new_id())
+    forget()
+    good = {
+        "type": "Feature",
+        "geometry": {"type": "Point", "coordinates": [121.4737, 31.2304]},
+        "properties": {"timestamp": ago(600).isoformat()},
+    }
+    late = {**good, "properties": {"timestamp": ago(-60).isoformat()}}
+    headers = {"Authorization": f"Bearer {old.secret}"}
+    junk = client.post("/gateway/overland", json={"locations": ["x"] * 500}, headers=headers)
+    assert junk.status_code == UNKNOWN[Protocol.OVERLAND]
+    mixed = client.post("/gateway/overland", json={"locations": [good, late, *["x"] * 500]}, headers=headers)
+    assert told(mixed) == OK[Protocol.OVERLAND]
+    assert setting.quarantined(device_id) == ["credential_expired"]
 
 
 def test_an_sos_is_written_down_even_when_fixes_cannot_be_stored(

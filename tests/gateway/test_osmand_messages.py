@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import tracemalloc
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
@@ -13,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geo.fixes import Flag, Reason
-from mobile_api.gateway import osmand
-from mobile_api.gateway.reading import KNOT_MPS, Misread, Reading
+from mobile_api.gateway import gpslogger, osmand
+from mobile_api.gateway.reading import KNOT_MPS, MAXIMUM_RECORDS, Misread, Reading
 from tests.gateway.test_reading import ANYTHING
 
 NOW = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
@@ -428,3 +429,51 @@ def test_any_bytes_are_messages_or_unreadable(query: str, content_type: str, bod
     except Misread:
         return
     check(osmand.parse(found.items, NOW))
+
+
+def test_many_locations_share_their_names_and_copy_none_of_them() -> None:
+    """F71, F74: 60 kB from anybody became 1.7 GB; now the memory is that of the text, and the refusals are bounded."""
+    names = b",".join(b'"k%d":0' % i for i in range(3000))
+    body = b'{"location":[' + b",".join([b"0"] * 15_000) + b"]," + names + b"}"
+    tracemalloc.start()
+    try:
+        reading = osmand.parse(osmand.messages("", "application/json", body).items, NOW)
+        gpslogger_reading = gpslogger.parse(gpslogger.messages("", "application/json", body), NOW)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert not reading.fixes
+    assert len(reading.quarantined) == MAXIMUM_RECORDS + 1
+    assert reading.quarantined[0][0] == {"location": 0}
+    assert len(gpslogger_reading.quarantined) == 1
+    assert peak_bytes < 300 * len(body), peak_bytes
+
+
+def test_what_many_locations_share_holds_for_each_of_them() -> None:
+    """The bound above costs no honest client anything: its batch is read, and only the bad one of it set aside."""
+    body = json.dumps(
+        {
+            "device_id": "KEY",
+            "battery": {"level": 0.5},
+            "location": [
+                {"timestamp": f"2026-01-01T00:00:{i:02}Z", "coords": {"latitude": 31.2, "longitude": 121.4}}
+                for i in range(50)
+            ]
+            + ["x"],
+        }
+    ).encode()
+    reading = osmand.parse(osmand.messages("", "application/json", body).items, NOW)
+    assert [fix.battery_pct for fix in reading.fixes] == [50] * 50
+    assert reading.quarantined == [({"location": "x"}, Reason.UNREADABLE)]
+
+
+@pytest.mark.parametrize("word", ["powerOff", "geofenceEnter", "lunch", "x" * 300, "\u202esos", "s\x00os"])
+def test_only_a_call_for_help_is_an_alarm(word: str) -> None:
+    """F24, P21: any other word is an attribute of the fix, without what would mislead its reader (F74)."""
+    sent = {"device_id": "KEY", "location": {"coords": {"latitude": 31.2, "longitude": 121.4}, "alarm": word}}
+    reading = osmand.parse(osmand.messages("", "application/json", json.dumps(sent).encode()).items, NOW)
+    assert reading.alarms == []
+    assert not set("\x00\u202e") & set(str(reading.fixes[0].attributes["alarm"]))  # type: ignore[index]
+    sent["location"]["alarm"] = " SOS "  # type: ignore[index]
+    reading = osmand.parse(osmand.messages("", "application/json", json.dumps(sent).encode()).items, NOW)
+    assert [alarm.word for alarm in reading.alarms] == ["sos"]
