@@ -1,13 +1,12 @@
 """Fields of our own: moments, names in two languages, and phone numbers."""
 
-import re
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
 from marshmallow import ValidationError, fields, validate
 
-PHONE = re.compile(r"\+?[0-9]{6,15}")
+from backend.core.phones import e164
 
 
 class Moment(fields.Field[datetime]):
@@ -47,15 +46,13 @@ class Word(fields.String):
 
 
 class Phone(fields.String):
-    """A phone number; blanks and dashes are dropped, and a bare Chinese mobile number gets +86."""
+    """A phone number, in whatever way it is written, as E.164."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
-        text = re.sub(r"[\s()-]", "", super()._deserialize(value, attr, data, **kwargs) or "")
-        if not PHONE.fullmatch(text) or not text.isascii():
+        phone = e164(super()._deserialize(value, attr, data, **kwargs) or "")
+        if phone is None:
             raise ValidationError("Not a phone number.")
-        if len(text) == 11 and text.startswith("1"):
-            return "+86" + text
-        return text if text.startswith("+") else "+" + text
+        return phone
 
 
 def line(most: int = 200, *, least: int = 1, **kwargs: Any) -> fields.String:

@@ -127,7 +127,7 @@ def _ancestors(town: Town, key: str) -> list[UUID]:
 
 def _person(write: Any, town: Town, name: str, role: Role, area: str | None, now: datetime) -> Person:
     resident = role is Role.RESIDENT
-    phone = f"+86100{abs(hash((town.code, name))) % 10**8:08d}" if resident else None
+    phone = f"+86139{abs(hash((town.code, name))) % 10**8:08d}" if resident else None
     person = Person(new_id(), f"{town.code}.{name}", role, town.id, town.areas[area] if area else None, phone)
     write(
         "users", id=person.id, town_id=town.id, login=None if resident else person.login, phone=phone,

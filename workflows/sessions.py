@@ -30,6 +30,7 @@ from backend.core.identity import Actor
 from backend.core.identity import Membership as HeldMembership
 from backend.core.ids import new_id
 from backend.core.metrics import REFRESH_REUSES, SIGN_INS
+from backend.core.phones import is_served
 from backend.core.tokens import AccessTokens, RefreshTokens, derive_key, secret_hash
 from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import AreaKind, Client, OfficerKind, RevokeReason, Role, UserState
@@ -77,6 +78,7 @@ class Sessions:
         self._refresh_tokens = RefreshTokens(config.secret_key)
         self._refresh_ttl = timedelta(seconds=config.refresh_ttl_s)
         self._code_ttl = timedelta(seconds=config.otp_ttl_s)
+        self._code_prefixes = config.code_prefixes
         self._code_key = derive_key(config.secret_key, "one-time-code")
         self._device_key = derive_key(config.secret_key, "device-key")
         self._totp_box = Fernet(_urlsafe(derive_key(config.secret_key, "totp")))
@@ -172,6 +174,15 @@ class Sessions:
             ) from error
 
     # -- residents: phone and one-time code ------------------------------------------------------------------------
+
+    def require_served(self, phone: str) -> None:
+        """Refuse a phone that codes are not sent to.
+
+        Raises:
+            Invalid: ``phone_not_served``.
+        """
+        if not is_served(phone, self._code_prefixes):
+            raise Invalid("Codes are not sent to such a number.", "phone_not_served", phone=["not_served"])
 
     @staticmethod
     def code_bounds(phone: str, origin: Origin) -> list[Bound]:

@@ -8,12 +8,15 @@ stack trace for a typing error.
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+
+from backend.core.phones import DEMO_PHONES, MAINLAND_MOBILES
 
 EMBEDDED_DATABASE = "xungeng"
 EMBEDDED_SOCKET_PORT = 54329
@@ -62,6 +65,8 @@ class Config:
     sms_url: str | None = None
     """The operator's SMS gateway (``backend.adapters.sms``); None prints codes in development."""
     sms_token: str | None = None
+    code_prefixes: tuple[str, ...] = MAINLAND_MOBILES
+    """What the numbers begin with (E.164) that one-time codes are sent to: each message costs money, abroad most."""
     metrics_token: str | None = None
     """Lets another machine read ``/metrics``; without it only this machine may."""
 
@@ -150,6 +155,7 @@ def _read(env: Mapping[str, str]) -> Config:
         public_url = public_url.rstrip("/")
 
     port = _number(env, "PORT", 8000, low=1, high=65535)
+    demo = _switch(env, "XUNGENG_DEMO", default=not production)
     return Config(
         data_dir=data_dir,
         database_url=database_url,
@@ -159,7 +165,7 @@ def _read(env: Mapping[str, str]) -> Config:
         host=_text(env, "XUNGENG_HOST") or "0.0.0.0",
         port=port,
         production=production,
-        demo=_switch(env, "XUNGENG_DEMO", default=not production),
+        demo=demo,
         public_url=public_url,
         hostnames=tuple(name for name in (_text(env, "XUNGENG_HOSTNAMES") or "").replace(",", " ").split()),
         trusted_hops=_number(env, "XUNGENG_TRUSTED_HOPS", 0, low=0, high=8),
@@ -169,6 +175,7 @@ def _read(env: Mapping[str, str]) -> Config:
         ca_port=_number(env, "XUNGENG_CA_PORT", 0, low=0, high=65535) or None,
         sms_url=_text(env, "XUNGENG_SMS_URL"),
         sms_token=_text(env, "XUNGENG_SMS_TOKEN"),
+        code_prefixes=_prefixes(_text(env, "XUNGENG_CODE_PREFIXES")) + ((DEMO_PHONES,) if demo else ()),
         metrics_token=_text(env, "XUNGENG_METRICS_TOKEN"),
         redis_url=redis_url,
         web_processes=web_processes,
@@ -223,6 +230,18 @@ def _file(env: Mapping[str, str], name: str) -> Path | None:
     if not path.is_file() or not os.access(path, os.R_OK):
         raise ConfigError(f"{name} names {text}, which is not a file that can be read.")
     return path
+
+
+def _prefixes(text: str | None) -> tuple[str, ...]:
+    if text is None:
+        return MAINLAND_MOBILES
+    prefixes = tuple(text.replace(",", " ").split())
+    for prefix in prefixes:
+        if not re.fullmatch(r"\+[1-9][0-9]{0,13}", prefix):
+            raise ConfigError(
+                f"XUNGENG_CODE_PREFIXES names {prefix!r}, but each has to begin as +8613 does, with the country."
+            )
+    return prefixes
 
 
 def _level(env: Mapping[str, str]) -> str:

@@ -65,7 +65,8 @@ def log_in(body: dict[str, Any]) -> dict[str, Any]:
 
 @blp.open_act("/otp", body=AuthCodeRequestSchema, answers=AuthCodeSentSchema, status=202)
 def send_code(body: dict[str, Any]) -> dict[str, Any]:
-    """Send a one-time code to a phone (residents). The answer is the same for every phone."""
+    """Send a one-time code to a phone (residents). The answer is the same for every phone of the served kinds."""
+    _sessions().require_served(body["phone"])
     origin = Origin(request.remote_addr)
     sms: Sms = current_app.extensions["xungeng.sms"]
     with unit_of_work(request_id=g.request_id) as uow:
@@ -82,6 +83,7 @@ def send_code(body: dict[str, Any]) -> dict[str, Any]:
 @blp.open_act("/otp/verify", body=AuthCodeVerifySchema, answers=AuthTokensSchema, refuses=(401,))
 def verify_code(body: dict[str, Any]) -> dict[str, Any]:
     """Sign in with the code that a phone got; a new phone makes a new resident."""
+    _sessions().require_served(body["phone"])
     origin = _origin(body)
     with unit_of_work(request_id=g.request_id) as uow:
         refusal = _throttling().count(uow, _sessions().code_guess_bounds(body["phone"], origin))

@@ -118,7 +118,7 @@ def test_a_forged_forwarding_header_moves_no_bound(world: World) -> None:
 
 
 def test_residents_sign_in_with_a_code_that_works_once(world: World, caller: Caller) -> None:
-    phone = f"+8610012{uuid.uuid4().int % 10**6:06d}"
+    phone = f"+8613912{uuid.uuid4().int % 10**6:06d}"
     assert caller.post("/api/v1/auth/otp", {"phone": phone, "town": "here"}).status_code == 202
     code = _sent_code(world, phone)
     wrong = caller.post("/api/v1/auth/otp/verify", {"phone": phone, "code": "000000", "town": "here"})
@@ -133,7 +133,7 @@ def test_residents_sign_in_with_a_code_that_works_once(world: World, caller: Cal
 
 def test_a_code_is_not_guessed_and_phones_are_not_bombed(world: World, caller: Caller) -> None:
     """F52: five guesses at a code, one code a minute."""
-    phone = f"+8610013{uuid.uuid4().int % 10**6:06d}"
+    phone = f"+8613913{uuid.uuid4().int % 10**6:06d}"
     body = {"phone": phone, "town": "here"}
     assert caller.post("/api/v1/auth/otp", body).status_code == 202
     assert caller.post("/api/v1/auth/otp", body).status_code == 429
@@ -144,11 +144,39 @@ def test_a_code_is_not_guessed_and_phones_are_not_bombed(world: World, caller: C
     assert caller.post("/api/v1/auth/otp/verify", {**body, "code": code}).status_code == 401
 
 
+@pytest.mark.parametrize("foreign_zero", ["086{}", "+086{}", "+0086{}", "0{}", "+0{}", "000086{}"])
+def test_a_phone_is_one_phone_however_it_is_written(world: World, caller: Caller, foreign_zero: str) -> None:
+    """F52: the bound of one code a minute is the phone's, and what is no number is refused."""
+    bare = f"139{uuid.uuid4().int % 10**8:08d}"
+    written = [bare, f"+86{bare}", f"86{bare}", f"0086{bare}", f"(+86) {bare[:3]}-{bare[3:7]} {bare[7:]}"]
+    answers = [caller.post("/api/v1/auth/otp", {"phone": one, "town": "here"}).status_code for one in written]
+    assert answers == [202] + [429] * 4
+    assert _sent_code(world, f"+86{bare}")
+    refused = caller.post("/api/v1/auth/otp", {"phone": foreign_zero.format(bare), "town": "here"})
+    assert (refused.status_code, refused.json["code"]) == (422, "invalid")
+    assert sum(bare in line for line in (world.config.data_dir / "otp.log").read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "phone",
+    ["+8821600000000", "+979000000000", "+19005550100", "12345678", "+8610012345678", "+861212345678", "+862112345678",
+     "0013900000077", "12025550123"],
+)  # fmt: skip
+def test_codes_go_to_the_mainlands_mobiles_alone(world: World, caller: Caller, phone: str) -> None:
+    """F52: a number that costs dear is told so before anything is counted, made or sent, for asking and verifying."""
+    for path, more in (("otp", {}), ("otp/verify", {"code": "123456"})):
+        told = caller.post(f"/api/v1/auth/{path}", {"phone": phone, "town": "here", **more})
+        assert told.status_code == 422
+        assert told.json["code"] == ("invalid" if phone == "+861212345678" else "phone_not_served")
+    log = world.config.data_dir / "otp.log"
+    assert not log.exists() or phone.lstrip("+0") not in log.read_text()
+
+
 def test_a_code_never_opens_an_account_that_has_a_password(
     world: World, caller: Caller, signed_in: Any
 ) -> None:
     """F52: who reads an admin's short messages gets past neither his password nor his authenticator."""
-    login, phone = f"chief{uuid.uuid4().hex[:8]}", f"+8610014{uuid.uuid4().int % 10**6:06d}"
+    login, phone = f"chief{uuid.uuid4().hex[:8]}", f"+8613914{uuid.uuid4().int % 10**6:06d}"
     root = signed_in("admin")
     made = root.post(
         "/api/v1/desk/users", {"display_name": "Chief", "login": login, "password": PASSWORD, "phone": phone}
@@ -178,7 +206,7 @@ def test_a_code_never_opens_an_account_that_has_a_password(
 
 
 def test_an_account_without_a_password_gets_no_authenticator(world: World, caller: Caller) -> None:
-    phone = f"+8610015{uuid.uuid4().int % 10**6:06d}"
+    phone = f"+8613915{uuid.uuid4().int % 10**6:06d}"
     caller.post("/api/v1/auth/otp", {"phone": phone, "town": "here"})
     body = {"phone": phone, "town": "here", "code": _sent_code(world, phone)}
     answer = caller.post("/api/v1/auth/otp/verify", body)

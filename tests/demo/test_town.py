@@ -14,6 +14,7 @@ import pytest
 import shapely
 from shapely import Point, Polygon
 
+from backend.core.phones import DEMO_PHONES, e164, is_served
 from backend.core.vocabulary import AreaKind, DepartmentKind, OfficerKind, RoadKind, Role, Travel
 from backend.demo.town import Area, Town, distance_m, generate
 
@@ -210,6 +211,8 @@ def test_no_phone_number_can_be_a_real_one(town: Town) -> None:
     for phone in phones:
         assert phone.startswith("+86100")
         assert len(phone) == len("+86") + 11
+        assert is_served(phone, (DEMO_PHONES,))
+        assert e164(phone) == phone
 
 
 def test_the_same_seed_gives_the_same_town_to_the_last_byte() -> None:

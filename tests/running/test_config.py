@@ -68,6 +68,8 @@ def test_an_app_login_of_its_own_is_taken_as_it_is(tmp_path: Path) -> None:
         ({"DATABASE_URL": "postgresql://db:port/town"}, "not a readable address"),
         ({"DATABASE_OWNER_URL": "postgresql://db/town"}, "DATABASE_URL"),
         ({"XUNGENG_LOG_LEVEL": "loud"}, "XUNGENG_LOG_LEVEL"),
+        ({"XUNGENG_CODE_PREFIXES": "+8613 8614"}, "'8614'"),
+        ({"XUNGENG_CODE_PREFIXES": "+861[3-9]"}, "XUNGENG_CODE_PREFIXES"),
     ],
 )
 def test_a_wrong_setting_is_one_sentence_that_names_it(
@@ -91,6 +93,15 @@ def test_a_data_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> No
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="XUNGENG_DATA"):
         Config.from_env({"XUNGENG_DATA": str(tmp_path / "file" / "var")})
+
+
+def test_codes_go_to_the_mainlands_mobiles_unless_the_operator_names_others(tmp_path: Path) -> None:
+    """F52: and in a demo town to its own people, whose numbers are nobody's."""
+    mobiles = tuple(f"+861{digit}" for digit in range(3, 10))
+    assert read(tmp_path, XUNGENG_DEMO="0").code_prefixes == mobiles
+    assert read(tmp_path).code_prefixes == (*mobiles, "+86100")
+    named = read(tmp_path, XUNGENG_DEMO="0", XUNGENG_CODE_PREFIXES="+8613, +852").code_prefixes
+    assert named == ("+8613", "+852")
 
 
 def test_production_has_no_demo_town_unless_it_is_asked_for(tmp_path: Path) -> None:
