@@ -10,7 +10,7 @@ import { Offline, online, Problem, type Api } from '@/shared/api'
 import { newId } from '@/shared/ids'
 import { deviceName, type Session } from '@/shared/session'
 import { instant } from '@/shared/time'
-import type { FixBatch, FixIn, FixReceipt, Page, Shift, ShiftStart, TrackPoint, Travel } from '@/shared/types'
+import type { FixBatch, FixIn, FixReceipt, Invitation, Join, Page, Shift, ShiftStart, TrackPoint, Travel } from '@/shared/types'
 import type { Step } from './ground'
 import { FixQueue, type Counts, type Envelope } from './queue'
 import { Recorder, type Here } from './recorder'
@@ -43,6 +43,8 @@ export function createDuty(session: Session, api: Api) {
   const failed = ref(false)
   /** A shift that ended without this phone ending it. */
   const closed = shallowRef<Shift | null>(null)
+  /** Crews whose leaders ask this officer to come on duty with them; nobody but he can answer. */
+  const invitations = shallowRef<Invitation[]>([])
   const pendingEnd = shallowRef<PendingEnd | null>(null)
   const counts = ref<Counts>(EMPTY)
   const lost = ref(0)
@@ -126,6 +128,7 @@ export function createDuty(session: Session, api: Api) {
     owner = null
     shift.value = null
     closed.value = null
+    invitations.value = []
     pendingEnd.value = null
     known.value = false
     counts.value = EMPTY
@@ -178,7 +181,7 @@ export function createDuty(session: Session, api: Api) {
     created.start()
   }
 
-  /** The leader of the crew, or another phone of this officer, has started the shift: this phone joins it. */
+  /** Another phone of this officer has started the shift: this phone joins it. */
   async function bringPhone(shiftId: string): Promise<void> {
     await api.post(`/api/v1/officer/shifts/${shiftId}/phone`, { id: session.deviceId, name: deviceName(), platform: 'web' })
   }
@@ -275,8 +278,10 @@ export function createDuty(session: Session, api: Api) {
     try {
       await tellPendingEnd()
       const found = await api.get<Shift | undefined>('/api/v1/officer/shift')
+      const asks = found ? [] : (await api.get<Page<Invitation>>('/api/v1/officer/invitations', { limit: 20 })).items
       if (owner !== mine) return
       known.value = true
+      invitations.value = asks
       if (found && pendingEnd.value?.shift.id === found.id) return
       const before = shift.value
       if (before && found?.id !== before.id) closed.value = await howItEnded(before)
@@ -304,9 +309,35 @@ export function createDuty(session: Session, api: Api) {
         : {}),
       device_at: instant(Date.now()),
     })
+    await comeOnDuty(() => api.post<Shift>('/api/v1/officer/shifts', body()))
+  }
+
+  /** Comes on duty with the crew whose leader asks. */
+  async function join(invitation: Invitation): Promise<void> {
+    const body = (): Join => ({
+      device: { id: session.deviceId, name: deviceName(), platform: 'web' },
+      device_at: instant(Date.now()),
+    })
+    await answering(() => comeOnDuty(() => api.post<Shift>(`/api/v1/officer/invitations/${invitation.id}/accept`, body())))
+  }
+  async function decline(invitation: Invitation): Promise<void> {
+    await answering(() => api.post(`/api/v1/officer/invitations/${invitation.id}/decline`))
+    invitations.value = invitations.value.filter(({ id }) => id !== invitation.id)
+  }
+  /** What another phone answered, or what has lapsed, is no longer asked. */
+  async function answering(act: () => Promise<unknown>): Promise<void> {
+    try {
+      await act()
+    } catch (error) {
+      if (error instanceof Problem && error.status === 409) await refresh()
+      throw error
+    }
+  }
+
+  async function comeOnDuty(send: () => Promise<Shift>): Promise<void> {
     let begun: Shift
     try {
-      begun = await api.post<Shift>('/api/v1/officer/shifts', body())
+      begun = await send()
     } catch (error) {
       if (!(error instanceof Problem)) throw error
       if (error.code === 'already_on_shift') {
@@ -316,9 +347,10 @@ export function createDuty(session: Session, api: Api) {
       // The server knows the phone's name as another officer's device: this officer gets one of his own.
       if (error.code !== 'id_taken') throw error
       session.renewDeviceId()
-      begun = await api.post<Shift>('/api/v1/officer/shifts', body())
+      begun = await send()
     }
     closed.value = null
+    invitations.value = []
     known.value = true
     beganMs = Date.now()
     adopt(begun)
@@ -381,7 +413,7 @@ export function createDuty(session: Session, api: Api) {
       return
     }
     const due = Date.now() - asked >= REFRESH_MS
-    // Off duty too: a crew's leader starts the shift of everybody in it.
+    // Off duty too: a crew's leader may ask this officer to come.
     if (due && document.visibilityState === 'visible') void refresh()
     if (elsewhere.value) void recount()
   }
@@ -410,6 +442,7 @@ export function createDuty(session: Session, api: Api) {
     known,
     failed,
     closed,
+    invitations,
     pendingEnd,
     counts,
     lost,
@@ -423,6 +456,8 @@ export function createDuty(session: Session, api: Api) {
     leave,
     refresh,
     start,
+    join,
+    decline,
     end,
     hurry: () => sender.value?.hurry(),
     acceptNotice() {
