@@ -15,15 +15,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from argon2 import PasswordHasher
-
 from backend.core.config import Config, ConfigError
 
 # Without letters and digits that look alike: people type these on phones.
 _ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"
 _GROUPS, _GROUP = 4, 4
-# OWASP's minimum for argon2id, a tenth of the work of the library's defaults.
-_quick_hasher = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)
 
 
 def path(config: Config) -> Path:
@@ -81,11 +77,3 @@ def base_url(config: Config) -> str:
 def new_password() -> str:
     """A random password of 79 bits that can be read out and typed: ``k7mw-2hqp-x9fa-tr4n``."""
     return "-".join("".join(secrets.choice(_ALPHABET) for _ in range(_GROUP)) for _ in range(_GROUPS))
-
-
-def quick_hash(password: str) -> str:
-    """A cheaper argon2id hash, for many passwords of :func:`new_password` at a first start.
-
-    What makes hashing slow protects passwords that people think up. 79 random bits cannot be guessed at any speed.
-    """
-    return _quick_hasher.hash(password)

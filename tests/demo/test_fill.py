@@ -12,6 +12,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from argon2 import extract_parameters
 from sqlalchemy import Engine, create_engine, text
 
 from backend.adapters import passwords
@@ -114,7 +115,6 @@ def test_a_fill_that_fails_leaves_nothing_and_can_be_done_again(
     )
     # What is stored of passwords is no matter here, and hashing is what takes long.
     monkeypatch.setattr(passwords, "hash_password", lambda _: "hash")
-    monkeypatch.setattr(accounts, "quick_hash", lambda _: "hash")
     with monkeypatch.context() as patch:
 
         def no_room(*_: object) -> None:
@@ -129,6 +129,15 @@ def test_a_fill_that_fails_leaves_nothing_and_can_be_done_again(
     fill.fill(config)
     assert scalar(owner, "select count(*) from towns") == 1
     owner.dispose()
+
+
+def test_every_account_costs_the_same_to_try(installation: tuple[Config, Engine]) -> None:
+    """F52: by the time of a refused sign-in no account of the demo town is told from one that does not exist."""
+    with installation[1].connect() as connection:
+        stored = connection.execute(text("select password_hash from users where password_hash is not null"))
+        costs = [extract_parameters(one) for one in stored.scalars()]
+    assert len(costs) > fill.OFFICERS_WITH_SIGN_IN
+    assert all(cost == extract_parameters(passwords._decoy) for cost in costs)
 
 
 def test_accounts_are_secret_random_and_match_the_hashes(installation: tuple[Config, Engine]) -> None:
