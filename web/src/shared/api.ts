@@ -231,6 +231,7 @@ const KNOWN: Record<string, string> = {
   town_needed: 'town_needed',
   invalid_credentials: 'invalid_credentials',
   invalid_code: 'invalid_code',
+  phone_not_served: 'phone_not_served',
   totp_required: 'totp_required',
   refresh_reused: 'refresh_reused',
   session_revoked: 'session_revoked',

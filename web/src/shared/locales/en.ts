@@ -21,6 +21,7 @@ export default {
     offline: 'The server cannot be reached. Check the network and try again.',
     invalid_credentials: 'The login or the password is not right.',
     invalid_code: 'The code is not right or has expired.',
+    phone_not_served: 'Codes cannot be sent to this number. Please use a mobile phone of the mainland.',
     totp_required: 'Enter the code of your authenticator.',
     wrong_password: 'The present password is not right.',
     weak_password: 'The new password is too easy to guess. Choose a longer one.',

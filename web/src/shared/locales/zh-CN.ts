@@ -21,6 +21,7 @@ export default {
     offline: '连不上服务器。请检查网络后重试。',
     invalid_credentials: '账号或密码不正确。',
     invalid_code: '验证码不正确或已过期。',
+    phone_not_served: '无法向该号码发送验证码，请使用中国大陆手机号。',
     totp_required: '请输入动态验证码。',
     wrong_password: '当前密码不正确。',
     weak_password: '新密码太简单，请换一个更长的。',
