@@ -178,7 +178,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Send a one-time code to a phone (residents). The answer is the same for every phone. */
+        /** Send a one-time code to a phone (residents). The answer is the same for every phone of the served kinds. */
         post: {
             parameters: {
                 query?: never;
