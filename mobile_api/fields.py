@@ -8,6 +8,9 @@ from marshmallow import ValidationError, fields, validate
 
 from backend.core.phones import e164
 
+EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
+"""Between these lie all moments and days that clients may name: none is near where calendars and databases end."""
+
 
 class Moment(fields.Field[datetime]):
     """An aware moment, RFC 3339; written in UTC with ``Z``."""
@@ -28,9 +31,22 @@ class Moment(fields.Field[datetime]):
             parsed = datetime.fromisoformat(value)
             if parsed.tzinfo is None:
                 raise ValueError
-            return parsed.astimezone(UTC)
+            moment = parsed.astimezone(UTC)
         except (ValueError, OverflowError) as error:
             raise ValidationError("Not a moment with a zone such as 2026-11-23T08:00:00Z.") from error
+        if not EARLIEST <= moment < LATEST:
+            raise ValidationError("Not between the years 2000 and 2100.")
+        return moment
+
+
+class Day(fields.Date):
+    """A day that a client names."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        between = validate.Range(
+            EARLIEST.date(), LATEST.date(), max_inclusive=False, error="Not between the years 2000 and 2100."
+        )
+        super().__init__(validate=between, **kwargs)
 
 
 class Word(fields.String):

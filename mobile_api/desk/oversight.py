@@ -10,7 +10,7 @@ from backend.core.paging import Page
 from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import Audience
 from mobile_api.endpoint import Door
-from mobile_api.fields import Moment
+from mobile_api.fields import Day, Moment
 from mobile_api.paging import PageQuerySchema, decode_cursor, page_of
 from workflows import oversight
 
@@ -90,7 +90,7 @@ class DeskCountersSchema(Schema):
 class DeskCountersQuerySchema(Schema):
     """Which days; the last seven by default."""
 
-    day = fields.Date(load_default=None, metadata={"description": "One day (UTC)."})
+    day = Day(load_default=None, metadata={"description": "One day (UTC)."})
 
 
 def _entry(entry: Any, name: str | None) -> dict[str, Any]:
