@@ -30,6 +30,7 @@ from mobile_api.limits import Limits
 from mobile_api.officer.blueprints import BLUEPRINTS as OFFICER
 from mobile_api.public.blueprints import BLUEPRINTS as PUBLIC
 from mobile_api.resident.blueprints import BLUEPRINTS as RESIDENT
+from mobile_api.slow_bodies import Patience
 from workflows.sessions import Sessions
 from workflows.throttling import Throttling
 
@@ -127,6 +128,7 @@ def create_app(config: Config, *, propagate_failures: bool = False, hot_routes: 
     hot.describe(api.spec)
     if hot_routes:  # Not where a test looks at the ordinary way of a route that has both.
         hot.install(app, config)
+    app.wsgi_app = Patience(app.wsgi_app)  # type: ignore[method-assign]
     if config.trusted_hops:
         # Outermost, so that whoever counts callers by address sees the callers' and not the proxy's.
         hops = config.trusted_hops

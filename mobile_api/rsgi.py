@@ -29,6 +29,7 @@ from mobile_api.gateway.call import JSON, MAXIMUM_BODY_BYTES
 from mobile_api.gateway.wsgi import Gateways
 from mobile_api.hot import HOT, Head, Served, Told, headers_of, nothing_here, request_id
 from mobile_api.identity import Identity
+from mobile_api.slow_bodies import BODY_S, TooSlow
 from workflows import tracks
 
 THREADS = 32
@@ -102,7 +103,11 @@ class AsyncDispatcher:
         """Serve a gateway's address as its WSGI application does; say of any other that nothing is here."""
         headers = scope.headers
         if scope.path.startswith("/gateway/"):
-            environ = await _environ(scope, protocol)
+            try:
+                environ = await _environ(scope, protocol)
+            except TooSlow as refusal:
+                protocol.response_empty(refusal.status, [])
+                return
             answered = await self._on_a_thread(self._gateway, environ)
             if answered is not None:
                 status, header_list, body = answered
@@ -137,7 +142,18 @@ async def _read(protocol: Any, length: int | None, most_bytes: int) -> bytes:
     """Return a body of so many bytes, or one that says nothing of its length; never more than may be held.
 
     Of the latter kind nobody can tell here whether it ended or broke off: it has to show that itself, as JSON does.
+
+    Raises:
+        TooLarge, Unreadable. TooSlow: it was not there in time.
     """
+    try:
+        async with asyncio.timeout(BODY_S):
+            return await _whole(protocol, length, most_bytes)
+    except TimeoutError:
+        raise TooSlow() from None
+
+
+async def _whole(protocol: Any, length: int | None, most_bytes: int) -> bytes:
     if length is not None:
         try:
             raw: bytes = await protocol() if length else b""

@@ -1,0 +1,112 @@
+"""An end to the patience with bodies that do not arrive.
+
+A client that declares a body and sends a byte now and then holds a connection for as long as it likes, and there are
+only so many. So a body has to be there within ``BODY_S`` in all, and one address may have only so many that are being
+waited for; who goes beyond either is told so and loses the connection. A reverse proxy that reads whole bodies first
+does this too; here it holds without one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import gevent
+
+from backend.core.errors import Refusal, TooMany
+
+BODY_S = 15.0
+"""From the end of the head to the end of the body: 2 MiB at 140 kB/s, and a fix in one packet."""
+WAITED_FOR = 200
+"""Bodies of one address that are being waited for. What comes beyond them has to be there already: a whole town's
+phones may share an address with one that misbehaves."""
+AT_ONCE_S = 0.25
+
+Environ = dict[str, Any]
+WsgiApp = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
+
+
+class TooSlow(Refusal):
+    """408: the body was not there in time."""
+
+    status, code, title = 408, "timed_out", "The request took too long to arrive."
+
+
+class Patience:
+    """A WSGI application in front of another, which then reads bodies that come in time or not at all.
+
+    It belongs behind whatever takes declared proxies off the address, and acts under gunicorn's gevent worker, whose
+    connections are greenlets.
+    """
+
+    def __init__(self, app: WsgiApp, body_s: float = BODY_S, waited_for: int = WAITED_FOR) -> None:
+        self._app = app
+        self.body_s = body_s
+        self.waited_for = waited_for
+        self.waiting: Counter[str] = Counter()
+
+    def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if "gunicorn.socket" in environ and (
+            environ.get("CONTENT_LENGTH") not in (None, "", "0") or "HTTP_TRANSFER_ENCODING" in environ
+        ):
+            environ["wsgi.input"] = _Body(environ, self)
+        return self._app(environ, start_response)
+
+
+class _Body:
+    """``wsgi.input`` with a deadline."""
+
+    def __init__(self, environ: Environ, patience: Patience) -> None:
+        self._stream = environ["wsgi.input"]
+        self._socket = environ["gunicorn.socket"]
+        self._address: str = environ.get("REMOTE_ADDR", "")
+        self._patience = patience
+        self._until = time.monotonic() + patience.body_s
+
+    def read(self, *size: Any) -> bytes:
+        return self._in_time(self._stream.read, *size)
+
+    def readline(self, *size: Any) -> bytes:
+        return self._in_time(self._stream.readline, *size)
+
+    def readlines(self, *size: Any) -> list[bytes]:
+        return self._in_time(self._stream.readlines, *size)
+
+    def __iter__(self) -> _Body:
+        return self
+
+    def __next__(self) -> bytes:
+        if line := self.readline():
+            return line
+        raise StopIteration
+
+    def _in_time(self, read: Callable[..., Any], *size: Any) -> Any:
+        waiting, address = self._patience.waiting, self._address
+        crowded = waiting[address] >= self._patience.waited_for
+        left_s = max(0.0, self._until - time.monotonic())
+        timeout = gevent.Timeout(min(left_s, AT_ONCE_S) if crowded else left_s)
+        waiting[address] += 1
+        timeout.start()
+        try:
+            return read(*size)
+        except gevent.Timeout as expired:
+            if expired is not timeout:
+                raise
+            self._hang_up()
+            raise (TooMany(self._patience.body_s) if crowded else TooSlow()) from None
+        finally:
+            timeout.close()
+            waiting[address] -= 1
+            if not waiting[address]:
+                del waiting[address]
+
+    def _hang_up(self) -> None:
+        """End what comes from the client: gunicorn would wait for the rest of the body after the answer."""
+        with contextlib.suppress(OSError):
+            # The socket below TLS, whose state the answer still needs.
+            below: Any = getattr(self._socket, "_sock", self._socket)
+            below.shutdown(socket.SHUT_RD)
