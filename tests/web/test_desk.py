@@ -481,6 +481,50 @@ def test_a_gpx_file_is_imported_replayed_and_given_back(desk: Desk, town: Town, 
     expect(page.get_by_test_id("replay-time")).to_contain_text("16:20:00")
 
 
+def test_an_officers_imported_track_is_opened_with_a_reason(desk: Desk, town: Town) -> None:
+    """P15, P21: the desk is asked why; a file of the officer's time off is not taken."""
+    officer = town.new_officer()
+    api, supervisor = town.api(officer), town.api(town.accounts["supervisor"])
+
+    def key() -> dict[str, str]:
+        return {"Idempotency-Key": str(uuid4())}
+
+    def bring(name: str, at: datetime) -> Any:
+        point = f'<trkpt lat="31" lon="121"><time>{at.isoformat()}</time></trkpt>'
+        return supervisor.post(
+            "/api/v1/desk/imported-tracks",
+            params={"officer_id": officer["id"], "name": name},
+            content='<gpx version="1.1" creator="test" xmlns="http://www.topografix.com/GPX/1/1">'
+            f"<trk><trkseg>{point}{point}</trkseg></trk></gpx>",
+            headers={"Content-Type": "application/gpx+xml", **key()},
+        )
+
+    shift = api.post("/api/v1/officer/shifts", json={}, headers=key()).json()
+    name, now = f"补录 {uuid4().hex[:6]}", datetime.now(UTC)
+    assert bring(name, now).status_code == 201
+    assert bring(name, now - timedelta(days=1)).json()["code"] == "off_shift"
+    api.post(f"/api/v1/officer/shifts/{shift['id']}/end", json={}, headers=key())
+
+    page = desk.sign_in(town.accounts["supervisor"], "/tracks")
+    row = page.locator("tbody tr", has_text=name)
+    row.get_by_role("button", name="回放").click()
+    asking = page.get_by_role("dialog")
+    asking.get_by_role("button", name="回放").click()
+    expect(asking).to_contain_text("请填写至少 2 个字")
+    asking.get_by_role("textbox").fill("核实 12 号诉求")
+    asking.get_by_role("button", name="回放").click()
+    expect(page.get_by_role("slider", name="回放时间")).to_be_visible()
+    page.get_by_role("button", name="下载 GPX").click()
+    asking.get_by_role("textbox").fill("移交 3 号案卷")
+    with page.expect_download():
+        asking.get_by_role("button", name="下载 GPX").click()
+    looks = api.get("/api/v1/officer/disclosures").json()["items"]
+    assert [(look["kind"], look["reason"]) for look in looks] == [
+        ("export", "移交 3 号案卷"),
+        ("replay", "核实 12 号诉求"),
+    ]
+
+
 def test_a_point_drawn_on_a_gcj02_base_comes_back_within_a_metre(
     desk: Desk, town: Town, walker: Walker
 ) -> None:

@@ -90,7 +90,7 @@ def test_nothing_is_recorded_before_the_notice_was_read(
     page.wait_for_selector("[data-test=start]")
     assert town.api(officer).get("/api/v1/officer/shift").status_code == 204
 
-    # The leader of a crew may start the shift of somebody who has never read it: his phone does not record either.
+    # He may have started the shift on another phone: this one does not record either.
     api = town.api(officer)
     started = api.post("/api/v1/officer/shifts", json={}, headers={"Idempotency-Key": str(uuid4())})
     assert started.status_code == 201
@@ -340,7 +340,8 @@ def test_a_stolen_refresh_token_ends_the_session_and_its_owner_is_told(
     assert after.status_code == 401
 
 
-def test_a_crew_goes_together(phone: Phone, town: Town) -> None:
+def test_a_crew_goes_together(phone: Phone, chromium: Browser, town: Town) -> None:
+    """P21: the leader asks; the other is off duty, and his phone records nothing, until he himself has joined."""
     officer = town.new_officer(with_colleague=True)
     page = phone.sign_in(officer)
     page.click("[data-test=crew]")
@@ -352,13 +353,53 @@ def test_a_crew_goes_together(phone: Phone, town: Town) -> None:
     page.click("footer button")
     phone.start_shift()
     expect(page.locator(".crew")).to_contain_text("巡组 7")
-    shift = town.api(officer).get("/api/v1/officer/shift").json()
-    assert sorted(one["display_name"] for one in shift["crew"]["members"]) == sorted(
-        [name, officer["display_name"]]
-    )
+    expect(page.locator(".crew")).to_contain_text("已邀请 1 人")
+    crew = town.api(officer).get("/api/v1/officer/shift").json()["crew"]
+    assert [one["display_name"] for one in crew["members"]] == [officer["display_name"]]
+    [asked] = crew["invited"]
+    mate = next(one for one in town.accounts["officers"] if one["id"] == asked["id"])
+
+    with opened(chromium, town) as other:
+        other.sign_in(mate)
+        expect(other.page.locator("[data-test=invitation]")).to_contain_text(
+            f"{officer['display_name']} 邀请您加入 巡组 7"
+        )
+        assert _untouchable(other.page, "asked") == []
+        assert other.page.evaluate("document.documentElement.scrollWidth") <= 360
+        other.walk(2)
+        assert other.trail() == []
+        assert town.api(mate).get("/api/v1/officer/shift").status_code == 204
+        other.page.click("[data-test=join]")
+        other.page.click("[data-test=accept]")
+        assert town.api(mate).get("/api/v1/officer/shift").status_code == 204
+        other.page.click("[data-test=join]")
+        expect(other.page.locator("[data-test=status]")).to_have_attribute("data-status", "recording")
+        expect(other.page.locator(".crew")).to_contain_text("2 人")
+
+    page.reload()
+    expect(page.locator(".crew")).to_contain_text("2 人")
     page.click("[data-test=end]")
     page.click("text=结束全组班次")
     page.wait_for_selector("[data-test=start]")
+    assert town.api(mate).get("/api/v1/officer/shift").status_code == 204
+
+
+def test_an_officer_declines_to_go_with_a_crew(phone: Phone, town: Town) -> None:
+    """P21: nothing but his own yes brings him on duty."""
+    leader = town.new_officer(with_colleague=True)
+    mate = next(one for one in town.accounts["officers"] if one["display_name"] == town.colleague_of(leader))
+    crew = {"call_sign": "巡组 8", "travel": "foot", "member_ids": [mate["id"]]}
+    started = town.api(leader).post(
+        "/api/v1/officer/shifts", json={"crew": crew}, headers={"Idempotency-Key": str(uuid4())}
+    )
+    assert started.status_code == 201, started.text
+    page = phone.sign_in(mate)
+    page.click("[data-test=decline-invitation]")
+    expect(page.locator("[data-test=invitation]")).to_have_count(0)
+    expect(page.locator("[data-test=start]")).to_be_enabled()
+    seen = town.api(leader).get("/api/v1/officer/shift").json()["crew"]["invited"]
+    assert [(one["id"], one["state"]) for one in seen] == [(mate["id"], "declined")]
+    assert town.api(mate).get("/api/v1/officer/shift").status_code == 204
 
 
 def test_the_language_is_chosen_and_kept(phone: Phone, officer: dict[str, Any]) -> None:
