@@ -168,7 +168,7 @@ def device_of(call: Call, protocol: str, key: str | None) -> DeviceIdentity | No
     device = tracks.device_for(protocol, key) if key and len(key) <= 256 else None
     if device is None:
         MISSES.count(call.address)
-        if wait_s := UNKNOWN.take(call.address):
+        if wait_s := UNKNOWN.take(network_of(call.address)):
             LIMITED.inc()
             raise TooMany(wait_s)
     elif wait_s := BUCKETS.take(device.device_id):
@@ -183,6 +183,6 @@ def bound_unknown(call: Call) -> None:
     Raises:
         TooMany: come again later.
     """
-    if len(call.body) > UNPROVEN_BODY_BYTES and (wait_s := UNKNOWN.wait_s(call.address)):
+    if len(call.body) > UNPROVEN_BODY_BYTES and (wait_s := UNKNOWN.wait_s(network_of(call.address))):
         LIMITED.inc()
         raise TooMany(wait_s)

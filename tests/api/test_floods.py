@@ -21,6 +21,7 @@ from backend.core.errors import TooMany
 from backend.core.tokens import RefreshTokens
 from mobile_api import limits
 from mobile_api.gateway import delivery
+from mobile_api.gateway.call import Call
 from tests.api.conftest import Caller, World
 from tests.factories import PASSWORD
 
@@ -171,9 +172,10 @@ def test_another_address_of_the_same_network_is_no_other_caller(
         assert [ask(f"{block}:5::{n:x}", n) for n in range(1, 33)] == [202] * 30 + [429] * 2
         assert ask(f"{block}:6::1", 0) == 202
 
-    answers = [Caller(world.app, f"{block}:7::{n:x}").get(ME).status_code for n in range(1, 602)]
-    assert answers == [401] * 600 + [429]
-    assert Caller(world.app, f"{block}:8::1").get(ME).status_code == 401
+    with time_machine.travel(datetime.now(UTC), tick=False):
+        answers = [Caller(world.app, f"{block}:7::{n:x}").get(ME).status_code for n in range(1, 602)]
+        assert answers == [401] * 600 + [429]
+        assert Caller(world.app, f"{block}:8::1").get(ME).status_code == 401
 
     misses = delivery.Misses()
     alarms: list[str] = []
@@ -186,7 +188,18 @@ def test_another_address_of_the_same_network_is_no_other_caller(
     misses.count(f"{block}:9::ffff")
     assert alarms == ["enumeration.suspected"]
 
+    monkeypatch.setattr(delivery, "UNKNOWN", limits.Buckets(0.001, 2))
+    large = b"x" * (delivery.UNPROVEN_BODY_BYTES + 1)
+    calls = [Call("POST", body=large, address=f"{block}:9::{n:x}") for n in range(3)]
+    assert [delivery.device_of(call, "overland", None) for call in calls[:2]] == [None, None]
+    with pytest.raises(TooMany):
+        delivery.device_of(calls[2], "overland", None)
+    with pytest.raises(TooMany):
+        delivery.bound_unknown(calls[2])
+    delivery.bound_unknown(Call("POST", body=large, address=f"{block}:a::1"))
 
+
+@time_machine.travel(datetime.now(UTC), tick=False)
 def test_junk_from_a_shared_address_shuts_out_no_colleague(world: World) -> None:
     """F52: what names no session is counted by address and bounded; who has a token is counted by his session."""
     shared = "127.6.6.6"
