@@ -242,6 +242,15 @@ def test_the_proxy_of_compose_differs_from_the_documented_one_in_its_upstreams_a
     assert lines("compose/nginx.conf") == lines("nginx/xungeng.conf")
 
 
+def test_no_server_of_the_proxy_logs_in_the_default_format() -> None:
+    """F93: it holds the query string, in which older trackers put places and credentials, TLS or not."""
+    for name in PROXIES:
+        servers = re.split(r"^server \{$", (DEPLOY / name).read_text(), flags=re.M)[1:]
+        assert len(servers) == 2
+        for server in servers:
+            assert re.search(r"^    access_log (off|\S+ xungeng);$", server, re.M), server
+
+
 def test_kubernetes_objects_refer_to_each_other() -> None:
     found = documents("kubernetes/xungeng.yaml")
     names = {(document["kind"], document["metadata"]["name"]) for document in found}
