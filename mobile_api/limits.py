@@ -62,6 +62,13 @@ class Windows(MemoryStorage):
     def __len__(self) -> int:
         return len(self._windows)
 
+    def reset(self) -> int:
+        """Forget all counts, and return of how many callers there were some."""
+        with self._lock:
+            count = len(self._windows)
+            self._windows.clear()
+        return count
+
     def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
         """Count, unless it would be more than ``limit`` in ``expiry`` seconds."""
         now = time.time()

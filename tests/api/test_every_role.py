@@ -129,26 +129,19 @@ def reads(world: World) -> dict[str, str | None]:
 
 def about(world: World, area: str) -> Prey:
     """A new officer of a community and a thing of each kind that belongs to him, all of which exist."""
-    found = Prey(world, world.officer(area))
+    found = Prey(world, world.officer(area), world.officer(area))
     brought = call(
         _caller(world, world.here["supervisor"]), "POST", f"{DESK}/imported-tracks", found.ids,
         {f"POST {DESK}/imported-tracks": "application/gpx+xml"},
     )  # fmt: skip
-    _caller(world, world.officer(area)).post(
-        f"{OFFICER}/shifts",
-        {"crew": {"call_sign": "1", "travel": "foot", "member_ids": [str(found.officer.id)]}},
-    )
     with world.owner.connect() as connection:
-        invitation = connection.execute(
-            text("select id from invitations where officer_id = :id"), {"id": found.officer.id}
-        ).scalar_one()
         membership = connection.execute(
             text("select id from memberships where user_id = :id"), {"id": found.officer.id}
         ).scalar_one()
+    assert brought.status_code == 201, brought.text
     found.ids |= {
         "area_id": str(world.here.areas[area]),
         "membership_id": str(membership),
-        "invitation_id": str(invitation),
         "track_id": brought.json["items"][0]["id"],
     }
     return found

@@ -29,7 +29,7 @@ SPAN = {"from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z", "reason": 
 class Prey:
     """What there is to see of an officer: his shift, device, track, session."""
 
-    def __init__(self, world: World, officer: Person) -> None:
+    def __init__(self, world: World, officer: Person, leader: Person) -> None:
         caller = Caller(world.app).sign_in(officer)
         self.officer = officer
         self.session_id = caller.tokens["session_id"]
@@ -41,10 +41,14 @@ class Prey:
         body = {"device_id": self.device_id, "sent_at": _moment(now), "fixes": [fix]}
         answer = caller.send("POST", "/api/v1/officer/fixes", body)
         assert answer.json["stored"] == 1, answer.text
+        crew = {"call_sign": "1", "travel": "foot", "member_ids": [str(officer.id)]}
+        [asked] = start(Caller(world.app).sign_in(leader), crew=crew)["crew"]["invited"]
+        assert asked["id"] == str(officer.id)
+        [invitation] = caller.get("/api/v1/officer/invitations").json["items"]
         self.ids = {
             "officer_id": str(officer.id), "user_id": str(officer.id), "shift_id": self.shift_id,
             "device_id": self.device_id, "session_id": self.session_id, "track_id": str(uuid.uuid4()),
-            "membership_id": str(uuid.uuid4()),
+            "membership_id": str(uuid.uuid4()), "invitation_id": invitation["id"],
         }  # fmt: skip
 
 
@@ -58,7 +62,7 @@ def prey(world: World) -> Iterator[Prey]:
 
     before = db._engine
     db.set_engine(world.engine)
-    yield Prey(world, world.officer("b"))
+    yield Prey(world, world.officer("b"), world.officer("b"))
     db.set_engine(before)
 
 
