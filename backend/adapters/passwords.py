@@ -37,7 +37,7 @@ def place() -> Iterator[None]:
         Unavailable: all are taken; nothing was looked at.
     """
     if not _waiting.acquire(blocking=False):
-        raise Unavailable("Too many sign-ins at once; please try again.", retry_after_s=5, code="busy")
+        raise Unavailable("Too many sign-ins at once; please try again.", retry_after_s=2, code="busy")
     try:
         yield
     finally:
