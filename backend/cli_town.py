@@ -435,7 +435,7 @@ def export_gpx(
         span = _moment("--from", since), _moment("--to", until), reason.strip()
     with in_town(town_code) as (uow, actor):
         if track_id is not None:
-            _name, document = imported_tracks.export(uow, actor, track_id, reason=reason or "imported track")
+            _name, document = imported_tracks.export(uow, actor, track_id, reason=reason and reason.strip())
         elif login and span:
             document = replays.export(
                 uow, actor, user_by_login(uow, login).id, since=span[0], until=span[1], reason=span[2]

@@ -346,6 +346,31 @@ def test_an_imported_track_is_exported_as_it_came(town: Run, tmp_path: Path, sam
         town("import", "gpx", str(out))
 
 
+def test_an_officers_file_is_taken_of_his_shifts_alone_and_given_back_with_a_reason(
+    town: Run, rows: Callable[[str], Any], fresh_database: Database
+) -> None:
+    """P21, P15: the command line is no way around the gate either."""
+    town("accounts", "create", "li.wei", "--name", "李伟", "--role", "officer", "--officer-kind", "patrol")
+    bring = ("import", "gpx", "--officer", "li.wei", str(GPX_SAMPLES / "garmin.gpx"))
+    assert "off_shift" in town(*bring, refused=True).stderr
+    assert rows("select * from imported_tracks") == []
+    with create_engine(fresh_database.owner_url, poolclass=NullPool).begin() as connection:
+        connection.execute(
+            text(
+                "insert into shifts (id, town_id, officer_id, area_id, state, started_at, closes_at, ended_at,"
+                " ended_by)"
+                " select gen_random_uuid(), u.town_id, u.id, m.area_id, 'ended', '2026-04-30T08:00Z',"
+                " '2026-05-01T12:00Z', '2026-05-01T12:00Z', 'self' from users u"
+                " join memberships m on m.user_id = u.id where u.login = 'li.wei'"
+            )
+        )
+    made = town(*bring).output.split()[0]
+    assert "Say why" in town("export", "gpx", "--track", made, refused=True).stderr
+    assert rows("select * from disclosures") == []
+    assert town("export", "gpx", "--track", made, "--reason", "complaint 12").output.startswith("<?xml")
+    assert rows("select kind, reason from disclosures") == [("export", "complaint 12")]
+
+
 def test_an_officers_track_is_exported_with_a_reason_that_he_can_read(
     town: Run, rows: Callable[[str], Any]
 ) -> None:
