@@ -38,7 +38,7 @@ bind = (
     if "XUNGENG_LISTEN_FD" in os.environ
     else f"{_config.host}:{_config.port}"
 )
-worker_class = "gevent"
+worker_class = "backend.serve_worker.FairWorker"
 workers = _config.web_processes
 worker_connections = _config.worker_connections
 backlog = 2048
@@ -58,6 +58,13 @@ if _config.tls:
 
     _certificate = certificate_for(_config)
     certfile, keyfile = str(_certificate.certificate), str(_certificate.key)
+
+
+def ssl_context(config: Any, default: Any) -> Any:
+    """The TLS of a worker, in which a client that says nothing is not waited for."""
+    from backend.serve_worker import prompt
+
+    return prompt(default())
 
 
 def post_fork(server: Any, worker: Any) -> None:

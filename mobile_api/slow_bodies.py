@@ -17,6 +17,7 @@ from typing import Any
 
 import gevent
 
+from backend.core.addresses import network_of
 from backend.core.errors import Refusal, TooMany
 
 BODY_S = 15.0
@@ -63,7 +64,7 @@ class _Body:
     def __init__(self, environ: Environ, patience: Patience) -> None:
         self._stream = environ["wsgi.input"]
         self._socket = environ["gunicorn.socket"]
-        self._address: str = environ.get("REMOTE_ADDR", "")
+        self._network = network_of(environ.get("REMOTE_ADDR"))
         self._patience = patience
         self._until = time.monotonic() + patience.body_s
 
@@ -85,11 +86,11 @@ class _Body:
         raise StopIteration
 
     def _in_time(self, read: Callable[..., Any], *size: Any) -> Any:
-        waiting, address = self._patience.waiting, self._address
-        crowded = waiting[address] >= self._patience.waited_for
+        waiting, network = self._patience.waiting, self._network
+        crowded = waiting[network] >= self._patience.waited_for
         left_s = max(0.0, self._until - time.monotonic())
         timeout = gevent.Timeout(min(left_s, AT_ONCE_S) if crowded else left_s)
-        waiting[address] += 1
+        waiting[network] += 1
         timeout.start()
         try:
             return read(*size)
@@ -100,9 +101,9 @@ class _Body:
             raise (TooMany(self._patience.body_s) if crowded else TooSlow()) from None
         finally:
             timeout.close()
-            waiting[address] -= 1
-            if not waiting[address]:
-                del waiting[address]
+            waiting[network] -= 1
+            if not waiting[network]:
+                del waiting[network]
 
     def _hang_up(self) -> None:
         """End what comes from the client: gunicorn would wait for the rest of the body after the answer."""

@@ -28,6 +28,7 @@ import gevent
 from engineio import packet
 from gevent.event import Event
 
+from backend.core.addresses import network_of
 from backend.core.metrics import SOCKETS
 from mobile_api.sockets.connection import (
     CLOSED,
@@ -127,7 +128,7 @@ class Engine(engineio.Server):
         self.max_clients = max_clients
         self.most_strangers = STRANGERS
         self.strangers: Counter[str] = Counter()
-        """By address, the sockets that have not been admitted."""
+        """By network, the sockets that have not been admitted."""
         self.greeting_s, self.linger_s, self.stall_s = GREETING_S, LINGER_S, STALL_S
         self.on_left: Callable[[LiveConnection, int], None] = lambda connection, code: None
         """Told on the event loop, at once, when a client leaves, and its close code; it may not wait."""
@@ -183,7 +184,7 @@ class Engine(engineio.Server):
             return _refuse(start_response, "426 Upgrade Required", 3, "Bad request", extra)
         if self._draining or len(self.sockets) >= self.max_clients:
             return _refuse(start_response, "503 Service Unavailable", 3, "Try again", [("Retry-After", "5")])
-        if self.strangers[environ.get("REMOTE_ADDR", "")] >= self.most_strangers:
+        if self.strangers[network_of(environ.get("REMOTE_ADDR"))] >= self.most_strangers:
             return _refuse(start_response, "429 Too Many Requests", 3, "Try again", [("Retry-After", "10")])
         accepted = environ.get("gunicorn.socket")
         if accepted is None:
@@ -225,7 +226,7 @@ class Engine(engineio.Server):
         connection = LiveConnection(stream, self, sid, address)
         opening = frame(TEXT, f'0{{"sid":"{sid}",{self._opening}'.encode())
         self.sockets[sid] = connection
-        self.strangers[address] += 1
+        self.strangers[network_of(address)] += 1
         SOCKETS.set(len(self.sockets))
         now = time.monotonic()
         self._pings.append((now + self.ping_interval, connection))
@@ -242,9 +243,10 @@ class Engine(engineio.Server):
         self._known(connection)
 
     def _known(self, connection: LiveConnection) -> None:
-        self.strangers[connection.address] -= 1
-        if not self.strangers[connection.address]:
-            del self.strangers[connection.address]
+        network = network_of(connection.address)
+        self.strangers[network] -= 1
+        if not self.strangers[network]:
+            del self.strangers[network]
 
     # --- What python-socketio asks of its engine
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.client
 import socket
+import ssl
+import sys
 import threading
 import time
 from collections import Counter
@@ -11,6 +13,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from backend.serve_worker import HANDSHAKE_S
+from bench.servers import free_port, server
 from mobile_api.slow_bodies import BODY_S, WAITED_FOR
 from tests.durability.phones import Phone
 from tests.durability.town import DurableTown, durable_town
@@ -44,7 +48,7 @@ def end(connection: socket.socket) -> bytes:
     try:
         while part := connection.recv(65_536):
             said += part
-    except ConnectionError:
+    except (ConnectionError, ssl.SSLError):  # What it says to a line that is cut, after its answer.
         pass
     finally:
         connection.close()
@@ -129,3 +133,72 @@ def test_the_ingest_process_ends_them_too(town: DurableTown) -> None:
         assert batch is not None
         phone.deliver(batch)
         phone.close()
+
+
+def test_who_opens_connections_and_says_nothing_leaves_half_of_them(town: DurableTown) -> None:
+    """F75: what one network opens beyond its share is closed unread, and others are served as ever."""
+    [officer] = town.officers(1)
+    with town.web(XUNGENG_WORKER_CONNECTIONS="60") as running:
+        idle = [socket.create_connection(("127.0.0.1", running.port), timeout=5) for _ in range(70)]
+        try:
+            deadline = time.monotonic() + 5
+            while sum(is_closed(one) for one in idle) < 40 and time.monotonic() < deadline:
+                time.sleep(0.1)
+            assert sum(is_closed(one) for one in idle) == 40
+            elsewhere = http.client.HTTPConnection(
+                "127.0.0.1", running.port, timeout=5, source_address=("127.0.0.2", 0)
+            )
+            elsewhere.request("GET", "/healthz")
+            assert elsewhere.getresponse().status == 200
+            elsewhere.close()
+        finally:
+            for one in idle:
+                one.close()
+        phone = Phone(officer, running.port, batch=1)
+        fixes = phone.next_batch()
+        assert fixes is not None
+        phone.deliver(fixes)  # The places are free again.
+        phone.close()
+
+
+def is_closed(connection: socket.socket) -> bool:
+    connection.settimeout(0)
+    try:
+        return connection.recv(1, socket.MSG_PEEK) == b""
+    except BlockingIOError:
+        return False
+    except ConnectionError:
+        return True
+
+
+def test_over_tls_too(town: DurableTown) -> None:
+    """F75: who never agrees on TLS, and whose body does not come through it, lose the connection; others are served."""
+    port = free_port()
+    arguments = [sys.executable, "-m", "gunicorn", "-c", "python:backend.serve_gunicorn", "backend.wsgi:app"]
+    environment = town.environment(PORT=str(port), XUNGENG_HOST="127.0.0.1", XUNGENG_TLS="1")
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+
+    def connected() -> ssl.SSLSocket:
+        return context.wrap_socket(socket.create_connection(("127.0.0.1", port), timeout=BODY_S + 15))
+
+    def ready() -> bool:
+        try:
+            connected().close()
+        except OSError:
+            return False
+        return True
+
+    with server(arguments, port, environment, ready=ready):
+        began = time.monotonic()
+        mute = socket.create_connection(("127.0.0.1", port), timeout=BODY_S + 15)
+        slow = connected()
+        slow.sendall(HEADS["flask"].encode() + b"Host: x\r\nContent-Length: 100\r\n\r\n{")
+        asked = http.client.HTTPSConnection("127.0.0.1", port, timeout=10, context=context)
+        asked.request("GET", "/healthz")
+        assert asked.getresponse().status == 200
+        asked.close()
+        assert end(mute) == b""
+        assert HANDSHAKE_S - 1 < time.monotonic() - began < HANDSHAKE_S + 5
+        assert end(slow).startswith(b"HTTP/1.1 408 ")
+        assert BODY_S - 2 < time.monotonic() - began < BODY_S + 10
