@@ -41,10 +41,14 @@ def within_reach(a: Fix, b: Fix, max_speed_mps: float) -> bool:
 
     The order of the two does not matter, so a fix that arrives late is judged against a newer one as well.
     """
+    # Along a meridian and then a parallel is farther than straight, and nearly always near enough: most often within
+    # the noise that any two fixes have.
+    farther_m = (abs(b.lon - a.lon) + abs(b.lat - a.lat)) * _M_PER_DEG
+    if farther_m <= _LEAST_REACH_M:
+        return True
     seconds = abs((b.fixed_at - a.fixed_at).total_seconds())
     reach_m = max_speed_mps * seconds + SLACK * (_noise_m(a) + _noise_m(b))
-    # Along a meridian and then a parallel is farther than straight, and nearly always near enough.
-    if (abs(b.lon - a.lon) + abs(b.lat - a.lat)) * _M_PER_DEG <= reach_m:
+    if farther_m <= reach_m:
         return True
     return distance_m(a.lon, a.lat, b.lon, b.lat) <= reach_m
 
@@ -91,7 +95,7 @@ class Footing(msgspec.Struct, frozen=True, gc=False):
         elif within_reach(trusted, fix, max_speed_mps) and (
             base is None or base is trusted or within_reach(base, fix, max_speed_mps)
         ):
-            if base is None or abs((fix.fixed_at - base.fixed_at).total_seconds()) >= BASE_AGE_S:
+            if base is None or abs(fix.fixed_at - base.fixed_at) >= _BASE_AGE:
                 base = trusted
             return Footing(fix, base), False
         first, last, doubts = self.doubt_from, self.doubt, self.doubts
@@ -111,5 +115,7 @@ class Footing(msgspec.Struct, frozen=True, gc=False):
 
 
 _M_PER_DEG = 111_195.08
+_LEAST_REACH_M = SLACK * 2 * LEAST_ACCURACY_M
+_BASE_AGE = timedelta(seconds=BASE_AGE_S)
 _REESTABLISH = timedelta(seconds=REESTABLISH_S)
 NO_FOOTING = Footing()

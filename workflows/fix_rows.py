@@ -12,7 +12,6 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -77,17 +76,16 @@ def encode(
     """
     head = _length(COLUMNS) + _uuid(_UUID, 16, device_id.bytes)
     arrived = _time(_TIMESTAMPTZ, 8, microseconds(received_at))
-    shifts: dict[UUID, bytes] = {}
-    areas: dict[UUID | None, bytes] = {None: _NO_UUID}
-    tails: dict[tuple[Any, ...], bytes] = {}
     rows: list[bytes] = []
+    # What is mostly the same as in the fix before is encoded once.
+    shift_now = area_now = charging_now = flags_now = sent_now = None
+    place_of_duty = tail = b""
     for fix, shift_id in zip(fixes, shift_ids, strict=True):
-        shift = shifts.get(shift_id)
-        if shift is None:
-            shift = shifts[shift_id] = _uuid(_UUID, 16, shift_id.bytes)
-        area = areas.get(fix.area_id)
-        if area is None:
-            area = areas[fix.area_id] = _uuid(_UUID, 16, fix.area_id.bytes)  # type: ignore[union-attr]
+        area_id = fix.area_id
+        if not place_of_duty or shift_id is not shift_now or area_id is not area_now:
+            shift_now, area_now = shift_id, area_id
+            area = _NO_UUID if area_id is None else _uuid(_UUID, 16, area_id.bytes)
+            place_of_duty = _uuid(_UUID, 16, shift_id.bytes) + area
         accuracy, altitude, speed = fix.accuracy_m, fix.altitude_m, fix.speed_mps
         heading, battery = fix.heading_deg, fix.battery_pct
         if None in (accuracy, altitude, speed, heading, battery):
@@ -99,24 +97,16 @@ def encode(
             measured = _reals(
                 _FLOAT4, 4, accuracy, _FLOAT4, 4, altitude, _FLOAT4, 4, speed, _FLOAT4, 4, heading, _FLOAT4, 4, battery
             )  # fmt: skip
-        # What is mostly the same for all fixes of a batch.
-        common = (fix.charging, fix.flags, fix.sent_at)
-        tail = tails.get(common)
-        if tail is None:
-            tail = tails[common] = b"".join(
-                (
-                    _BOOLEANS[fix.charging],
-                    _small(_INT2, 2, fix.flags),
-                    _NO_TIME if fix.sent_at is None else _time(_TIMESTAMPTZ, 8, microseconds(fix.sent_at)),
-                    arrived,
-                )
-            )
+        charging, flags, sent_at = fix.charging, fix.flags, fix.sent_at
+        if not tail or charging is not charging_now or flags != flags_now or sent_at is not sent_now:
+            charging_now, flags_now, sent_now = charging, flags, sent_at
+            sent = _NO_TIME if sent_at is None else _time(_TIMESTAMPTZ, 8, microseconds(sent_at))
+            tail = _BOOLEANS[charging] + _small(_INT2, 2, flags) + sent + arrived
         row = b"".join(
             (
                 head,
                 _time_and_seq(_TIMESTAMPTZ, 8, microseconds(fix.fixed_at), _INT2, 2, fix.seq),
-                shift,
-                area,
+                place_of_duty,
                 _place(_FLOAT8, 8, fix.lon, _FLOAT8, 8, fix.lat),
                 measured,
                 tail,
