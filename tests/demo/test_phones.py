@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -75,9 +74,7 @@ def played(scene: Scene, recorder: Recorder | None = None) -> Recorder:
         finally:
             await server.stop()
 
-    # On a thread of its own: another test's browser may have left a loop on this one.
-    with ThreadPoolExecutor(1) as thread:
-        thread.submit(asyncio.run, run()).result()
+    asyncio.run(run())
     return server
 
 

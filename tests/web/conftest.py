@@ -36,13 +36,6 @@ STEP_DEG = 0.00022
 """About 21 m to the east at the latitude of the demo town: more than what the client takes for standing."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep what shares one installation in one test process."""
-    for item in items:
-        if Path(__file__).parent in Path(item.path).parents:
-            item.add_marker(pytest.mark.xdist_group("web"))
-
-
 class Town:
     """The running installation: where it is, who may sign in, and the API as a program would use it."""
 
@@ -192,9 +185,9 @@ def town(built: None) -> Iterator[Town]:
         installation.remove()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def chromium() -> Iterator[Browser]:
-    """The system's Chromium without a window."""
+    """The system's Chromium without a window; gone with its event loop before other tests go on in this process."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield browser
