@@ -61,12 +61,22 @@ def database(config: Config) -> Iterator[None]:
             cluster.stop()
 
 
+def _has_cluster(config: Config) -> bool:
+    from backend.embedded.cluster import Cluster
+
+    return (Cluster(config.data_dir).cluster_dir / "PG_VERSION").exists()
+
+
 @contextmanager
 def opened(config: Config) -> Iterator[Engine]:
     """The database with its schema in place, as the application sees it, and units of work open on it."""
     from backend.core import db, logs, migrating, preflight
 
     logs.configure(config, "commands")
+    if config.embedded and not _has_cluster(config):
+        raise ConfigError(
+            f"There is no installation in {config.data_dir}: start script/server, or say with XUNGENG_DATA where it is."
+        )
     with database(config):
         preflight.check_server(config.owner_url)
         if migrating.current(config.owner_url) != migrating.head():

@@ -7,6 +7,7 @@ actor. In an installation of several towns ``--town CODE`` names the one.
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import sys
 from collections.abc import Callable, Iterator
@@ -433,6 +434,8 @@ def export_gpx(
         if not (since and until and reason and reason.strip()):
             raise ConfigError("An officer's track needs --from, --to and --reason.")
         span = _moment("--from", since), _moment("--to", until), reason.strip()
+    if out and not os.access(Path(out).absolute().parent, os.W_OK):
+        raise ConfigError(f"{out} cannot be written; nobody's track was looked at.")
     with in_town(town_code) as (uow, actor):
         if track_id is not None:
             _name, document = imported_tracks.export(uow, actor, track_id, reason=reason and reason.strip())

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import shlex
+from pathlib import Path
 
 from backend.core.config import Config
 from backend.serve_listening import bracketed, ca_port, local_url, reachable_urls
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def banner(config: Config) -> str:
@@ -13,6 +17,7 @@ def banner(config: Config) -> str:
     here = local_url(config, name="localhost")
     lines = ["", "  巡更 Xungeng is running.", "", f"    Desk      指挥席    {here}/desk/"]
     lines.append(f"    Officers  巡逻队员  {here}/officer/")
+    lines.append(f"    Residents 居民      {here}/resident/")
     outside = config.public_url or next(iter(reachable_urls(config)), None)
     if outside:
         lines.append(f"    From other machines and phones: {outside}/")
@@ -37,7 +42,15 @@ def _account_lines(config: Config) -> list[str]:
             lines.append(f"    {role:<11} {account['login']:<18} {account['password']}")
     for officer in found.get("officers", [])[:1]:
         lines.append(f"    {'officer':<11} {officer['login']:<18} {officer['password']}")
-    lines.append("    all of them, with the trackers' credentials: script/xungeng demo accounts")
+    for resident in found.get("residents", [])[:1]:
+        number = resident["phone"].removeprefix("+86")
+        lines.append(
+            f"    {'resident':<11} {number:<18} and the code that is printed here when it is asked for"
+        )
+    where = "" if config.data_dir == ROOT / "var" else f"XUNGENG_DATA={shlex.quote(str(config.data_dir))} "
+    lines.append(
+        f"    all of them: {where}script/xungeng demo accounts (--json: trackers' credentials as well)"
+    )
     return lines
 
 

@@ -8,13 +8,15 @@ to bound their callers themselves.
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 from collections import Counter
 from typing import Any
 
 import gevent
+import gevent.server
 import gevent.ssl
-from gunicorn.workers.ggevent import GeventWorker
+from gunicorn.workers import ggevent
 
 from backend.core.addresses import network_of
 from backend.core.config import Config
@@ -23,7 +25,23 @@ HANDSHAKE_S = 10.0
 """Time to agree on TLS."""
 
 
-class FairWorker(GeventWorker):
+class EndingServer(gevent.server.StreamServer):
+    """A listening server that may be closed while connections are still agreeing on TLS."""
+
+    def wrap_socket_and_handle(self, client_socket: Any, address: Any) -> Any:
+        """Agree on TLS and serve; gevent's own forgets what serves when the server is closed meanwhile."""
+        handle = getattr(self, "handle", None)
+        if handle is None:
+            client_socket.close()
+            return None
+        with contextlib.closing(self.wrap_socket(client_socket, **self.ssl_args)) as wrapped:
+            return handle(wrapped, address)
+
+
+ggevent.StreamServer = EndingServer  # The worker takes it from there and has no setting for it.
+
+
+class FairWorker(ggevent.GeventWorker):
     """The worker, counting connections by network."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:

@@ -9,8 +9,12 @@ from alembic import command
 from alembic.config import Config as AlembicConfig
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from psycopg.errors import InsufficientPrivilege
 from sqlalchemy import Connection, create_engine, text
+from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.pool import NullPool
+
+from backend.core.config import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCK_KEY = 0x58554E47  # One migration at a time, also among several hosts.
@@ -53,9 +57,22 @@ def current(owner_url: str) -> str | None:
 
 
 def migrate(owner_url: str, direction: Literal["up", "down"] = "up", target: str | None = None) -> None:
-    """Bring the database up to ``target`` (default: the newest) or down to it (default: one step), all or nothing."""
-    with _owner(owner_url) as connection:
-        if direction == "up":
-            command.upgrade(_configuration(connection), target or "head")
-        else:
-            command.downgrade(_configuration(connection), target or "-1")
+    """Bring the database up to ``target`` (default: the newest) or down to it (default: one step), all or nothing.
+
+    Raises:
+        ConfigError: the owner has too few rights, most often because PostGIS is not in the database yet.
+    """
+    try:
+        with _owner(owner_url) as connection:
+            if direction == "up":
+                command.upgrade(_configuration(connection), target or "head")
+            else:
+                command.downgrade(_configuration(connection), target or "-1")
+    except ProgrammingError as error:
+        if isinstance(error.orig, InsufficientPrivilege):
+            reason = str(error.orig).partition("\n")[0]
+            raise ConfigError(
+                f"The owner of the schema may not do what the migration needs: {reason}. Extensions are made once by a"
+                " superuser: create extension postgis."
+            ) from None
+        raise
