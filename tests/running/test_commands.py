@@ -398,3 +398,30 @@ def test_a_track_that_is_not_there_is_not_exported(town: Run, tmp_path: Path) ->
     assert (
         "Say which" in town("export", "gpx", "--track", nowhere, "--officer", "li.wei", refused=True).stderr
     )
+
+
+# --- where there is nothing ------------------------------------------------------------------------------------------
+
+
+def test_a_folder_without_an_installation_is_told_and_stays_empty(tmp_path: Path) -> None:
+    place = tmp_path / "elsewhere"
+    result = CliRunner().invoke(
+        cli, ["accounts", "list"], env={"XUNGENG_DATA": str(place), "DATABASE_URL": None}
+    )
+    assert result.exit_code == 1
+    assert str(place) in result.stderr
+    assert "XUNGENG_DATA" in result.stderr
+    assert not (place / "postgres").exists()
+
+
+def test_a_track_is_not_looked_at_for_a_file_that_cannot_be_written(
+    town: Run, rows: Callable[[str], list[tuple[Any, ...]]], tmp_path: Path
+) -> None:
+    town("accounts", "create", "li.wei", "--role", "officer", "--officer-kind", "patrol", "--name", "李伟")
+    span = ("--from", "2026-05-01T08:00+08:00", "--to", "2026-05-01T09:00+08:00", "--reason", "复核")
+    nowhere = str(tmp_path / "nowhere" / "x.gpx")
+    told = town("export", "gpx", "--officer", "li.wei", *span, "--out", nowhere, refused=True)
+    assert nowhere in told.stderr
+    assert rows("select 1 from disclosures") == []
+    town("export", "gpx", "--officer", "li.wei", *span, "--out", str(tmp_path / "x.gpx"))
+    assert len(rows("select 1 from disclosures")) == 1
