@@ -16,6 +16,7 @@ import pytest
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
+from xdist.scheduler import LoadScopeScheduling
 
 from backend.core.config import OWNER_ROLE, Config
 from backend.embedded.cluster import Cluster
@@ -25,6 +26,28 @@ TEMPLATE = "xungeng_template"
 
 hypothesis.settings.register_profile("thin", max_examples=30, deadline=None, print_blob=True)
 hypothesis.settings.register_profile("full", max_examples=500, deadline=None, print_blob=True)
+
+
+TOGETHER = {
+    "tests/web/test_desk.py": "desk",
+    "tests/web/test_officer.py": "phones",
+    "tests/web/test_resident.py": "phones",
+    "tests/running/test_serve.py": "serve",
+    "tests/running/test_safety.py": "serve",
+}
+"""Files whose tests share what is expensive to start (an installation, a browser) or would disturb each other: one
+process runs them one after another. The largest groups are begun first."""
+
+
+class Scheduling(LoadScopeScheduling):
+    """Every test by itself, but what is in ``TOGETHER``."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return TOGETHER.get(nodeid.partition("::")[0], nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
+    return Scheduling(config, log)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

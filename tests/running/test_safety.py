@@ -16,8 +16,6 @@ from backend.embedded.cluster import Cluster
 from clusters import Database, running_cluster
 from running.installation import Installation
 
-pytestmark = pytest.mark.xdist_group("serve")
-
 
 @pytest.fixture(scope="module")
 def durable() -> Iterator[Cluster]:

@@ -21,8 +21,6 @@ import pytest
 from backend.core.config import Config, libpq_url
 from running.installation import Installation, free_port, wait_until
 
-pytestmark = pytest.mark.xdist_group("serve")
-
 
 @pytest.fixture(scope="module")
 def installation() -> Iterator[Installation]:

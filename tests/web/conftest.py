@@ -48,6 +48,7 @@ class Town:
         self._clients: list[httpx.Client] = []
         self._signed_in: dict[str, tuple[float, httpx.Client]] = {}
         self._officers = iter(self.accounts["officers"])
+        self._given: set[str] = set()
         self._phones = count(1)
         place = self.api().get("/api/v1/public/installation").json()["town"]["center"]
         self.center: tuple[float, float] = (place[0], place[1])
@@ -55,6 +56,7 @@ class Town:
     def new_officer(self, with_colleague: bool = False) -> dict[str, Any]:
         """An officer whom no other test uses, off duty; with a colleague off duty if one is wanted."""
         for officer in self._officers:
+            self._given.add(officer["id"])
             if self._is_off_duty(officer) and (not with_colleague or self.colleague_of(officer)):
                 return officer
         raise AssertionError("The demo town has no such officer left.")
@@ -64,7 +66,8 @@ class Town:
         accounts = {account["id"]: account for account in self.accounts["officers"]}
         for colleague in self.api(officer).get("/api/v1/officer/colleagues").json()["items"]:
             account = accounts.get(colleague["id"])
-            if account is not None and self._is_off_duty(account):
+            # Whom another test has had may ask for an authenticator by now.
+            if account is not None and account["id"] not in self._given and self._is_off_duty(account):
                 return str(account["display_name"])
         return None
 

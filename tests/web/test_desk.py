@@ -17,9 +17,6 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.web.conftest import Town
 
-# One installation and one browser for all of them: one process runs them, one after another.
-pytestmark = pytest.mark.xdist_group("desk")
-
 LIVE = "document.querySelector('[data-testid=live]')?.liveMap"
 PAYLOAD = '<img src=x onerror="window.__ran=1"><script>window.__ran=1</script>'
 METRES_PER_DEGREE = 111_320.0

@@ -13,9 +13,6 @@ from playwright.sync_api import Browser, Page, expect
 from tests.running.installation import wait_until
 from tests.web.conftest import Phone, Town, opened
 
-# One installation and one browser for all of them: one process runs them, one after another.
-pytestmark = pytest.mark.xdist_group("phones")
-
 TOUCHABLE = """
 () => [...document.querySelectorAll('button, a[href], input, [role=tab], [role=checkbox], [role=button]')]
   .filter((e) => e.checkVisibility({ checkOpacity: true, checkVisibilityCSS: true }))

@@ -7,9 +7,6 @@ from playwright.sync_api import expect
 
 from tests.web.conftest import Phone, Town
 
-# One installation and one browser for all of them: one process runs them, one after another.
-pytestmark = pytest.mark.xdist_group("phones")
-
 
 def _ask(phone: Phone, number: str) -> None:
     page = phone.open("/resident/")
