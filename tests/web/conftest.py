@@ -188,7 +188,7 @@ def town(built: None) -> Iterator[Town]:
         installation.remove()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     """The system's Chromium without a window; gone with its event loop before other tests go on in this process."""
     with sync_playwright() as playwright:
