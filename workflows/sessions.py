@@ -359,7 +359,7 @@ class Sessions:
             raise session_ended()
         if link.used_at is not None and not self._is_race(uow, session, link, device_key):
             REFRESH_REUSES.inc()
-            revoke(uow, Actor(None, uow.town), session, RevokeReason.REUSED)
+            revoke(uow, Actor(None, uow.town), session, RevokeReason.REUSED, command_id=None)
             return None
         successor = self._refresh_tokens.successor(refresh_token, session.id)
         if link.used_at is None:
@@ -385,7 +385,9 @@ class Sessions:
 
     # -- the account's own settings --------------------------------------------------------------------------------
 
-    def change_password(self, uow: UnitOfWork, actor: Actor, matched: str, new_hash: str) -> None:
+    def change_password(
+        self, uow: UnitOfWork, actor: Actor, matched: str, new_hash: str, *, command_id: UUID
+    ) -> None:
         """Set a new password and end every other session of the account.
 
         Args:
@@ -396,10 +398,10 @@ class Sessions:
         if user.password_hash != matched:
             raise wrong_password()
         user.password_hash = new_hash
-        revoke_all(uow, actor, user.id, RevokeReason.PASSWORD, keep=actor.session_id)
-        journal.write(uow, actor, "user", user.id, "change_password")
+        revoke_all(uow, actor, user.id, RevokeReason.PASSWORD, command_id=command_id, keep=actor.session_id)
+        journal.write(uow, actor, "user", user.id, "change_password", command_id=command_id)
 
-    def begin_totp(self, uow: UnitOfWork, actor: Actor) -> tuple[str, str]:
+    def begin_totp(self, uow: UnitOfWork, actor: Actor, *, command_id: UUID) -> tuple[str, str]:
         """Make a new TOTP secret and return it with its ``otpauth`` URI; it counts once a code was confirmed."""
         user = access.oneself(uow, actor, lock=True)
         if user.password_hash is None:
@@ -408,11 +410,12 @@ class Sessions:
             raise Invalid("The authenticator is set up already; switch it off first.", "totp_enabled")
         secret = pyotp.random_base32()
         user.totp_secret = self._totp_box.encrypt(secret.encode()).decode()
+        journal.write(uow, actor, "user", user.id, "begin_totp", command_id=command_id)
         return secret, pyotp.TOTP(secret).provisioning_uri(
             name=user.login or user.display_name, issuer_name="Xungeng"
         )
 
-    def confirm_totp(self, uow: UnitOfWork, actor: Actor, code: str) -> None:
+    def confirm_totp(self, uow: UnitOfWork, actor: Actor, code: str, *, command_id: UUID) -> None:
         """Switch the authenticator on, if the code shows that it was set up."""
         user = access.oneself(uow, actor, lock=True)
         if user.totp_secret is None or user.totp_enabled_at is not None:
@@ -422,15 +425,15 @@ class Sessions:
         except Unauthenticated as error:
             raise Invalid("The code is wrong.", "wrong_code", code=["wrong"]) from error
         user.totp_enabled_at = uow.now
-        journal.write(uow, actor, "user", user.id, "enable_totp")
+        journal.write(uow, actor, "user", user.id, "enable_totp", command_id=command_id)
 
-    def disable_totp(self, uow: UnitOfWork, actor: Actor, matched: str) -> None:
+    def disable_totp(self, uow: UnitOfWork, actor: Actor, matched: str, *, command_id: UUID) -> None:
         """Switch the authenticator off; the password is asked again, and ``matched`` is the stored hash of it."""
         user = access.oneself(uow, actor, lock=True)
         if user.password_hash != matched:
             raise wrong_password()
         user.totp_enabled_at = user.totp_secret = user.totp_last_step = None
-        journal.write(uow, actor, "user", user.id, "disable_totp")
+        journal.write(uow, actor, "user", user.id, "disable_totp", command_id=command_id)
 
     def _keyed(self, value: str) -> bytes:
         return hmac.digest(self._device_key, value.encode("utf-8", "surrogatepass"), "sha256")
@@ -577,30 +580,44 @@ def _open_sessions(uow: UnitOfWork, user_id: UUID | None) -> list[Session]:
     )
 
 
-def revoke_own(uow: UnitOfWork, actor: Actor, session_id: UUID) -> None:
+def revoke_own(uow: UnitOfWork, actor: Actor, session_id: UUID, *, command_id: UUID) -> None:
     """End one of the actor's own sessions."""
     session = access.own_session(uow, actor, session_id, lock=True)
     reason = RevokeReason.SIGNED_OUT if session.id == actor.session_id else RevokeReason.BY_OWNER
-    revoke(uow, actor, session, reason)
+    revoke(uow, actor, session, reason, command_id=command_id)
 
 
-def revoke_as_admin(uow: UnitOfWork, actor: Actor, session_id: UUID) -> None:
+def revoke_as_admin(uow: UnitOfWork, actor: Actor, session_id: UUID, *, command_id: UUID) -> None:
     """End somebody's session."""
     session = access.session(uow, actor, session_id, verb="manage", lock=True)
-    revoke(uow, actor, session, RevokeReason.BY_ADMIN)
+    revoke(uow, actor, session, RevokeReason.BY_ADMIN, command_id=command_id)
 
 
-def revoke(uow: UnitOfWork, actor: Actor, session: Session, reason: RevokeReason) -> None:
-    """End a session everywhere: refresh, REST and sockets of every process."""
+def revoke(
+    uow: UnitOfWork, actor: Actor, session: Session, reason: RevokeReason, *, command_id: UUID | None
+) -> None:
+    """End a session everywhere: refresh, REST and sockets of every process.
+
+    Without a command it is the system's own act, when a token comes back that was used.
+    """
     if session.revoked_at is not None:
         return
     session.revoked_at, session.revoke_reason = uow.now, reason
-    journal.write(uow, actor, "session", session.id, "revoke", before="open", after="revoked", reason=reason)
+    journal.write(
+        uow, actor, "session", session.id, "revoke", before="open", after="revoked",
+        command_id=command_id, reason=reason,
+    )  # fmt: skip
     uow.notify(listen.SESSIONS, {"session_id": session.id, "user_id": session.user_id})
 
 
 def revoke_all(
-    uow: UnitOfWork, actor: Actor, user_id: UUID, reason: RevokeReason, *, keep: UUID | None = None
+    uow: UnitOfWork,
+    actor: Actor,
+    user_id: UUID,
+    reason: RevokeReason,
+    *,
+    command_id: UUID,
+    keep: UUID | None = None,
 ) -> None:
     """End every session of a user, except perhaps the one that asks."""
     sessions: Iterable[Session] = uow.session.scalars(
@@ -608,7 +625,7 @@ def revoke_all(
     )
     for session in sessions:
         if session.id != keep:
-            revoke(uow, actor, session, reason)
+            revoke(uow, actor, session, reason, command_id=command_id)
 
 
 def town_for_code(uow: UnitOfWork, code: str | None) -> UUID:

@@ -288,7 +288,7 @@ def _end(
     device_at: datetime | None = None,
     ended_at: datetime | None = None,
 ) -> None:
-    # A leader ends for his crew as he started for it; the desk ends by its own right.
+    # A leader acts for the mates whose shifts he ends; the desk acts by its own right.
     mate_id = shift.officer_id if ended_by is EndedBy.CREW else None
     if not SHIFT.fire(
         uow, actor, shift, action,

@@ -52,7 +52,9 @@ def basemaps(uow: UnitOfWork) -> Sequence[Basemap]:
     return list(uow.session.scalars(select(Basemap).order_by(Basemap.position).limit(20)))
 
 
-def set_basemaps(uow: UnitOfWork, actor: Actor, wanted: Sequence[Mapping[str, Any]]) -> Sequence[Basemap]:
+def set_basemaps(
+    uow: UnitOfWork, actor: Actor, wanted: Sequence[Mapping[str, Any]], *, command_id: UUID
+) -> Sequence[Basemap]:
     """Replace the town's base maps.
 
     Raises:
@@ -72,7 +74,8 @@ def set_basemaps(uow: UnitOfWork, actor: Actor, wanted: Sequence[Mapping[str, An
         for position, entry in enumerate(wanted)
     ]
     uow.session.add_all(made)
-    journal.write(uow, actor, "town", uow.town, "set_basemaps", data={"count": len(made)})
+    counts = {"count": len(made)}
+    journal.write(uow, actor, "town", uow.town, "set_basemaps", command_id=command_id, data=counts)
     uow.session.flush()
     return made
 

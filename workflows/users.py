@@ -172,7 +172,7 @@ def change(
             raise Invalid("This account has no login.", password=["no login"])
         passwords.check_strength(password, user.login, user.display_name)
         user.password_hash = passwords.hash_password(password)
-        sessions.revoke_all(uow, actor, user.id, RevokeReason.PASSWORD)
+        sessions.revoke_all(uow, actor, user.id, RevokeReason.PASSWORD, command_id=command_id)
     changed = [
         k for k, v in {"display_name": display_name, "locale": locale, "password": password}.items() if v
     ]
@@ -185,7 +185,7 @@ def disable(uow: UnitOfWork, actor: Actor, user_id: UUID, *, command_id: UUID, r
     _not_oneself(actor, user_id)
     user = access.user(uow, actor, user_id, verb="manage", lock=True)
     if USER.fire(uow, actor, user, "disable", command_id=command_id, reason=reason):
-        sessions.revoke_all(uow, actor, user.id, RevokeReason.DISABLED)
+        sessions.revoke_all(uow, actor, user.id, RevokeReason.DISABLED, command_id=command_id)
     return user
 
 
@@ -203,7 +203,7 @@ def reset_totp(uow: UnitOfWork, actor: Actor, user_id: UUID, *, command_id: UUID
     _not_oneself(actor, user_id)
     user = access.user(uow, actor, user_id, verb="manage", lock=True)
     user.totp_enabled_at = user.totp_secret = user.totp_last_step = None
-    sessions.revoke_all(uow, actor, user.id, RevokeReason.BY_ADMIN)
+    sessions.revoke_all(uow, actor, user.id, RevokeReason.BY_ADMIN, command_id=command_id)
     journal.write(uow, actor, "user", user.id, "reset_totp", command_id=command_id)
     return user
 

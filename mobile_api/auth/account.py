@@ -56,7 +56,7 @@ def list_sessions(uow: UnitOfWork, actor: Actor) -> dict[str, Any]:
 @blp.command("/sessions/<uuid:session_id>/revoke", may=USE, refuses=())
 def revoke_session(uow: UnitOfWork, actor: Actor, session_id: UUID, command_id: UUID) -> None:
     """End one of one's own sessions; it loses its sockets within seconds."""
-    sessions.revoke_own(uow, actor, session_id)
+    sessions.revoke_own(uow, actor, session_id, command_id=command_id)
 
 
 @blp.command(
@@ -70,7 +70,7 @@ def revoke_session(uow: UnitOfWork, actor: Actor, session_id: UUID, command_id: 
 )
 def change_password(uow: UnitOfWork, actor: Actor, command_id: UUID, body: dict[str, Any]) -> None:
     """Change one's password and end every other session."""
-    _sessions().change_password(uow, actor, **body)
+    _sessions().change_password(uow, actor, command_id=command_id, **body)
 
 
 @blp.command(
@@ -83,7 +83,7 @@ def change_password(uow: UnitOfWork, actor: Actor, command_id: UUID, body: dict[
 )
 def begin_totp(uow: UnitOfWork, actor: Actor, command_id: UUID) -> dict[str, str]:
     """Begin to set up an authenticator."""
-    secret, uri = _sessions().begin_totp(uow, actor)
+    secret, uri = _sessions().begin_totp(uow, actor, command_id=command_id)
     return {"secret": secret, "uri": uri, "qr_svg": qr_svg(uri)}
 
 
@@ -92,7 +92,7 @@ def begin_totp(uow: UnitOfWork, actor: Actor, command_id: UUID) -> dict[str, str
 )
 def confirm_totp(uow: UnitOfWork, actor: Actor, command_id: UUID, body: dict[str, Any]) -> None:
     """Switch the authenticator on by showing a code."""
-    _sessions().confirm_totp(uow, actor, body["code"])
+    _sessions().confirm_totp(uow, actor, body["code"], command_id=command_id)
 
 
 @blp.command(
@@ -106,4 +106,4 @@ def confirm_totp(uow: UnitOfWork, actor: Actor, command_id: UUID, body: dict[str
 )
 def disable_totp(uow: UnitOfWork, actor: Actor, command_id: UUID, body: dict[str, Any]) -> None:
     """Switch the authenticator off."""
-    _sessions().disable_totp(uow, actor, **body)
+    _sessions().disable_totp(uow, actor, command_id=command_id, **body)

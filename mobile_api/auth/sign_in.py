@@ -1,6 +1,7 @@
 """Signing in, refreshing and signing out."""
 
 from typing import Any
+from uuid import UUID
 
 from flask import current_app, g, request
 
@@ -119,10 +120,10 @@ def refresh(body: dict[str, Any]) -> dict[str, Any]:
 
 
 @blp.command("/logout", may=("use", "account"), refuses=())
-def log_out(uow: UnitOfWork, actor: Actor, command_id: Any) -> None:
+def log_out(uow: UnitOfWork, actor: Actor, command_id: UUID) -> None:
     """End the present session."""
     assert actor.session_id is not None
-    sessions.revoke_own(uow, actor, actor.session_id)
+    sessions.revoke_own(uow, actor, actor.session_id, command_id=command_id)
 
 
 @blp.query("/me", may=("use", "account"), answers=AuthMeSchema)

@@ -1,6 +1,7 @@
 """The map's own ground: areas as a tree, areas and roads as vector tiles, base maps."""
 
 from typing import Any
+from uuid import UUID
 
 from flask import Response
 from marshmallow import Schema, fields, validate
@@ -110,6 +111,6 @@ def list_basemaps(uow: UnitOfWork, actor: Actor) -> dict[str, Any]:
 @blp.command(
     "/basemaps", may=("manage", "basemap"), method="PUT", body=DeskBasemapsSchema, answers=DeskBasemapsSchema
 )
-def set_basemaps(uow: UnitOfWork, actor: Actor, command_id: Any, body: dict[str, Any]) -> dict[str, Any]:
+def set_basemaps(uow: UnitOfWork, actor: Actor, command_id: UUID, body: dict[str, Any]) -> dict[str, Any]:
     """Replace the base maps."""
-    return {"basemaps": towns.set_basemaps(uow, actor, body["basemaps"])}
+    return {"basemaps": towns.set_basemaps(uow, actor, body["basemaps"], command_id=command_id)}

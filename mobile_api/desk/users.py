@@ -198,4 +198,4 @@ def list_user_sessions(uow: UnitOfWork, actor: Actor, user_id: UUID) -> dict[str
 @blp.command("/sessions/<uuid:session_id>/revoke", may=MANAGE, refuses=())
 def revoke_session(uow: UnitOfWork, actor: Actor, session_id: UUID, command_id: UUID) -> None:
     """End somebody's session; it loses its sockets within seconds."""
-    sessions.revoke_as_admin(uow, actor, session_id)
+    sessions.revoke_as_admin(uow, actor, session_id, command_id=command_id)

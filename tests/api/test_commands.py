@@ -128,3 +128,27 @@ def test_a_body_with_a_password_is_kept_under_the_installations_key_alone(
     assert (again.status_code, again.headers["Idempotent-Replay"]) == (201, "true")
     other = signed_in("admin").post("/api/v1/desk/users", {**person, "password": "x" * 30}, key=key)
     assert (other.status_code, other.json["code"]) == (422, "key_reused")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "action"),
+    [
+        ("PUT", "/api/v1/desk/basemaps", {"basemaps": []}, "set_basemaps"),
+        ("POST", "/api/v1/auth/totp", None, "begin_totp"),
+        ("POST", "/api/v1/auth/password", {"old": PASSWORD, "new": "a-long-new-lantern"}, "change_password"),
+        ("POST", "/api/v1/auth/logout", None, "revoke"),
+    ],
+)
+def test_the_key_of_a_command_is_its_id_in_the_journal(
+    world: World, signed_in: Any, method: str, path: str, body: Any, action: str
+) -> None:
+    """Whoever asks what a press of a button did finds all of it under its key."""
+    caller, key = signed_in("admin" if "/desk/" in path else world.officer()), uuid.uuid4()
+    answer = caller.send(method, path, body, key=key)
+    assert answer.status_code in (200, 204), answer.text
+    with world.owner.connect() as connection:
+        done = connection.scalars(
+            text("select action from journal where command_id = :key and at > now() - interval '1 hour'"),
+            {"key": key},
+        ).all()
+    assert action in done

@@ -510,7 +510,7 @@ def test_a_revoked_session_is_forgotten_at_the_announcement(world: World) -> Non
         token = caller.tokens["access_token"]
         actor = identity.authenticate(token)
         with unit_of_work(person.town_id) as uow:
-            sessions.revoke_own(uow, actor, actor.session_id)  # type: ignore[arg-type]
+            sessions.revoke_own(uow, actor, actor.session_id, command_id=uuid4())  # type: ignore[arg-type]
         deadline = time.monotonic() + 5
         while True:
             try:
