@@ -2,7 +2,6 @@
 
 import os
 import time
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from backend.adapters.sms import ConsoleSms, HttpSms, NullSms, Sms
 from backend.core import migrating
 from backend.core.config import Config, ConfigError
 from backend.core.db import engine_for, get_engine, set_engine
-from backend.core.metrics import MEDIA_TYPE, REQUEST_SECONDS, REQUESTS, figures, may_read
+from backend.core.metrics import MEDIA_TYPE, REQUEST_SECONDS, REQUESTS, figures, may_read, method_label
 from backend.core.preflight import check_app
 from backend.core.tokens import derive_key
 from mobile_api import endpoint, hot, problems
@@ -35,7 +34,6 @@ from workflows.sessions import Sessions
 from workflows.throttling import Throttling
 
 WEB_ROOT = Path(__file__).resolve().parents[1] / "web" / "dist"
-CLIENTS = ("desk", "officer", "resident")
 MAXIMUM_BODY_BYTES = 2 * 1024 * 1024
 EXEMPT = {
     "static_web": "the clients' own files, the same for everybody",
@@ -158,8 +156,7 @@ def open_database(config: Config) -> None:
 
 
 def _begin() -> None:
-    given = request.headers.get("X-Request-ID", "")
-    g.request_id = given if given.isalnum() and len(given) <= 64 else uuid.uuid4().hex
+    g.request_id = hot.request_id(request.headers.get("X-Request-ID", ""))
     g.started = time.perf_counter()
     structlog.contextvars.bind_contextvars(request_id=g.request_id)
 
@@ -168,11 +165,12 @@ def _finish(response: Response) -> Response:
     rule = request.url_rule.rule if request.url_rule else "unmatched"
     if started := getattr(g, "started", None):
         seconds = time.perf_counter() - started
-        REQUESTS.labels(rule, request.method, response.status_code).inc()
+        method = method_label(request.method)
+        REQUESTS.labels(rule, method, response.status_code).inc()
         REQUEST_SECONDS.labels(rule).observe(seconds)
         log.info(
             "request",
-            method=request.method,
+            method=method,
             route=rule,
             status=response.status_code,
             duration_ms=round(seconds * 1000),

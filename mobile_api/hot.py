@@ -229,7 +229,7 @@ class Served:
 
     def _noted(self, told: Told, head: Head, started: float) -> Told:
         seconds = time.perf_counter() - started
-        method = head.method if head.method in METHODS else "other"
+        method = metrics.method_label(head.method)
         REQUESTS.labels(self.route.path, method, told.status).inc()
         self._seconds.observe(seconds)
         log.info(
@@ -246,7 +246,6 @@ class _Failed(Refusal):
 
 
 JSON = "application/json"
-METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 _process = os.urandom(8).hex()
 _requests = itertools.count(int.from_bytes(os.urandom(4)))

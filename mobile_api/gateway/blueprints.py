@@ -7,11 +7,10 @@ from collections.abc import Callable
 from flask import Blueprint, Response, current_app, request
 
 from backend.core.errors import Refusal
+from backend.core.metrics import METHODS
 from mobile_api.gateway import answers
 from mobile_api.gateway.call import Answer, Call
 from mobile_api.gateway.delivery import refused
-
-METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 
 class Gateway(Blueprint):
@@ -34,11 +33,9 @@ class Gateway(Blueprint):
             return response_of(answer(call))
 
         self.endpoints.append(name)
-        for path in (
-            rule,
-            rule + "/",
-        ):  # People type a slash at the end, and a redirect loses what was posted.
-            self.add_url_rule(path, name, view, methods=METHODS, provide_automatic_options=False)
+        # People type a slash at the end, and a redirect loses what was posted.
+        for path in (rule, rule + "/"):
+            self.add_url_rule(path, name, view, methods=sorted(METHODS), provide_automatic_options=False)
 
 
 def response_of(answer: Answer) -> Response:

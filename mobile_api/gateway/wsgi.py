@@ -8,7 +8,7 @@ from http import HTTPStatus
 from typing import Any
 
 from backend.core.errors import Refusal
-from backend.core.metrics import REQUEST_SECONDS, REQUESTS
+from backend.core.metrics import REQUEST_SECONDS, REQUESTS, method_label
 from mobile_api.gateway import answers
 from mobile_api.gateway.call import Answer, Call
 from mobile_api.gateway.delivery import refused
@@ -41,10 +41,7 @@ class _Route:
         if found.status == 200:
             self._count_ok[method].inc()
         else:
-            known = (
-                method if method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS") else "other"
-            )
-            REQUESTS.labels(self._rule, known, found.status).inc()
+            REQUESTS.labels(self._rule, method_label(method), found.status).inc()
         start_response(
             STATUS_LINES[found.status], [*found.header_list(), ("X-Content-Type-Options", "nosniff")]
         )

@@ -16,6 +16,7 @@ import time_machine
 from sqlalchemy import text
 
 from backend.adapters import passwords
+from backend.core import metrics
 from backend.core.addresses import network_of
 from backend.core.errors import TooMany
 from backend.core.tokens import RefreshTokens
@@ -271,3 +272,12 @@ def test_a_window_moves_with_the_time() -> None:
         counters.check(limit, "route", "address:two")
         clock.shift(21)
         counters.check(limit, "route", "address:one")
+
+
+def test_a_method_that_somebody_made_up_makes_no_figure_of_its_own(world: World) -> None:
+    """F52: each series of figures stays in memory for good, so a stranger must not be able to make any."""
+    for path in ("/", "/api/v1/auth/me", "/api/v1/officer/fixes", "/gateway/osmand", "/nowhere"):
+        for number in range(3):
+            assert Caller(world.app).send(f"MADEUP{number}", path).status_code in (404, 405)
+    assert b"MADEUP" not in metrics.figures()
+    assert b'method="other"' in metrics.figures()
