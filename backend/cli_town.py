@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from backend.core.config import Config, ConfigError
+from backend.core.vocabulary import LOCALES
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -147,7 +148,7 @@ def accounts_list(as_json: bool, town_code: str | None) -> None:
 )
 @click.option("--officer-kind", help="For officers: police, auxiliary, patrol, guard or volunteer.")
 @click.option("--phone")
-@click.option("--locale", type=click.Choice(["zh-CN", "en"]), default="zh-CN")
+@click.option("--locale", type=click.Choice(LOCALES), default=LOCALES[0])
 @click.option(
     "--password-stdin", is_flag=True, help="Read the password from standard input; default: make one."
 )
@@ -290,7 +291,7 @@ def town() -> None:
     "--outline", type=click.Path(exists=True, dir_okay=False), required=True, help="GeoJSON polygon, WGS-84."
 )
 @click.option("--time-zone", default="Asia/Shanghai", show_default=True)
-@click.option("--locale", type=click.Choice(["zh-CN", "en"]), default="zh-CN")
+@click.option("--locale", type=click.Choice(LOCALES), default=LOCALES[0])
 def town_create(code: str, name_zh: str, name_en: str, outline: str, time_zone: str, locale: str) -> None:
     """Make a town and its root area, whose outline is the town's."""
     from zoneinfo import available_timezones

@@ -7,6 +7,7 @@ from typing import Any
 from marshmallow import ValidationError, fields, validate
 
 from backend.core.phones import e164
+from backend.core.vocabulary import LOCALES
 
 EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 """Between these lie all moments and days that clients may name: none is near where calendars and databases end."""
@@ -82,10 +83,15 @@ def line(most: int = 200, *, least: int = 1, **kwargs: Any) -> fields.String:
     )
 
 
+def locale(**kwargs: Any) -> fields.String:
+    """A language of the screens."""
+    return fields.String(validate=validate.OneOf(LOCALES), **kwargs)
+
+
 def names(**kwargs: Any) -> fields.Dict:
     """A name that people read, in both languages."""
     return fields.Dict(
-        keys=fields.String(validate=validate.OneOf(["zh-CN", "en"])),
+        keys=locale(),
         values=line(200),
         metadata={"example": {"zh-CN": "青禾镇", "en": "Qinghe Town"}},
         **kwargs,

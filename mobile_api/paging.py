@@ -7,7 +7,7 @@ from typing import Any
 
 from marshmallow import Schema, fields, validate
 
-from backend.core.errors import Invalid
+from backend.core.paging import bad_cursor
 from mobile_api import strict_json
 
 MOST = 500
@@ -55,7 +55,7 @@ def decode_cursor(cursor: str | None) -> list[str] | None:
     try:
         value = strict_json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
     except ValueError as error:
-        raise Invalid("This cursor is not one of ours.", "bad_cursor", cursor=["unreadable"]) from error
+        raise bad_cursor() from error
     if not isinstance(value, list) or not all(isinstance(part, str) for part in value):
-        raise Invalid("This cursor is not one of ours.", "bad_cursor", cursor=["unreadable"])
+        raise bad_cursor()
     return value

@@ -36,6 +36,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from backend.core import clock
 from backend.core.errors import Forbidden, Refusal, Unauthenticated
 from backend.core.failures import refusal_for
+from backend.core.ids import id_of
 from backend.core.listen import AREAS, SESSIONS, SHIFTS, Listener
 from backend.core.metrics import SOCKETS_CLOSED
 from backend.core.tokens import AccessClaims
@@ -457,7 +458,7 @@ class LiveChannel:
 
     def session_changed(self, message: dict[str, Any]) -> None:
         """Look again at the sockets of a session, or of all sessions of a user."""
-        session_id, user_id = _uuid(message.get("session_id")), _uuid(message.get("user_id"))
+        session_id, user_id = id_of(message.get("session_id")), id_of(message.get("user_id"))
         for viewer in list(self._viewers.values()):
             claims = viewer.grant.claims
             if claims.session_id == session_id or (session_id is None and claims.user_id == user_id):
@@ -472,7 +473,7 @@ class LiveChannel:
     def shift_changed(self, message: dict[str, Any]) -> None:
         """Tell those who may see it that something happened to a shift."""
         area_id, officer_id, shift_id = (
-            _uuid(message.get(key)) for key in ("area_id", "officer_id", "shift_id")
+            id_of(message.get(key)) for key in ("area_id", "officer_id", "shift_id")
         )
         if area_id is None or officer_id is None or shift_id is None:
             log.warning("live_shift_unreadable")
@@ -515,9 +516,8 @@ class LiveChannel:
                 for happened in self._ask(self._watch.shift_events_since, town_id, since):
                     self.tell(happened)
         except Refusal:
-            self._caught_up_at = (
-                since + MISSED_MARGIN
-            )  # Nothing was caught up with; the next occasion starts there.
+            # Nothing was caught up with; the next occasion starts there.
+            self._caught_up_at = since + MISSED_MARGIN
         except Exception:
             log.exception("live_catch_up_failed")
 
@@ -569,10 +569,3 @@ def _token(auth: Any) -> str:
     if not isinstance(token, str) or not token:
         raise Unauthenticated()
     return token
-
-
-def _uuid(value: Any) -> UUID | None:
-    try:
-        return UUID(str(value))
-    except ValueError:
-        return None

@@ -9,9 +9,9 @@ from uuid import UUID
 import numpy as np
 from sqlalchemy import Select, or_, select
 
-from backend.core.errors import Invalid, NotVisible
+from backend.core.errors import NotVisible
 from backend.core.identity import Actor
-from backend.core.paging import Page, page
+from backend.core.paging import Page, only_id, page, text_and_id
 from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import Disclosure, Role, UserState
 from backend.models import Membership, User
@@ -43,7 +43,7 @@ def live(
     limit: int,
 ) -> Page[LiveRow]:
     """Return the officers on shift whom the actor may watch, by id."""
-    scope, cursor = access.roots(actor, "see", "officer"), _id(after)
+    scope, cursor = access.roots(actor, "see", "officer"), only_id(after)
     found: list[LiveRow] = []
     more = True
     while more and len(found) <= limit:
@@ -160,8 +160,8 @@ def colleagues(uow: UnitOfWork, actor: Actor, *, after: Sequence[str] | None, li
 
 
 def _by_name(uow: UnitOfWork, query: Select[User], after: Sequence[str] | None, limit: int) -> Page[User]:
-    if after is not None:
-        user_id, name = _id(after[1:]), after[0]
+    if key := text_and_id(after):
+        name, user_id = key
         query = query.where(or_(User.display_name > name, (User.display_name == name) & (User.id > user_id)))
     query = query.order_by(User.display_name, User.id).limit(limit + 1)
     return page(list(uow.session.scalars(query)), limit, lambda user: (user.display_name, user.id))
@@ -179,12 +179,3 @@ def kinds(uow: UnitOfWork, officer_ids: Sequence[UUID]) -> dict[UUID, str]:
         .order_by(Membership.granted_at.desc())
     )
     return {r.user_id: r.officer_kind for r in rows}
-
-
-def _id(after: Sequence[str] | None) -> UUID | None:
-    if after is None:
-        return None
-    try:
-        return UUID(after[0])
-    except (IndexError, ValueError) as error:
-        raise Invalid("This cursor is not one of ours.", "bad_cursor", cursor=["unreadable"]) from error

@@ -18,6 +18,7 @@ import psycopg
 from psycopg.rows import namedtuple_row
 
 from backend.core import clock
+from backend.core.ids import id_of
 from backend.core.listen import AREAS, DEVICES, SHIFTS, get_listener
 from backend.core.memory import Memory
 from backend.core.tokens import secret_hash
@@ -121,14 +122,14 @@ class Remembered:
     # --- What was announced
 
     def _shift_changed(self, message: dict[str, Any]) -> None:
-        if (officer_id := _uuid(message.get("officer_id"))) is not None:
+        if (officer_id := id_of(message.get("officer_id"))) is not None:
             self._duties.forget(officer_id)
         else:
             self._duties.forget_all()
 
     def _device_changed(self, message: dict[str, Any]) -> None:
         # A device that is new was perhaps asked for before; what is not known is forgotten with it.
-        device_id = _uuid(message.get("device_id"))
+        device_id = id_of(message.get("device_id"))
 
         def concerned(_: object, known: DeviceIdentity | None) -> bool:
             return known is None or device_id is None or known.device_id == device_id
@@ -241,13 +242,6 @@ def _index_of(rows: list[AreaRow]) -> AreaIndex:
         # Each polygon is sound, so it is the tree: without it the smallest of the areas that hold a place answers.
         log.error("ingest.area_tree_skipped", extra={"error": str(error)})
         return AreaIndex([(area_id, None, kind, shape) for area_id, _, kind, shape in sound])
-
-
-def _uuid(value: object) -> UUID | None:
-    try:
-        return UUID(str(value))
-    except ValueError:
-        return None
 
 
 TOWN = "select set_config('xungeng.town', %b::text, true)"

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy import or_, select
@@ -14,7 +13,7 @@ from backend.core import listen
 from backend.core.errors import Conflict, Forbidden, Invalid, NotVisible
 from backend.core.identity import Actor
 from backend.core.ids import new_id
-from backend.core.paging import Page, page
+from backend.core.paging import Page, page, text_and_id
 from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import OfficerKind, RevokeReason, Role, UserState
 from backend.models import Area, Department, Membership, User
@@ -58,25 +57,22 @@ def page_of(
     access.require_in_whole_town(uow, actor, "see", "user")
     query = select(User).order_by(User.display_name, User.id).limit(limit + 1)
     if words:
-        pattern = "%" + words.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
-        query = query.where(or_(User.display_name.ilike(pattern), User.login.ilike(pattern)))
+        query = query.where(
+            or_(
+                User.display_name.icontains(words, autoescape=True),
+                User.login.icontains(words, autoescape=True),
+            )
+        )
     if role is not None:
         query = query.where(
             User.id.in_(
                 select(Membership.user_id).where(Membership.role == role, Membership.ended_at.is_(None))
             )
         )
-    if after:
-        query = query.where(_after(after))
+    if key := text_and_id(after):
+        name, user_id = key
+        query = query.where(or_(User.display_name > name, (User.display_name == name) & (User.id > user_id)))
     return page(list(uow.session.scalars(query)), limit, lambda u: (u.display_name, u.id))
-
-
-def _after(after: Sequence[str]) -> Any:
-    try:
-        name, user_id = after[0], UUID(after[1])
-    except (IndexError, ValueError) as error:
-        raise Invalid("This cursor is not one of ours.", "bad_cursor", cursor=["unreadable"]) from error
-    return or_(User.display_name > name, (User.display_name == name) & (User.id > user_id))
 
 
 def memberships_of(uow: UnitOfWork, user_ids: Sequence[UUID]) -> dict[UUID, list[Membership]]:

@@ -7,13 +7,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from backend.core.errors import Conflict, Invalid, Refusal, Unavailable
 
 UNIQUE_VIOLATION, FOREIGN_KEY_VIOLATION, CHECK_VIOLATION = "23505", "23503", "23514"
-RETRY_CLASSES = (
-    "08",
-    "53",
-    "57",
-    "40",
-    "55",
-)  # connection, resources, operator, rollback, lock not available
+RETRY_CLASSES = ("08", "53", "57", "40", "55")
+"""Connection, resources, operator, rollback, lock not available: what may go well when it is tried again."""
 
 
 def refusal_for(error: Exception) -> Refusal | None:

@@ -36,4 +36,31 @@ def moment_and_id(after: Sequence[str] | None) -> tuple[datetime, UUID] | None:
             raise ValueError
         return parsed, UUID(row_id)
     except ValueError as error:
-        raise Invalid("This cursor is not one of ours.", "bad_cursor", cursor=["unreadable"]) from error
+        raise bad_cursor() from error
+
+
+def text_and_id(after: Sequence[str] | None) -> tuple[str, UUID] | None:
+    """Read a key of a text and an id, as lists in order of names use it."""
+    if after is None:
+        return None
+    try:
+        word, row_id = after
+        return word, UUID(row_id)
+    except ValueError as error:
+        raise bad_cursor() from error
+
+
+def only_id(after: Sequence[str] | None) -> UUID | None:
+    """Read a key that is an id alone."""
+    if after is None:
+        return None
+    try:
+        [row_id] = after
+        return UUID(row_id)
+    except ValueError as error:
+        raise bad_cursor() from error
+
+
+def bad_cursor() -> Invalid:
+    """Return the one refusal of a cursor that nobody here has given out."""
+    return Invalid("This cursor is not one of ours.", "bad_cursor", cursor=["unreadable"])

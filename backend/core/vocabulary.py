@@ -7,6 +7,9 @@ know nobody.
 
 from enum import StrEnum
 
+LOCALES = ("zh-CN", "en")
+"""The languages of screens and names, the first one first."""
+
 
 class AreaKind(StrEnum):
     """Kinds of polygon in the tree of areas, from the whole to the part."""

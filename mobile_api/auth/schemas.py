@@ -4,11 +4,10 @@ from typing import Any
 
 from marshmallow import Schema, fields, validate
 
-from backend.core.vocabulary import Audience, Client, OfficerKind, Role
-from mobile_api.fields import Moment, Phone, Word, line, names
+from backend.core.vocabulary import LOCALES, Audience, Client, OfficerKind, Role
+from mobile_api.fields import Moment, Phone, Word, line, locale, names
 
 TOKEN = validate.Length(16, 200)
-LOCALES = validate.OneOf(["zh-CN", "en"])
 
 
 class AuthOriginSchema(Schema):
@@ -53,7 +52,7 @@ class AuthCodeVerifySchema(AuthOriginSchema):
     phone = Phone(required=True, validate=validate.Length(max=40))
     code = fields.String(required=True, validate=validate.Regexp(r"^[0-9]{4,8}\Z"))
     town = line(60, allow_none=True, load_default=None)
-    locale = fields.String(validate=validate.OneOf(["zh-CN", "en"]), load_default="zh-CN")
+    locale = locale(load_default=LOCALES[0])
 
 
 class AuthRefreshSchema(Schema):
@@ -86,7 +85,7 @@ class AuthTownSchema(Schema):
     code = fields.String(required=True)
     name = names(required=True)
     time_zone = fields.String(required=True)
-    locale = fields.String(required=True, validate=LOCALES)
+    locale = locale(required=True)
 
 
 class AuthMeSchema(Schema):
@@ -95,7 +94,7 @@ class AuthMeSchema(Schema):
     id = fields.UUID(required=True)
     display_name = fields.String(required=True)
     login = fields.String(allow_none=True, required=True)
-    locale = fields.String(required=True, validate=LOCALES)
+    locale = locale(required=True)
     roles = fields.List(Word(Role), required=True)
     memberships = fields.List(fields.Nested(AuthMembershipSchema), required=True)
     permissions = fields.List(fields.String(), required=True)

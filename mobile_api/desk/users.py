@@ -8,16 +8,15 @@ from marshmallow import Schema, fields, validate
 from backend.core.identity import Actor
 from backend.core.paging import Page
 from backend.core.uow import UnitOfWork
-from backend.core.vocabulary import Audience, OfficerKind, Role, UserState
+from backend.core.vocabulary import LOCALES, Audience, OfficerKind, Role, UserState
 from mobile_api.desk.officers import DeskAreaNameSchema
 from mobile_api.endpoint import Door
-from mobile_api.fields import Moment, Phone, Word, line
+from mobile_api.fields import Moment, Phone, Word, line, locale
 from mobile_api.paging import PageQuerySchema, decode_cursor, page_of
 from workflows import access, sessions, users
 
 blp = Door("users", Audience.DESK, "", "Accounts, memberships and sessions.")
 SEE, MANAGE = ("see", "user"), ("manage", "user")
-LOCALES = validate.OneOf(["zh-CN", "en"])
 
 
 class DeskMembershipSchema(Schema):
@@ -39,7 +38,7 @@ class DeskUserSchema(Schema):
     phone = fields.String(allow_none=True, required=True)
     display_name = fields.String(required=True)
     state = Word(UserState, required=True)
-    locale = fields.String(required=True, validate=LOCALES)
+    locale = locale(required=True)
     totp_enabled = fields.Boolean(required=True)
     created_at = Moment(required=True)
     memberships = fields.List(fields.Nested(DeskMembershipSchema), required=True)
@@ -62,14 +61,14 @@ class DeskUserNewSchema(Schema):
         load_default=None, allow_none=True, load_only=True, validate=validate.Length(1, 256)
     )
     phone = Phone(load_default=None, allow_none=True, validate=validate.Length(max=40))
-    locale = fields.String(load_default="zh-CN", validate=LOCALES)
+    locale = locale(load_default=LOCALES[0])
 
 
 class DeskUserChangeSchema(Schema):
     """What to change; what is left out stays."""
 
     display_name = line(60, load_default=None)
-    locale = fields.String(load_default=None, validate=LOCALES)
+    locale = locale(load_default=None)
     password = fields.String(load_default=None, load_only=True, validate=validate.Length(1, 256))
 
 

@@ -17,7 +17,16 @@ from typing import Any
 
 from geo.fixes import Reason
 from mobile_api.gateway import osmand
-from mobile_api.gateway.reading import MAXIMUM_RECORDS, Misread, Reading, attributes, measured, moment, place
+from mobile_api.gateway.reading import (
+    MAXIMUM_RECORDS,
+    Misread,
+    Reading,
+    attributes,
+    declared_datum,
+    measured,
+    moment,
+    place,
+)
 
 _READ = frozenset(
     {
@@ -76,7 +85,7 @@ def _message(reading: Reading, sent: dict[str, Any], received_at: datetime, datu
         (sent[name] for name in ("time", "timestamp", "timeoffset") if sent.get(name) not in (None, "")), None
     )
     at = received_at if given is None else moment(given)
-    datum = osmand._datum(sent, datum)
+    datum = declared_datum(sent, datum)
     lat, lon = sent.get("lat"), sent.get("lon")
     if lat in (None, "") and lon in (None, ""):
         reading.counted["heartbeat"] += 1

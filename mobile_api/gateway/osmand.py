@@ -21,7 +21,6 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qsl
 
-from geo.datum import DATUMS
 from geo.fixes import Flag, Reason
 from mobile_api.gateway.reading import (
     KNOT_MPS,
@@ -31,6 +30,7 @@ from mobile_api.gateway.reading import (
     Misread,
     Reading,
     attributes,
+    declared_datum,
     json_document,
     measured,
     moment,
@@ -228,7 +228,7 @@ def _parameters_message(
     sent = _single(pairs)
     given = sent.get("timestamp")
     at = received_at if given in (None, "") else moment(given)
-    datum = _datum(sent, datum)
+    datum = declared_datum(sent, datum)
     lat, lon = sent.get("lat", sent.get("latitude")), sent.get("lon", sent.get("longitude"))
     if isinstance(sent.get("location"), str):
         lat, _, lon = sent["location"].partition(",")
@@ -273,7 +273,7 @@ def _document(
         coords = located if "latitude" in located else {}
     given = located.get("timestamp", item.get("timestamp"))
     at = received_at if given in (None, "") else moment(given)
-    datum = _datum(item, datum)
+    datum = declared_datum(item, datum)
     battery = _object(located, item, "battery")
     activity = _object(located, item, "activity")
     extras = located.get("extras")
@@ -317,12 +317,3 @@ def _document(
 def _object(located: dict[str, Any], item: dict[str, Any], name: str) -> Any:
     value = located.get(name, item.get(name))
     return {} if value is None else value
-
-
-def _datum(sent: Mapping[str, Any], default: str) -> str:
-    declared = sent.get("datum")
-    if declared in (None, ""):
-        return default
-    if isinstance(declared, str) and (word := declared.strip().lower().replace("-", "")) in DATUMS:
-        return word
-    raise Misread(Reason.UNKNOWN_DATUM)

@@ -19,6 +19,7 @@ from typing import Any
 
 import msgspec
 
+from geo.datum import DATUMS
 from geo.fixes import Fix, Reason
 
 KNOT_MPS = 1852 / 3600
@@ -82,7 +83,7 @@ class Reading:
 
     ``fixes`` are as measured (their datum is still the device's), ``quarantined`` are storable raw messages with their
     reason, ``counted`` says how many messages were understood and hold nothing to store (heartbeats, trips, ...), and
-    ``alarms`` are those that a person raised, with the index of their fix or None when it had no usable place.
+    ``alarms`` are those that a person raised.
     """
 
     fixes: list[Fix] = field(default_factory=list)
@@ -97,7 +98,10 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """An alarm as a phone sent it: what it calls it, when it was measured, and the raw message."""
+    """An alarm as a phone sent it: what it calls it, when it was measured, and the raw message.
+
+    ``fix`` is the one of ``Reading.fixes`` that came with it, or None when it had no usable place.
+    """
 
     word: str
     at: datetime | None
@@ -194,6 +198,20 @@ def place(lon: object, lat: object) -> tuple[float, float]:
     if not (-180 <= x <= 180 and -90 <= y <= 90) or (x == 0 and y == 0):
         raise Misread(Reason.ABSURD_PLACE)
     return x, y
+
+
+def declared_datum(sent: Mapping[str, Any], default: str) -> str:
+    """Return the datum that a message declares, or the default of one that declares none; nothing is guessed.
+
+    Raises:
+        Misread: ``UNKNOWN_DATUM``.
+    """
+    declared = sent.get("datum")
+    if declared in (None, ""):
+        return default
+    if isinstance(declared, str) and (word := declared.strip().lower().replace("-", "")) in DATUMS:
+        return word
+    raise Misread(Reason.UNKNOWN_DATUM)
 
 
 def measured(

@@ -10,7 +10,7 @@ from backend.core.vocabulary import Audience, BasemapKind
 from geo.datum import DATUMS
 from mobile_api import limits
 from mobile_api.endpoint import Door
-from mobile_api.fields import Word, bounds, line, names, place
+from mobile_api.fields import Word, bounds, line, locale, names, place
 from workflows import towns
 
 blp = Door("installation", Audience.PUBLIC, "", "The installation.")
@@ -25,7 +25,7 @@ class PublicTownSchema(Schema):
     code = fields.String(required=True)
     name = names(required=True)
     time_zone = fields.String(required=True)
-    locale = fields.String(required=True, validate=validate.OneOf(["zh-CN", "en"]))
+    locale = locale(required=True)
     center = place(allow_none=True, required=True)
     bounds = bounds(allow_none=True, required=True)
 
