@@ -466,7 +466,7 @@ class OwnPassword:
         Raises:
             Invalid: ``weak_password``.
         """
-        passwords.check_strength(password, self.login or "", self.display_name)
+        passwords.check_strength(password, self.login or "", self.display_name, field="new")
         return passwords.hash_password(password)
 
 

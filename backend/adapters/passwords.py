@@ -73,17 +73,17 @@ def _verify(stored: str | None, password: str) -> bool:
     return stored is not None
 
 
-def check_strength(password: str, *known: str) -> None:
+def check_strength(password: str, *known: str, field: str = "password") -> None:
     """Refuse a password that is short, common, or made of what is known about the person.
 
     Raises:
-        Invalid: with the code ``weak_password``.
+        Invalid: with the code ``weak_password``; ``field`` is what the caller's form calls the password.
     """
     if not MINIMUM_LENGTH <= len(password) <= MAXIMUM_LENGTH:
         raise Invalid(
             f"A password has {MINIMUM_LENGTH} to {MAXIMUM_LENGTH} characters.",
             "weak_password",
-            new=["length"],
+            **{field: ["length"]},
         )
     if zxcvbn(password[:72], user_inputs=[text for text in known if text])["score"] < 3:
-        raise Invalid("This password is too easy to guess.", "weak_password", new=["guessable"])
+        raise Invalid("This password is too easy to guess.", "weak_password", **{field: ["guessable"]})
