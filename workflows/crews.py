@@ -93,12 +93,17 @@ def add_member(uow: UnitOfWork, crew_id: UUID, officer_id: UUID) -> None:
 
 
 def leaders_shift(uow: UnitOfWork, crew: Crew) -> Shift | None:
-    """Return the shift in which the crew's leader is on duty; without it there is nothing to join."""
+    """Return the shift in which the crew's leader is on duty; without it there is nothing to join.
+
+    Its row is held shared, so that it does not end while somebody joins: who ends the whole crew ends him as well.
+    """
     return uow.session.scalar(
-        select(Shift).where(
+        select(Shift)
+        .where(
             Shift.crew_id == crew.id,
             Shift.officer_id == crew.leader_id,
             Shift.ended_at.is_(None),
             Shift.closes_at > uow.now,
         )
+        .with_for_update(read=True)
     )
