@@ -22,6 +22,8 @@ from geo import gpx, motion
 from geo.motion import Track
 from workflows import access, journal
 
+ACTIONS = {"export": "export", "delete": "import"}
+"""What may be done with an imported track, and the permission on tracks that it takes."""
 MOST_TRACKS = 50
 MOST_DRAWN = 5000
 _reading = NativeThreads(1, "gpx")
@@ -38,6 +40,15 @@ class _Read:
     length_m: float
     segments: list[list[list[float | None]]]
     document: bytes
+
+
+@dataclass(frozen=True)
+class Shown:
+    """An imported track as the desk sees it: the name of its officer, and what the actor may do with it now."""
+
+    track: ImportedTrack
+    officer: str | None
+    actions: list[str]
 
 
 @dataclass(frozen=True)
@@ -197,13 +208,10 @@ def _segments(parts: Sequence[Track]) -> list[list[list[float | None]]]:
     return segments
 
 
-def page_of(
-    uow: UnitOfWork, actor: Actor, *, after: Sequence[str] | None, limit: int
-) -> Page[tuple[ImportedTrack, str | None]]:
-    """Return imported tracks, newest first, with the names of their officers."""
+def page_of(uow: UnitOfWork, actor: Actor, *, after: Sequence[str] | None, limit: int) -> Page[ImportedTrack]:
+    """Return imported tracks, newest first."""
     query = (
-        select(ImportedTrack, User.display_name)
-        .outerjoin(User, User.id == ImportedTrack.officer_id)
+        select(ImportedTrack)
         .where(access.imported_tracks_seen_by(actor))
         .order_by(ImportedTrack.created_at.desc(), ImportedTrack.id.desc())
         .limit(limit + 1)
@@ -215,8 +223,27 @@ def page_of(
                 (ImportedTrack.created_at == key[0]) & (ImportedTrack.id < key[1]),
             )
         )
-    found: list[tuple[ImportedTrack, str | None]] = [(row, name) for row, name in uow.session.execute(query)]
-    return page(found, limit, lambda entry: (entry[0].created_at.isoformat(), entry[0].id))
+    found = list(uow.session.scalars(query))
+    return page(found, limit, lambda track: (track.created_at.isoformat(), track.id))
+
+
+def shown(uow: UnitOfWork, actor: Actor, tracks: Sequence[ImportedTrack]) -> list[Shown]:
+    """Return tracks as the desk sees them. One and the same person may export in one area and only look in another."""
+    may = [access.imported_tracks_seen_by(actor, verb=verb).label(action) for action, verb in ACTIONS.items()]
+    query = (
+        select(ImportedTrack.id, User.display_name, *may)
+        .outerjoin(User, User.id == ImportedTrack.officer_id)
+        .where(ImportedTrack.id.in_([track.id for track in tracks]))
+    )
+    known = {row.id: row for row in uow.session.execute(query)}
+    return [
+        Shown(
+            track,
+            known[track.id].display_name,
+            [action for action in ACTIONS if known[track.id]._mapping[action]],
+        )
+        for track in tracks
+    ]
 
 
 def one(uow: UnitOfWork, actor: Actor, track_id: UUID, *, reason: str | None) -> ImportedTrack:
@@ -270,18 +297,3 @@ def discard(uow: UnitOfWork, actor: Actor, track_id: UUID, *, command_id: UUID) 
         data={"points": row.point_count, "officer_id": str(row.officer_id) if row.officer_id else None},
     )  # fmt: skip
     uow.session.flush()
-
-
-def shown(row: ImportedTrack, officer: str | None = None) -> dict[str, Any]:
-    """Return what the desk sees of an imported track in a list."""
-    return {
-        "id": row.id,
-        "name": row.name,
-        "officer_id": row.officer_id,
-        "officer": officer,
-        "point_count": row.point_count,
-        "started_at": row.started_at,
-        "ended_at": row.ended_at,
-        "length_m": row.length_m,
-        "created_at": row.created_at,
-    }

@@ -33,6 +33,7 @@ class DeskImportedTrackSchema(Schema):
     ended_at = Moment(required=True)
     length_m = fields.Float(required=True)
     created_at = Moment(required=True)
+    actions = fields.List(fields.String(), required=True)
 
 
 class DeskImportedTrackPointsSchema(DeskImportedTrackSchema):
@@ -63,6 +64,22 @@ class DeskImportedTrackLookSchema(Schema):
     )  # fmt: skip
 
 
+def _document(shown: imported_tracks.Shown) -> dict[str, Any]:
+    track = shown.track
+    return {
+        "id": track.id,
+        "name": track.name,
+        "officer_id": track.officer_id,
+        "officer": shown.officer,
+        "point_count": track.point_count,
+        "started_at": track.started_at,
+        "ended_at": track.ended_at,
+        "length_m": track.length_m,
+        "created_at": track.created_at,
+        "actions": shown.actions,
+    }
+
+
 @blp.command(
     "",
     may=("import", "track"),
@@ -82,7 +99,7 @@ def import_tracks(
     One that is said to be an officer's has to lie within his shifts; otherwise it is refused with `off_shift`.
     """
     made = imported_tracks.import_gpx(uow, actor, body, command_id=command_id, **query)
-    return {"items": [imported_tracks.shown(row) for row in made]}
+    return {"items": [_document(one) for one in imported_tracks.shown(uow, actor, made)]}
 
 
 @blp.query(
@@ -97,7 +114,7 @@ def list_imported_tracks(uow: UnitOfWork, actor: Actor, query: dict[str, Any]) -
     found = imported_tracks.page_of(
         uow, actor, after=decode_cursor(query.get("cursor")), limit=query["limit"]
     )
-    return Page([imported_tracks.shown(row, name) for row, name in found.items], found.after)
+    return Page([_document(one) for one in imported_tracks.shown(uow, actor, found.items)], found.after)
 
 
 @blp.query(
@@ -114,8 +131,8 @@ def get_imported_track(
 
     A look at an officer's states its reason and is written down.
     """
-    row = imported_tracks.one(uow, actor, track_id, reason=query["reason"])
-    return imported_tracks.shown(row) | {"segments": row.segments}
+    track = imported_tracks.one(uow, actor, track_id, reason=query["reason"])
+    return _document(imported_tracks.shown(uow, actor, [track])[0]) | {"segments": track.segments}
 
 
 @blp.query(

@@ -392,6 +392,9 @@ def test_an_officers_imported_track_is_looked_at_with_a_reason_and_exported_by_r
         assert refused.status_code == 422
         assert "reason" in refused.json["errors"]
     assert desk.get(f"{path}.gpx", reason="complaint 12").status_code == 403
+    for caller, actions in ((desk, []), (supervisor, ["export", "delete"])):
+        listed = {one["id"]: one for one in caller.get("/api/v1/desk/imported-tracks").json["items"]}
+        assert (listed[track["id"]]["officer"], listed[track["id"]]["actions"]) == (track["officer"], actions)
     mine = signed_in(officer)
     assert mine.get("/api/v1/officer/disclosures").json["items"] == []
 

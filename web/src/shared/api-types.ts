@@ -7074,6 +7074,7 @@ export interface components {
             length_m: number;
             /** Format: date-time */
             created_at: string;
+            actions: string[];
         };
         DeskImportedTracks: {
             items: components["schemas"]["DeskImportedTrack"][];
@@ -7098,6 +7099,7 @@ export interface components {
             length_m: number;
             /** Format: date-time */
             created_at: string;
+            actions: string[];
             /** @description Points [lon, lat, epoch_s, speed_mps], a list for each segment of the file. */
             segments: (number | null)[][][];
         };
