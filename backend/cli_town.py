@@ -342,6 +342,71 @@ def town_create(code: str, name_zh: str, name_en: str, outline: str, time_zone: 
     click.echo(f"{code}: next, xungeng accounts create LOGIN --role admin --name … --town {code}")
 
 
+@town.command("list")
+@click.option("--json", "as_json", is_flag=True)
+def town_list(as_json: bool) -> None:
+    """The towns, with how many areas, people and departments each has."""
+    from backend.core.uow import unit_of_work
+    from workflows import towns
+
+    with installation():
+        with unit_of_work() as uow:
+            codes = towns.codes(uow)
+        rows = []
+        for code in codes:
+            with unit_in_town(code) as (uow, _actor):
+                rows.append(towns.summary(uow))
+    if as_json:
+        click.echo(json.dumps(rows, ensure_ascii=False, indent=2))
+        return
+    for row in rows:
+        counts = f"{row['areas']} areas, {row['people']} people, {row['departments']} departments"
+        click.echo(
+            f"{row['code']:<24}{row['name']['zh-CN']}  {row['name']['en']}  {row['time_zone']}  {counts}"
+        )
+
+
+@click.group()
+def departments() -> None:
+    """The departments of a town, to which handlers belong."""
+
+
+@departments.command("list")
+@click.option("--json", "as_json", is_flag=True)
+@town_option
+def departments_list(as_json: bool, town_code: str | None) -> None:
+    """The town's departments."""
+    from workflows import towns
+
+    with in_town(town_code) as (uow, actor):
+        rows: list[dict[str, Any]] = [
+            {"id": str(one.id), "kind": one.kind, "name": one.name} for one in towns.departments(uow, actor)
+        ]
+    if as_json:
+        click.echo(json.dumps(rows, ensure_ascii=False, indent=2))
+        return
+    for row in rows:
+        click.echo(f"{row['kind']:<24}{row['name']['zh-CN']}  {row['name']['en']}")
+
+
+@departments.command("create")
+@click.argument("kind")
+@click.option("--name-zh", required=True)
+@click.option("--name-en", required=True)
+@town_option
+def departments_create(kind: str, name_zh: str, name_en: str, town_code: str | None) -> None:
+    """Make the town's department of a kind: police, urban_management, grid_centre, property, fire, water, …"""
+    from backend.core.vocabulary import DepartmentKind
+    from workflows import towns
+
+    wanted = _one_of(DepartmentKind, kind, "KIND")
+    with in_town(town_code) as (uow, actor):
+        towns.make_department(
+            uow, actor, wanted, {"zh-CN": name_zh, "en": name_en}, command_id=new_command_id()
+        )
+    click.echo(f"{kind}: next, xungeng accounts create LOGIN --role handler --department {kind} --name …")
+
+
 # --- files --------------------------------------------------------------------------------------------------------
 
 
