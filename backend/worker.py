@@ -183,7 +183,8 @@ def run(config: Config, *, wait: bool = True) -> None:
     """
     db.set_engine(db.engine_for(config, pool_size=4, bounds=db.JOBS))
     use(config)
-    logging.getLogger(f"procrastinate.worker.{NAME}").addFilter(_is_no_loss)
+    for part in (f"worker.{NAME}", "worker", "utils", "psycopg_connector"):
+        logging.getLogger(f"procrastinate.{part}").addFilter(_is_no_loss)
     losses = 0
     while True:
         began = time.monotonic()
@@ -196,7 +197,7 @@ def run(config: Config, *, wait: bool = True) -> None:
             if not wait:
                 raise Unreachable("The worker lost the database before the queue was empty.") from error
         losses = 1 if time.monotonic() - began > STEADY_AFTER_S else losses + 1
-        log.warning("the worker lost the database", losses=losses)
+        log.warning("the worker lost the database")
         time.sleep(min(FIRST_PAUSE_S * 2 ** (losses - 1), LONGEST_PAUSE_S))
         preflight.await_app(config, timeout_s=math.inf)
 

@@ -165,7 +165,8 @@ def test_a_worker_that_loses_the_database_says_so_once_and_works_on_when_it_is_b
         wait_until(lambda: noted(tmp_path) == [1, 2], 60)
         assert process.poll() is None
         assert [said(words) for words in ("lost the database", "waiting for", "is there")] == [1, 1, 1]
-        assert said("Traceback") == 0
+        # A job that was amid its work may complain once of its own; the queue's library does not.
+        assert said("ConnectorException") == 0
     finally:
         process.terminate()
         assert process.wait(30) == 0
