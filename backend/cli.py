@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from backend.cli_town import accounts, export, import_, town
+from backend.cli_town import accounts, departments, export, import_, town
 from backend.core.config import Config, ConfigError
 from backend.demo.simulate import command as simulate
 
@@ -36,6 +36,12 @@ def cli() -> None:
 
     Settings are environment variables: PORT, DATABASE_URL, XUNGENG_DATA, XUNGENG_DEMO and others (docs/operator.md).
     """
+
+
+def tell_unknown_settings() -> None:
+    """Say of each variable that looks like a setting and is none that it is not heeded; the start goes on."""
+    for sentence in Config.unknown_in():
+        click.echo(f"xungeng: {sentence}", err=True)
 
 
 @contextmanager
@@ -101,6 +107,7 @@ def serve(tls: bool, simulation: bool) -> None:
 
     if tls:
         os.environ["XUNGENG_TLS"] = "1"  # The children read it, too.
+    tell_unknown_settings()
     sys.exit(serve(Config.from_env(), simulate=simulation))
 
 
@@ -123,6 +130,7 @@ def web() -> None:
     from backend.serve_children import web_command
 
     config = Config.from_env()
+    tell_unknown_settings()
     preflight.await_app(config)
     _become(web_command(), config.web_processes)
 
@@ -208,6 +216,7 @@ def check() -> None:
     from backend.core import preflight
 
     config = Config.from_env()
+    tell_unknown_settings()
     click.echo(f"mode          {'production' if config.production else 'development'}")
     click.echo(f"data folder   {config.data_dir}")
     with opened(config):
@@ -317,7 +326,7 @@ def demo_reset(yes: bool) -> None:
             _fill(config)
 
 
-for _command in (accounts, town, import_, export, simulate):
+for _command in (accounts, town, departments, import_, export, simulate):
     cli.add_command(_command)
 
 

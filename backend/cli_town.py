@@ -33,15 +33,30 @@ town_option = click.option("--town", "town_code", help="The town's code, if the 
 
 
 @contextmanager
-def in_town(town_code: str | None) -> Iterator[tuple[UnitOfWork, Actor]]:
-    """A unit of work in the town, and the operator as its admin."""
+def installation() -> Iterator[None]:
+    """The installation's database, and refusals in one sentence."""
     from backend.cli import opened
+
+    with opened(Config.from_env()), told():
+        yield
+
+
+@contextmanager
+def in_town(town_code: str | None) -> Iterator[tuple[UnitOfWork, Actor]]:
+    """The installation, a unit of work in the town, and the operator as its admin."""
+    with installation(), unit_in_town(town_code) as both:
+        yield both
+
+
+@contextmanager
+def unit_in_town(town_code: str | None) -> Iterator[tuple[UnitOfWork, Actor]]:
+    """A unit of work in a town of the installation, and the operator as its admin."""
     from backend.core.identity import Actor, Membership
     from backend.core.uow import unit_of_work
     from backend.core.vocabulary import Role
     from workflows import towns
 
-    with opened(Config.from_env()), told(), unit_of_work() as uow:
+    with unit_of_work() as uow:
         town = towns.find(uow, town_code)
         if town is None:
             raise ConfigError(
@@ -174,28 +189,32 @@ def accounts_create(
 
     password = sys.stdin.readline().rstrip("\n") if password_stdin else new_password()
     kind = _one_of(OfficerKind, officer_kind, "--officer-kind") if officer_kind else None
-    with in_town(town_code) as (uow, actor):
-        area_id = department_id = None
-        if role == Role.HANDLER:
-            found = uow.session.scalar(
-                select(Department.id).where(Department.kind == (department_kind or "")).limit(1)
-            )
-            if found is None:
-                raise ConfigError("A handler needs --department with the kind of a department of the town.")
-            department_id = found
-        else:
-            wanted = Area.code == area_code if area_code else Area.parent_id.is_(None)
-            area_id = uow.session.scalar(select(Area.id).where(wanted))
-            if area_id is None:
-                raise ConfigError(f"The town has no area with the code {area_code}.")
-        user = workflow.create(
-            uow, actor, command_id=new_command_id(), display_name=display_name, login=login, password=password,
-            phone=phone, locale=locale,
-        )  # fmt: skip
-        workflow.grant(
-            uow, actor, user.id, command_id=new_command_id(), role=Role(role), area_id=area_id,
-            department_id=department_id, officer_kind=kind,
-        )  # fmt: skip
+    with installation():
+        hashed = workflow.hash_first(login, display_name, password)
+        with unit_in_town(town_code) as (uow, actor):
+            area_id = department_id = None
+            if role == Role.HANDLER:
+                found = uow.session.scalar(
+                    select(Department.id).where(Department.kind == (department_kind or "")).limit(1)
+                )
+                if found is None:
+                    raise ConfigError(
+                        "A handler needs --department with the kind of a department of the town."
+                    )
+                department_id = found
+            else:
+                wanted = Area.code == area_code if area_code else Area.parent_id.is_(None)
+                area_id = uow.session.scalar(select(Area.id).where(wanted))
+                if area_id is None:
+                    raise ConfigError(f"The town has no area with the code {area_code}.")
+            user = workflow.create(
+                uow, actor, command_id=new_command_id(), display_name=display_name, login=login,
+                password_hash=hashed, phone=phone, locale=locale,
+            )  # fmt: skip
+            workflow.grant(
+                uow, actor, user.id, command_id=new_command_id(), role=Role(role), area_id=area_id,
+                department_id=department_id, officer_kind=kind,
+            )  # fmt: skip
     click.echo(f"{login}  {'(password as given)' if password_stdin else password}")
 
 
@@ -203,15 +222,22 @@ def accounts_create(
 @click.option(
     "--password-stdin", is_flag=True, help="Read the password from standard input; default: make one."
 )
-@on_account
-def accounts_password(uow: UnitOfWork, actor: Actor, user: User, password_stdin: bool) -> None:
+@click.argument("login")
+@town_option
+def accounts_password(login: str, password_stdin: bool, town_code: str | None) -> None:
     """Give an account a new password; its sessions end."""
     from workflows import users as workflow
 
     password = sys.stdin.readline().rstrip("\n") if password_stdin else new_password()
-    workflow.change(
-        uow, actor, user.id, command_id=new_command_id(), display_name=None, locale=None, password=password
-    )
+    with installation():
+        with unit_in_town(town_code) as (uow, _actor):
+            user = user_by_login(uow, login)
+        hashed = workflow.hash_new(user.login or "", user.display_name, password)
+        with unit_in_town(town_code) as (uow, actor):
+            workflow.change(
+                uow, actor, user.id, command_id=new_command_id(), display_name=None, locale=None,
+                password_hash=hashed,
+            )  # fmt: skip
     click.echo("(password as given)" if password_stdin else password)
 
 
@@ -315,6 +341,71 @@ def town_create(code: str, name_zh: str, name_en: str, outline: str, time_zone: 
                 outline=Path(outline).read_bytes(),
             )  # fmt: skip
     click.echo(f"{code}: next, xungeng accounts create LOGIN --role admin --name … --town {code}")
+
+
+@town.command("list")
+@click.option("--json", "as_json", is_flag=True)
+def town_list(as_json: bool) -> None:
+    """The towns, with how many areas, people and departments each has."""
+    from backend.core.uow import unit_of_work
+    from workflows import towns
+
+    with installation():
+        with unit_of_work() as uow:
+            codes = towns.codes(uow)
+        rows = []
+        for code in codes:
+            with unit_in_town(code) as (uow, _actor):
+                rows.append(towns.summary(uow))
+    if as_json:
+        click.echo(json.dumps(rows, ensure_ascii=False, indent=2))
+        return
+    for row in rows:
+        counts = f"{row['areas']} areas, {row['people']} people, {row['departments']} departments"
+        click.echo(
+            f"{row['code']:<24}{row['name']['zh-CN']}  {row['name']['en']}  {row['time_zone']}  {counts}"
+        )
+
+
+@click.group()
+def departments() -> None:
+    """The departments of a town, to which handlers belong."""
+
+
+@departments.command("list")
+@click.option("--json", "as_json", is_flag=True)
+@town_option
+def departments_list(as_json: bool, town_code: str | None) -> None:
+    """The town's departments."""
+    from workflows import towns
+
+    with in_town(town_code) as (uow, actor):
+        rows: list[dict[str, Any]] = [
+            {"id": str(one.id), "kind": one.kind, "name": one.name} for one in towns.departments(uow, actor)
+        ]
+    if as_json:
+        click.echo(json.dumps(rows, ensure_ascii=False, indent=2))
+        return
+    for row in rows:
+        click.echo(f"{row['kind']:<24}{row['name']['zh-CN']}  {row['name']['en']}")
+
+
+@departments.command("create")
+@click.argument("kind")
+@click.option("--name-zh", required=True)
+@click.option("--name-en", required=True)
+@town_option
+def departments_create(kind: str, name_zh: str, name_en: str, town_code: str | None) -> None:
+    """Make the town's department of a kind: police, urban_management, grid_centre, property, fire, water, …"""
+    from backend.core.vocabulary import DepartmentKind
+    from workflows import towns
+
+    wanted = _one_of(DepartmentKind, kind, "KIND")
+    with in_town(town_code) as (uow, actor):
+        towns.make_department(
+            uow, actor, wanted, {"zh-CN": name_zh, "en": name_en}, command_id=new_command_id()
+        )
+    click.echo(f"{kind}: next, xungeng accounts create LOGIN --role handler --department {kind} --name …")
 
 
 # --- files --------------------------------------------------------------------------------------------------------

@@ -7,6 +7,9 @@ threads, and long ones in processes of their own.
 
 from __future__ import annotations
 
+import logging
+import math
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -17,7 +20,7 @@ import structlog
 from procrastinate import JobContext, PsycopgConnector
 from procrastinate.testing import InMemoryConnector
 
-from backend.core import db
+from backend.core import db, preflight
 from backend.core.clock import now
 from backend.core.config import Config, libpq_url
 from backend.core.jobs import SCHEMA
@@ -31,6 +34,9 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 STALLED_AFTER_S = 60
+NAME = "xungeng"
+FIRST_PAUSE_S, LONGEST_PAUSE_S, STEADY_AFTER_S = 1.0, 30.0, 60.0
+"""Between two losses of the database in a row; who had it for the last of them has it for good."""
 
 app = procrastinate.App(connector=InMemoryConnector())
 """Knows the tasks; :func:`run` gives a copy of it the database."""
@@ -167,22 +173,44 @@ def connector(config: Config) -> PsycopgConnector:
 
 
 def run(config: Config, *, wait: bool = True) -> None:
-    """Work until told to stop (SIGTERM, SIGINT); with ``wait=False`` until the queue is empty."""
+    """Work until told to stop (SIGTERM, SIGINT); with ``wait=False`` until the queue is empty.
+
+    A database that goes away is waited for, and what was begun by then is resumed as a killed worker's would be.
+
+    Raises:
+        Unreachable: it went away while the queue was being emptied.
+        ConfigError: it came back such that it must not be used.
+    """
     db.set_engine(db.engine_for(config, pool_size=4, bounds=db.JOBS))
     use(config)
-    with app.replace_connector(connector(config)) as working:
-        log.info("worker started")
+    for part in (f"worker.{NAME}", "worker", "utils", "psycopg_connector"):
+        logging.getLogger(f"procrastinate.{part}").addFilter(_is_no_loss)
+    losses = 0
+    while True:
+        began = time.monotonic()
         try:
-            _work(working, wait)
+            with app.replace_connector(connector(config)) as working:
+                log.info("worker started")
+                _work(working, wait)
+            return
         except procrastinate.exceptions.ConnectorException as error:
-            raise Unreachable(
-                "The worker lost the database; whoever supervises it starts it again."
-            ) from error
+            if not wait:
+                raise Unreachable("The worker lost the database before the queue was empty.") from error
+        losses = 1 if time.monotonic() - began > STEADY_AFTER_S else losses + 1
+        log.warning("the worker lost the database")
+        time.sleep(min(FIRST_PAUSE_S * 2 ** (losses - 1), LONGEST_PAUSE_S))
+        preflight.await_app(config, timeout_s=math.inf)
+
+
+def _is_no_loss(record: logging.LogRecord) -> bool:
+    """Whether a line of the queue's library is about something else than the lost database, which we say once."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, procrastinate.exceptions.ConnectorException)
 
 
 def _work(working: procrastinate.App, wait: bool) -> None:
     working.run_worker(
-        name="xungeng",
+        name=NAME,
         wait=wait,
         concurrency=4,
         delete_jobs="successful",

@@ -78,6 +78,13 @@ class Status(StrEnum):
     UNLOCATED = "unlocated"
 
 
+def said_by(speed_mps: float | None) -> bool | None:
+    """Whether a reported speed says that somebody moves; None where it is missing or between the thresholds."""
+    if speed_mps is None or STILL_BELOW_MPS <= speed_mps < MOVING_FROM_MPS:
+        return None
+    return speed_mps >= MOVING_FROM_MPS
+
+
 class Movement(msgspec.Struct, frozen=True, gc=False):
     """Whether somebody moves, folded over fixes: `movement = movement.take(fix)`.
 
@@ -101,19 +108,16 @@ class Movement(msgspec.Struct, frozen=True, gc=False):
         if not is_showable(fix) or (last is not None and fix.fixed_at <= last.fixed_at):
             return self
         if last is None or spot is None:
-            moving = fix.speed_mps is not None and fix.speed_mps >= MOVING_FROM_MPS
-            return Movement(fix, moving, fix.fixed_at, fix)
+            return Movement(fix, said_by(fix.speed_mps) is True, fix.fixed_at, fix)
         left_m = distance_m(spot.lon, spot.lat, fix.lon, fix.lat)
         if left_m > max(STILL_RADIUS_M, fix.accuracy_m or 0.0):
             spot = fix
             left = True
         else:
             left = False
-        speed = fix.speed_mps
-        if speed is not None and speed >= MOVING_FROM_MPS:
-            moving = True
-        elif speed is not None and speed < STILL_BELOW_MPS:
-            moving = False
+        said = said_by(fix.speed_mps)
+        if said is not None:
+            moving = said
         elif left:
             moving = True
         else:

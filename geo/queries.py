@@ -16,7 +16,7 @@ from sqlalchemy import bindparam, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 
-from geo.motion import MOVING_FROM_MPS, Status, Track
+from geo.motion import Status, Track
 
 
 class Point(NamedTuple):
@@ -56,8 +56,7 @@ class LivePosition:
 class LiveRow:
     """One officer on shift as the live map shows him.
 
-    ``status`` says ``still`` where the phone's speed is unknown or neither a walk's nor that of rest: then the fixes
-    before have to be looked at (``motion.movement``).
+    ``status`` says ``still`` of everybody who is heard of: whether he moves, the rule of ``geo.motion`` says, not SQL.
     """
 
     id: UUID
@@ -82,8 +81,7 @@ select * from (
          p.received_at, p.accuracy_m, p.speed_mps, p.heading_deg, p.battery_pct, p.charging, p.area_id as place_id,
          p.device_id,
          case when p.fixed_at is null then 'unlocated'
-              when p.fixed_at < :silent_before then 'silent'
-              when p.speed_mps >= :moving_from then 'moving' else 'still' end as status
+              when p.fixed_at < :silent_before then 'silent' else 'still' end as status
   from shifts s
   join users u on u.id = s.officer_id
   join areas a on a.id = s.area_id
@@ -123,7 +121,6 @@ def live_officers(
         {
             "now": now,
             "silent_before": now - timedelta(seconds=silent_after_s),
-            "moving_from": MOVING_FROM_MPS,
             "officer": officer_id,
             "area": area_id,
             "words": pattern,

@@ -94,11 +94,15 @@ class CommandHeadersSchema(Schema):
 class Door(Blueprint):
     """A blueprint of one audience. Use ``query``, ``command`` and ``open_act``; ``route`` alone leaves no policy."""
 
-    def __init__(self, name: str, audience: Audience, prefix: str, description: str) -> None:
+    def __init__(
+        self, name: str, audience: Audience, prefix: str, description: str, *, body_limit: int | None = None
+    ) -> None:
+        """Make the blueprint; ``body_limit`` is the most bytes that its routes read, unless one says otherwise."""
         super().__init__(
             f"{audience}-{name}", __name__, url_prefix=f"/api/v1/{audience}{prefix}", description=description
         )
         self.audience = audience
+        self.body_limit = body_limit
 
     def query(
         self,
@@ -160,7 +164,7 @@ class Door(Blueprint):
         limit: limits.Limit = limits.ACT,
         refuses: tuple[int, ...] = (409,),
         raw: str | None = None,
-        prepares: Callable[[AccessClaims, Any], Any] | None = None,
+        prepares: Callable[..., Any] | None = None,
         arguments: type[Schema] | None = None,
         forgets: tuple[str, ...] = (),
         body_limit: int | None = None,
@@ -169,13 +173,15 @@ class Door(Blueprint):
         """Declare an act. The view gets ``(uow, actor, **path, command_id=…[, body=…][, query=…])``.
 
         With ``raw`` (a media type) the body is bytes of that type, which are read only once the caller's role is
-        judged. ``prepares`` makes of the body what the view gets, while no transaction is open: reading a document and
-        hashing a password take long. ``forgets`` names fields of the answer that are secrets: they go out once and are
-        not kept, so a replay answers them as null. ``guesses`` bounds an act that tells whether a password or a code
-        is right: each try is counted, and committed, before it is looked at.
+        judged. ``prepares`` makes of ``(claims, body, **path)`` the body that the view gets, while no transaction is
+        open: reading a document and hashing a password take long. ``forgets`` names fields of the answer that are
+        secrets: they go out once and are not kept, so a replay answers them as null. ``guesses`` bounds an act that
+        tells whether a password or a code is right: each try is counted, and committed, before it is looked at.
         """
         reads = raw or (JSON if body is not None else None)
-        policy = Policy(self.audience, may, limit, command=True, body_limit=body_limit, reads=reads)
+        policy = Policy(
+            self.audience, may, limit, command=True, body_limit=body_limit or self.body_limit, reads=reads
+        )
         schema = answers() if isinstance(answers, type) else answers
 
         def declare(view: Callable[..., Any]) -> Callable[..., Any]:
@@ -196,7 +202,7 @@ class Door(Blueprint):
                     _count_guess(claims, key, guesses)
                 if prepares is not None:
                     try:
-                        given["body"] = prepares(claims, given["body"])
+                        given["body"] = prepares(claims, given["body"], **path)
                     except Refusal as refused:
                         unreadable = refused
                 with unit_of_work(claims.town_id, request_id=g.request_id) as uow:
@@ -254,7 +260,7 @@ class Door(Blueprint):
         It stores nothing but disclosures, so it takes no key: the same look again is another look. The view may
         return a Response, for an answer that is better encoded beside the sockets.
         """
-        policy = Policy(self.audience, may, limit, command=False, reads=JSON)
+        policy = Policy(self.audience, may, limit, command=False, body_limit=self.body_limit, reads=JSON)
         schema = answers()
 
         def declare(view: Callable[..., Any]) -> Callable[..., Any]:
@@ -282,7 +288,15 @@ class Door(Blueprint):
         named_by_body: bool = False,
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """Declare an act before anybody is known. The view gets the body and opens its own units of work."""
-        policy = Policy(self.audience, None, limit, command=False, reads=JSON, named_by_body=named_by_body)
+        policy = Policy(
+            self.audience,
+            None,
+            limit,
+            command=False,
+            body_limit=self.body_limit,
+            reads=JSON,
+            named_by_body=named_by_body,
+        )
         schema = answers() if answers else None
 
         def declare(view: Callable[..., Any]) -> Callable[..., Any]:

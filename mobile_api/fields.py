@@ -13,8 +13,14 @@ EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo
 """Between these lie all moments and days that clients may name: none is near where calendars and databases end."""
 
 
+OUT_OF_RANGE = "Not between the years 2000 and 2100."
+WRONG_CLOCK = "The phone's clock is wrong: it is not between the years 2000 and 2100."
+
+
 class Moment(fields.Field[datetime]):
     """An aware moment, RFC 3339; written in UTC with ``Z``."""
+
+    out_of_range = OUT_OF_RANGE
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -36,17 +42,21 @@ class Moment(fields.Field[datetime]):
         except (ValueError, OverflowError) as error:
             raise ValidationError("Not a moment with a zone such as 2026-11-23T08:00:00Z.") from error
         if not EARLIEST <= moment < LATEST:
-            raise ValidationError("Not between the years 2000 and 2100.")
+            raise ValidationError(self.out_of_range)
         return moment
+
+
+class PhoneMoment(Moment):
+    """What the phone's own clock says now; out of range, the refusal is `clock_wrong`, which its owner can mend."""
+
+    out_of_range = WRONG_CLOCK
 
 
 class Day(fields.Date):
     """A day that a client names."""
 
     def __init__(self, **kwargs: Any) -> None:
-        between = validate.Range(
-            EARLIEST.date(), LATEST.date(), max_inclusive=False, error="Not between the years 2000 and 2100."
-        )
+        between = validate.Range(EARLIEST.date(), LATEST.date(), max_inclusive=False, error=OUT_OF_RANGE)
         super().__init__(validate=between, **kwargs)
 
 

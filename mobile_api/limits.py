@@ -44,6 +44,9 @@ HEAVY = Limit("30/minute")
 SIGN_IN = Limit("60/minute")
 OPEN = Limit("300/minute")
 
+SHORT_BODY_BYTES = 16 * 1024
+"""What is read where a body is a handful of short texts, as in signing in, where anybody may send one."""
+
 
 class Windows(MemoryStorage):
     """The moving windows of one process: ``MOST`` of them, so that no flood of callers fills the memory (F52).

@@ -14,6 +14,7 @@ from werkzeug.exceptions import HTTPException, UnprocessableEntity
 
 from backend.core.errors import NotVisible, Refusal
 from backend.core.failures import refusal_for
+from mobile_api import fields
 
 MEDIA_TYPE = "application/problem+json"
 MOST_ERRORS = 50
@@ -40,6 +41,9 @@ FRAMEWORK = {
     500: ("internal", "Something went wrong here; it was noted under the request's id."),
     503: ("unavailable", "The service is busy or a part of it is down; please try again."),
 }
+
+OF_FIELDS = {fields.WRONG_CLOCK: "clock_wrong"}
+"""Messages about one field that have a code of their own, because a person can do something about them."""
 
 
 def body(status: int, code: str, detail: str, request_id: str | None, **extra: Any) -> dict[str, Any]:
@@ -98,7 +102,20 @@ def from_http_exception(error: HTTPException) -> Response:
         for k, v in (error.get_headers() or [])
         if k.lower() in ("allow", "retry-after", "www-authenticate")
     }
-    return answer(status, code, detail, headers=kept, errors=_validation_errors(error))
+    errors = _validation_errors(error)
+    for told, its_code in OF_FIELDS.items():
+        if told in _texts(errors):
+            code, detail = its_code, told
+    return answer(status, code, detail, headers=kept, errors=errors)
+
+
+def _texts(messages: Any) -> list[str]:
+    """Return what is told about the fields, without their names, which the client chose."""
+    if isinstance(messages, dict):
+        messages = list(messages.values())
+    if isinstance(messages, list):
+        return [text for inner in messages for text in _texts(inner)]
+    return [messages] if isinstance(messages, str) else []
 
 
 def _validation_errors(error: HTTPException) -> Any:

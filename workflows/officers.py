@@ -79,14 +79,26 @@ def one(uow: UnitOfWork, actor: Actor, officer_id: UUID, *, silent_after_s: floa
 
 
 def _with_movement(uow: UnitOfWork, rows: Sequence[LiveRow]) -> list[LiveRow]:
-    """Tell of those whose phones say no clear speed whether they move, by their last fixes."""
-    legs = [
-        Leg(number, row.position.device_id, row.shift_id)
-        for number, row in enumerate(rows)
-        if row.position is not None and row.status is Status.STILL and not _rests(row.position.speed_mps)
-    ]
-    if not legs:
-        return list(rows)
+    """Tell of those who are heard of whether they move: by the speed that the phone says, or else by the last fixes.
+
+    Where the newest fix's speed is clear, ``Movement.take`` heeds nothing before it, so nothing before it is read.
+    """
+    moving: set[int] = set()
+    legs: list[Leg] = []
+    for number, row in enumerate(rows):
+        if row.position is None or row.status is not Status.STILL:
+            continue
+        said = motion.said_by(row.position.speed_mps)
+        if said is None:
+            legs.append(Leg(number, row.position.device_id, row.shift_id))
+        elif said:
+            moving.add(number)
+    if legs:
+        moving |= _moving_by_place(uow, rows, legs)
+    return [replace(row, status=Status.MOVING) if n in moving else row for n, row in enumerate(rows)]
+
+
+def _moving_by_place(uow: UnitOfWork, rows: Sequence[LiveRow], legs: Sequence[Leg]) -> set[int]:
     newest = [position.fixed_at for leg in legs if (position := rows[leg.officer].position) is not None]
     found = queries.tracks(
         uow.session,
@@ -94,12 +106,7 @@ def _with_movement(uow: UnitOfWork, rows: Sequence[LiveRow]) -> list[LiveRow]:
         since=min(newest) - timedelta(seconds=motion.GAP_S),
         until=max(newest) + timedelta(microseconds=1),
     )
-    moving = replays.drawing.run(_moving, found)
-    return [replace(row, status=Status.MOVING) if n in moving else row for n, row in enumerate(rows)]
-
-
-def _rests(speed_mps: float | None) -> bool:
-    return speed_mps is not None and speed_mps < motion.STILL_BELOW_MPS
+    return replays.drawing.run(_moving, found)
 
 
 def _moving(found: Mapping[int, Track]) -> set[int]:

@@ -6,12 +6,12 @@ from uuid import UUID
 
 from sqlalchemy import delete, func, select
 
-from backend.core.errors import Invalid
+from backend.core.errors import Conflict, Invalid
 from backend.core.identity import Actor
 from backend.core.ids import new_id
 from backend.core.paging import Page, page
 from backend.core.uow import UnitOfWork
-from backend.core.vocabulary import AreaKind, BasemapKind, Role
+from backend.core.vocabulary import AreaKind, BasemapKind, DepartmentKind, Role
 from backend.models import Area, Basemap, Department, Membership, Town, User
 from workflows import access, journal
 
@@ -125,6 +125,43 @@ def departments(uow: UnitOfWork, actor: Actor) -> Sequence[Department]:
     """Return the town's departments."""
     access.require(actor, "use", "desk")
     return list(uow.session.scalars(select(Department).order_by(Department.kind, Department.id).limit(500)))
+
+
+def make_department(
+    uow: UnitOfWork, actor: Actor, kind: DepartmentKind, name: dict[str, str], *, command_id: UUID
+) -> Department:
+    """Make the department of a kind; a town has one of each. The command line alone calls this, as an admin.
+
+    Raises:
+        Conflict: ``department_exists``.
+    """
+    access.require_in_whole_town(uow, actor, "manage", "user")
+    # The town's row keeps two of these apart: no index does.
+    uow.session.execute(select(Area.id).where(Area.kind == AreaKind.TOWN).with_for_update())
+    if uow.session.scalar(select(Department.id).where(Department.kind == kind).limit(1)) is not None:
+        raise Conflict("department_exists", f"The town has a department of the kind {kind} already.")
+    made = Department(id=new_id(), town_id=uow.town, kind=kind, name=name)
+    uow.session.add(made)
+    uow.session.flush()
+    journal.write(
+        uow, actor, "department", made.id, "create", command_id=command_id, data={"kind": str(kind)}
+    )
+    return made
+
+
+def codes(uow: UnitOfWork) -> list[str]:
+    """Return the codes of all towns."""
+    return list(uow.session.scalars(select(Town.code).order_by(Town.code)))
+
+
+def summary(uow: UnitOfWork) -> dict[str, Any]:
+    """Return what the entered town is called and how much there is in it."""
+    town = uow.session.get_one(Town, uow.town)
+    counts = {
+        name: uow.session.scalar(select(func.count()).select_from(model))
+        for name, model in (("areas", Area), ("people", User), ("departments", Department))
+    }
+    return {"code": town.code, "name": town.name, "time_zone": town.time_zone, **counts}
 
 
 def home_of(uow: UnitOfWork, actor: Actor) -> tuple[User, Sequence[Area]]:

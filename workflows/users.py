@@ -96,29 +96,26 @@ def create(
     command_id: UUID,
     display_name: str,
     login: str | None,
-    password: str | None,
+    password_hash: str | None,
     phone: str | None,
     locale: str,
 ) -> User:
     """Make an account without any rights; memberships give it those.
 
+    Args:
+        password_hash: of its first password (:func:`hash_first`), for an account with a login.
+
     Raises:
-        Invalid: the login or the password is not acceptable.
         Conflict: ``login_taken`` or ``phone_taken``.
     """
     access.require_in_whole_town(uow, actor, "manage", "user")
-    if (login is None) != (password is None):
-        raise Invalid("Login and password belong together.", password=["needed with login"])
-    if login is not None and password is not None:
-        check_login(login)
-        passwords.check_strength(password, login, display_name)
     user = User(
         id=new_id(),
         town_id=uow.town,
         login=login,
         phone=phone,
         display_name=display_name,
-        password_hash=passwords.hash_password(password) if password else None,
+        password_hash=password_hash,
         state=USER.initial,
         version=1,
         locale=locale,
@@ -128,6 +125,38 @@ def create(
     _flush_or_conflict(uow)
     journal.write(uow, actor, "user", user.id, "create", after=str(USER.initial), command_id=command_id)
     return user
+
+
+def hash_first(login: str | None, display_name: str, password: str | None) -> str | None:
+    """Return the hash of a new account's password, or None for an account that has neither login nor password.
+
+    Hashing takes long, so it is done before the unit of work is opened, which would hold a connection meanwhile.
+
+    Raises:
+        Invalid: the login or the password is not acceptable.
+    """
+    if login is None and password is None:
+        return None
+    if login is None or password is None:
+        raise Invalid("Login and password belong together.", password=["needed with login"])
+    check_login(login)
+    return hash_new(login, display_name, password)
+
+
+def hash_new(login: str, display_name: str, password: str) -> str:
+    """Return the hash of a password that an admin gives to an account; as :func:`hash_first`, before a unit of work.
+
+    Raises:
+        Invalid: ``weak_password``.
+    """
+    passwords.check_strength(password, login, display_name)
+    return passwords.hash_password(password)
+
+
+def names_of(uow: UnitOfWork, user_id: UUID) -> tuple[str | None, str] | None:
+    """Return the login and the name that a new password must not be made of; None when there is no such account."""
+    found = uow.session.execute(select(User.login, User.display_name).where(User.id == user_id)).one_or_none()
+    return None if found is None else (found.login, found.display_name)
 
 
 def check_login(login: str) -> None:
@@ -154,24 +183,22 @@ def change(
     command_id: UUID,
     display_name: str | None,
     locale: str | None,
-    password: str | None,
+    password_hash: str | None,
 ) -> User:
-    """Change an account's name or language, or give it a new password, which ends its sessions."""
+    """Change an account's name or language, or give it a new password (:func:`hash_new`), which ends its sessions."""
     user = access.user(uow, actor, user_id, verb="manage", lock=True)
     if display_name is not None:
         user.display_name = display_name
     if locale is not None:
         user.locale = locale
-    if password is not None:
+    if password_hash is not None:
         _not_oneself(actor, user_id)
         if user.login is None:
             raise Invalid("This account has no login.", password=["no login"])
-        passwords.check_strength(password, user.login, user.display_name)
-        user.password_hash = passwords.hash_password(password)
+        user.password_hash = password_hash
         sessions.revoke_all(uow, actor, user.id, RevokeReason.PASSWORD, command_id=command_id)
-    changed = [
-        k for k, v in {"display_name": display_name, "locale": locale, "password": password}.items() if v
-    ]
+    given = {"display_name": display_name, "locale": locale, "password": password_hash}
+    changed = [name for name, value in given.items() if value]
     journal.write(uow, actor, "user", user.id, "change", command_id=command_id, data={"fields": changed})
     return user
 

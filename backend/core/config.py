@@ -11,8 +11,9 @@ import os
 import re
 import secrets
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
@@ -109,6 +110,24 @@ class Config:
             return f"{'https' if self.tls else 'http'}://localhost:{self.port}"
 
     @staticmethod
+    def unknown_in(env: Mapping[str, str] | None = None) -> list[str]:
+        """Return a sentence about each ``XUNGENG_`` variable that is no setting: it was meant to be one.
+
+        Raises:
+            ConfigError: as :meth:`from_env`.
+        """
+        asked = _Asked(os.environ if env is None else env)
+        _read(asked)
+        known = asked.names | _OF_OTHERS
+        sentences = []
+        for name in sorted(asked.env):
+            if name.startswith("XUNGENG_") and name not in known:
+                near = get_close_matches(name, known - _OF_OTHERS, n=1, cutoff=0.75)
+                meant = f"; did you mean {near[0]}?" if near else "."
+                sentences.append(f"{name} is set, but there is no such setting{meant}")
+        return sentences
+
+    @staticmethod
     def from_env(env: Mapping[str, str] | None = None) -> Config:
         """Read and check the settings of ``env`` (default: the process environment).
 
@@ -118,6 +137,33 @@ class Config:
             ConfigError: a setting is missing, malformed or contradicts another; the text is one sentence.
         """
         return _read(os.environ if env is None else env)
+
+
+_OF_OTHERS = frozenset(
+    {
+        "XUNGENG_API", "XUNGENG_CA_FILE", "XUNGENG_CERTIFICATES", "XUNGENG_CHROMIUM", "XUNGENG_LISTEN_FD",
+        "XUNGENG_OWNER_PASSWORD", "XUNGENG_SETUP_LOCKED", "XUNGENG_SUPERUSER_PASSWORD", "XUNGENG_WEB_PASSWORD",
+    }
+)  # fmt: skip
+"""Variables of scripts, tests, compose and of ours towards our children, which are no settings."""
+
+
+class _Asked(Mapping[str, str]):
+    """An environment that remembers what was looked for in it: the settings there are, whether set or not."""
+
+    def __init__(self, env: Mapping[str, str]) -> None:
+        self.env = env
+        self.names: set[str] = set()
+
+    def __getitem__(self, name: str) -> str:
+        self.names.add(name)
+        return self.env[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.env)
+
+    def __len__(self) -> int:
+        return len(self.env)
 
 
 def _read(env: Mapping[str, str]) -> Config:

@@ -200,7 +200,8 @@ def configure(config: Config, process: str) -> None:
                     "xungeng.sockets",
                 )
             }
-            | {"procrastinate": {"level": "WARNING"}},
+            # Each try of a pool to connect again would be a line; whoever needs the connection says what he lacks.
+            | {"procrastinate": {"level": "WARNING"}, "psycopg.pool": {"level": "ERROR"}},
         }
     )
     structlog.configure(

@@ -86,20 +86,26 @@ def check_app(engine: Engine, config: Config) -> None:
 def await_app(config: Config, timeout_s: float = 300.0) -> None:
     """Do :func:`check_app`, waiting for a database that is not there yet: it is often started beside us.
 
+    That it is waited for is said once, and again when it is there.
+
     Raises:
         Unreachable: it is still not there after ``timeout_s``.
         ConfigError: it must not be used; that is told at once.
     """
     engine = create_engine(config.database_url, poolclass=NullPool, connect_args={"connect_timeout": 5})
-    deadline, pause_s = time.monotonic() + timeout_s, 0.2
+    deadline, pause_s, told = time.monotonic() + timeout_s, 0.2, False
     while True:
         try:
             check_app(engine, config)
+            if told:
+                log.warning("the database is there")
             return
         except Unreachable as error:
             if time.monotonic() + pause_s > deadline:
                 raise
-            log.warning("waiting for the database", reason=str(error))
+            if not told:
+                log.warning("waiting for the database", reason=str(error))
+                told = True
         time.sleep(pause_s)
         pause_s = min(pause_s * 2, 10.0)
 

@@ -23,7 +23,7 @@ from workflows import sessions
 from workflows.provisioning import qr_svg
 from workflows.sessions import OwnPassword, Sessions
 
-blp = Door("account", Audience.AUTH, "", "One's own account.")
+blp = Door("account", Audience.AUTH, "", "One's own account.", body_limit=limits.SHORT_BODY_BYTES)
 USE = ("use", "account")
 GUESSES = sessions.reauthentication_bounds
 

@@ -11,6 +11,7 @@ from backend.core.errors import Unauthenticated
 from backend.core.identity import Actor
 from backend.core.uow import UnitOfWork, unit_of_work
 from backend.core.vocabulary import Audience
+from mobile_api import limits
 from mobile_api.auth.schemas import (
     AuthCodeRequestSchema,
     AuthCodeSentSchema,
@@ -25,7 +26,13 @@ from workflows import access, sessions
 from workflows.sessions import Origin, Sessions, SignedIn
 from workflows.throttling import Throttling
 
-blp = Door("sign_in", Audience.AUTH, "", "Signing in and staying signed in.")
+blp = Door(
+    "sign_in",
+    Audience.AUTH,
+    "",
+    "Signing in and staying signed in.",
+    body_limit=limits.SHORT_BODY_BYTES,
+)
 CODE_TEMPLATE = "sign_in_code"
 
 

@@ -3,11 +3,13 @@
 from typing import Any
 from uuid import UUID
 
+from flask import g
 from marshmallow import Schema, fields, validate
 
 from backend.core.identity import Actor
 from backend.core.paging import Page
-from backend.core.uow import UnitOfWork
+from backend.core.tokens import AccessClaims
+from backend.core.uow import UnitOfWork, unit_of_work
 from backend.core.vocabulary import LOCALES, Audience, OfficerKind, Role, UserState
 from mobile_api.desk.officers import DeskAreaNameSchema
 from mobile_api.endpoint import Door
@@ -141,14 +143,42 @@ def list_users(uow: UnitOfWork, actor: Actor, query: dict[str, Any]) -> Page[dic
     return Page(_documents(uow, actor, found.items), found.after)
 
 
-@blp.command("/users", may=MANAGE, body=DeskUserNewSchema, answers=DeskUserSchema, status=201)
+def _hash_first(_claims: AccessClaims, body: dict[str, Any]) -> dict[str, Any]:
+    """Put the hash in the password's place."""
+    password = body.pop("password")
+    return body | {"password_hash": users.hash_first(body["login"], body["display_name"], password)}
+
+
+def _hash_new(claims: AccessClaims, body: dict[str, Any], user_id: UUID) -> dict[str, Any]:
+    """Put the hash in the password's place; of an account that is not there or has no login the act says so."""
+    password, hashed = body.pop("password"), None
+    if password is not None:
+        with unit_of_work(claims.town_id, request_id=g.request_id) as uow:
+            login, name = users.names_of(uow, user_id) or (None, "")
+        hashed = users.hash_new(login or "", body["display_name"] or name, password)
+    return body | {"password_hash": hashed}
+
+
+@blp.command(
+    "/users",
+    may=MANAGE,
+    body=DeskUserNewSchema,
+    answers=DeskUserSchema,
+    status=201,
+    prepares=_hash_first,
+)
 def create_user(uow: UnitOfWork, actor: Actor, command_id: UUID, body: dict[str, Any]) -> dict[str, Any]:
     """Make an account. It has no rights until it is given a membership."""
     return _document(uow, actor, users.create(uow, actor, command_id=command_id, **body))
 
 
 @blp.command(
-    "/users/<uuid:user_id>", may=MANAGE, method="PATCH", body=DeskUserChangeSchema, answers=DeskUserSchema
+    "/users/<uuid:user_id>",
+    may=MANAGE,
+    method="PATCH",
+    body=DeskUserChangeSchema,
+    answers=DeskUserSchema,
+    prepares=_hash_new,
 )
 def change_user(uow: UnitOfWork, actor: Actor, user_id: UUID, command_id: UUID, body: dict[str, Any]) -> Any:
     """Change an account's name or language, or give it a new password."""

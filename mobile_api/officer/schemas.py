@@ -6,7 +6,7 @@ from marshmallow import Schema, fields, validate
 
 from backend.core.vocabulary import EndedBy, InvitationState, OfficerKind, ShiftState, Travel
 from geo.fixes import flag_names
-from mobile_api.fields import Moment, Word, line, names
+from mobile_api.fields import Moment, PhoneMoment, Word, line, names
 from mobile_api.paging import PageQuerySchema
 
 
@@ -108,20 +108,20 @@ class OfficerShiftStartSchema(Schema):
     planned_end_at = Moment(allow_none=True, load_default=None)
     device = fields.Nested(OfficerWantedDeviceSchema, allow_none=True, load_default=None)
     crew = fields.Nested(OfficerWantedCrewSchema, allow_none=True, load_default=None)
-    device_at = Moment(allow_none=True, load_default=None)
+    device_at = PhoneMoment(allow_none=True, load_default=None)
 
 
 class OfficerJoinSchema(Schema):
     """The phone with which one comes on duty."""
 
     device = fields.Nested(OfficerWantedDeviceSchema, allow_none=True, load_default=None)
-    device_at = Moment(allow_none=True, load_default=None)
+    device_at = PhoneMoment(allow_none=True, load_default=None)
 
 
 class OfficerShiftEndSchema(Schema):
     """The end of a shift, and of the crew's if the leader says so."""
 
-    device_at = Moment(allow_none=True, load_default=None)
+    device_at = PhoneMoment(allow_none=True, load_default=None)
     whole_crew = fields.Boolean(load_default=False)
 
 

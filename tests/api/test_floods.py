@@ -28,6 +28,7 @@ from tests.factories import PASSWORD
 
 LOGIN, REFRESH, ME = "/api/v1/auth/login", "/api/v1/auth/refresh", "/api/v1/auth/me"
 PLACES = passwords.MAXIMUM_WAITING
+USERS = "/api/v1/desk/users"
 NEW = "violet harbour kettle 9"
 
 
@@ -103,6 +104,45 @@ def test_a_password_said_again_holds_no_connection(
         assert world.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
     assert told == [204, 403, 403, 204]
     assert switching.get(ME).json["totp_enabled"] is False
+
+
+def test_a_password_given_by_an_admin_holds_no_connection(
+    world: World, signed_in: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """F52: neither for a new account nor for one that is there, whose row nobody waits for meanwhile."""
+    admin, officer = signed_in("admin"), world.officer()
+    fresh = {"display_name": "New", "login": f"n{uuid.uuid4().hex[:10]}", "password": NEW}
+    acts = [
+        lambda: admin.post(USERS, fresh).status_code,
+        lambda: admin.send("PATCH", f"{USERS}/{officer.id}", {"password": NEW}).status_code,
+    ]
+    with Hashing(monkeypatch).during(acts) as told:
+        assert world.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+        assert admin.send("PATCH", f"{USERS}/{officer.id}", {"locale": "en"}).status_code == 200
+    assert told == [201, 200]
+    assert {_sign_in(world, login, NEW)() for login in (fresh["login"], officer.login)} == {200}
+    assert _sign_in(world, officer.login)() == 401
+
+
+def test_a_password_given_by_an_admin_is_refused_as_before(world: World, signed_in: Any) -> None:
+    """Weak, without a login, of nobody, one's own, without its login: each has the refusal that it had."""
+    admin, officer = signed_in("admin"), world.officer()
+    without = admin.post(USERS, {"display_name": "No login"}).json["id"]
+    me = admin.get(ME).json["id"]
+
+    def change(user_id: Any, password: str) -> tuple[int, str]:
+        answer = admin.send("PATCH", f"{USERS}/{user_id}", {"password": password})
+        return answer.status_code, answer.json["code"]
+
+    assert change(officer.id, "1234567890") == (422, "weak_password")
+    assert change(officer.id, officer.login * 2) == (422, "weak_password")
+    assert change(without, NEW) == (422, "invalid")
+    assert change(uuid.uuid4(), NEW) == (404, "not_found")
+    assert change(me, NEW) == (403, "not_to_oneself")
+    for body in ({"login": "somebody"}, {"password": NEW}, {"login": "Not a login", "password": NEW}):
+        refused = admin.post(USERS, {"display_name": "x", **body})
+        assert (refused.status_code, refused.json["code"]) == (422, "invalid")
+    assert _sign_in(world, officer.login)() == 200
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 import uuid
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -25,6 +27,9 @@ from tests.factories import Person
 from workflows import closed_days, imported_tracks, replays, tracks
 from workflows.remembered import DeviceIdentity
 
+VECTORS = json.loads(
+    (Path(__file__).parents[2] / "web/tests/motion-vectors.json").read_text(encoding="utf-8")
+)
 GPX_TYPE = "application/gpx+xml"
 SAMPLE = """<?xml version="1.0" encoding="UTF-8"?>
 <gpx version="1.1" creator="Recorder 4" xmlns="http://www.topografix.com/GPX/1/1"
@@ -187,6 +192,33 @@ def test_whoever_walks_with_a_phone_that_tells_no_speed_is_shown_as_moving(
         assert (one["status"], one["position"]["speed_mps"]) == (status, None)
         assert str(officer.id) in seen(status)
         assert str(officer.id) not in seen(other)
+
+
+def test_the_list_tells_movement_by_the_rule_that_the_desk_client_folds_by(
+    world: World, signed_in: Any, on_duty: Any
+) -> None:
+    """The vectors are those of the client (`web/tests/desk/roster.test.ts`), sent as a phone sends them."""
+    lon, lat = world.here.place()
+    desk = signed_in("desk_a")
+    for vector in VECTORS:
+        officer, caller, shift = on_duty()
+        begun = time.time() - 10 - vector["fixes"][-1][0]
+        fixes = [
+            {
+                "fixed_at": datetime.fromtimestamp(begun + at, UTC).isoformat(),
+                "lon": lon, "lat": lat + north_m / 111_195, "speed_mps": speed_mps, "accuracy_m": accuracy_m,
+            }
+            for at, north_m, speed_mps, accuracy_m in vector["fixes"]
+        ]  # fmt: skip
+        body = {
+            "device_id": shift["device_id"],
+            "sent_at": datetime.now(UTC).isoformat(),
+            "fixes": fixes,
+        }
+        sent = caller.post("/api/v1/officer/fixes", body)
+        assert sent.status_code == 200, sent.text
+        one = desk.get(f"/api/v1/desk/officers/{officer.id}").json
+        assert one["status"] == ("moving" if vector["moving"] else "still"), vector["name"]
 
 
 def test_a_replay_without_a_reason_or_over_a_long_time_is_refused(world: World, signed_in: Any) -> None:

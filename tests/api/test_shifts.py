@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import text
 
 from backend.core.uow import unit_of_work
+from mobile_api import fields
 from tests.api.conftest import Caller, World
 from tests.factories import Person
 from workflows import invitations, shifts
@@ -265,6 +266,23 @@ def test_a_shift_is_not_planned_for_longer_than_allowed(world: World, signed_in:
     for planned in (datetime.now(UTC) + timedelta(hours=15), datetime.now(UTC) - timedelta(hours=1)):
         answer = caller.post(START, {"planned_end_at": planned.isoformat()})
         assert answer.status_code == 422, planned
+
+
+def test_a_phone_with_an_impossible_date_is_told_so_by_name(world: World, signed_in: Any) -> None:
+    """Its owner can mend that; any other field that is not acceptable is not called a wrong clock."""
+    caller = signed_in(world.officer())
+    for year in ("1970", "1999", "2100", "2106"):
+        refused = caller.post(START, {"device_at": f"{year}-06-01T00:00:00Z"})
+        assert (refused.status_code, refused.json["code"]) == (422, "clock_wrong"), year
+        assert list(refused.json["errors"]) == ["device_at"]
+    for body in ({"planned_end_at": "1970-01-01T00:00:00Z"}, {"device_at": "now"}, {fields.WRONG_CLOCK: 1}):
+        refused = caller.post(START, body)
+        assert (refused.status_code, refused.json["code"]) == (422, "invalid"), body
+    shift = start(caller, device_at="2000-01-01T00:00:00Z")
+    end, key = f"{START}/{shift['id']}/end", uuid.uuid4()
+    assert caller.post(end, {"device_at": "1999-06-01T00:00:00Z"}, key=key).json["code"] == "clock_wrong"
+    # It was not looked at, so the same key may come again without the clock.
+    assert caller.post(end, {}, key=key).json["state"] == "ended"
 
 
 def test_the_end_and_the_start_are_journalled_once(world: World, signed_in: Any) -> None:

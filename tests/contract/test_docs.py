@@ -104,6 +104,7 @@ def refusals() -> dict[str, type[Refusal]]:
 def codes_of_the_code() -> dict[str, set[int]]:
     """Every problem code with its statuses: of the classes, of the framework's refusals, of each call."""
     found: dict[str, set[int]] = {code: {status} for status, (code, _text) in problems.FRAMEWORK.items()}
+    found |= {code: {422} for code in problems.OF_FIELDS.values()}
     for one in refusals().values():
         found.setdefault(one.code, set()).add(one.status)
     for package in PACKAGES:

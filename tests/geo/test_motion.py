@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,6 +29,9 @@ from geo.motion import (
     thin,
 )
 
+VECTORS = json.loads(
+    (Path(__file__).parents[2] / "web/tests/motion-vectors.json").read_text(encoding="utf-8")
+)
 START = datetime(2026, 5, 1, tzinfo=UTC)
 LON, LAT = 121.47, 31.23
 M_PER_LAT = 111_195.08
@@ -100,6 +106,15 @@ def test_without_a_showable_fix_nobody_is_located():
 )
 def test_the_first_fix_moves_if_it_says_so(speed_mps, status):
     assert status_after([fix(0, speed_mps=speed_mps)]) is status
+
+
+@pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["name"])
+def test_somebody_moves_or_stands_as_the_desk_client_tells_it(vector: dict[str, Any]) -> None:
+    """The client folds what it hears over the socket by the same rule (`web/tests/desk/roster.test.ts`)."""
+    state = NO_MOVEMENT
+    for at, north_m, speed_mps, accuracy_m in vector["fixes"]:
+        state = state.take(fix(at, north_m=north_m, speed_mps=speed_mps, accuracy_m=accuracy_m))
+    assert state.moving is vector["moving"]
 
 
 def test_silence_beats_movement():

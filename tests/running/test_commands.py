@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from sqlalchemy.pool import NullPool
 
 from backend.cli import cli
 from backend.core import db, logs
+from backend.core.config import OWNER_ROLE, libpq_url
+from backend.embedded.cluster import Cluster
 from clusters import Database
 from geo.gpx import canonical
 
@@ -266,6 +269,51 @@ def test_checkpoints_come_into_the_deepest_area_that_holds_them(
 # --- accounts ---------------------------------------------------------------------------------------------------------
 
 
+def test_the_towns_are_listed_with_what_is_in_them(run: Run) -> None:
+    assert run("town", "list").output == ""
+    run("town", "create", "qinghe", "--name-zh", "青禾镇", "--name-en", "Qinghe", "--outline", TOWN)
+    run("town", "create", "linan", "--name-zh", "临安镇", "--name-en", "Linan", "--outline", TOWN)
+    run("departments", "create", "fire", "--name-zh", "消防站", "--name-en", "Fire", "--town", "qinghe")
+    names = {"linan": {"zh-CN": "临安镇", "en": "Linan"}, "qinghe": {"zh-CN": "青禾镇", "en": "Qinghe"}}
+    assert json.loads(run("town", "list", "--json").stdout) == [
+        {
+            "code": code, "name": names[code], "time_zone": "Asia/Shanghai", "areas": 1, "people": 0,
+            "departments": departments,
+        }
+        for code, departments in (("linan", 0), ("qinghe", 1))
+    ]  # fmt: skip
+    assert [line.split()[0] for line in run("town", "list").output.splitlines()] == ["linan", "qinghe"]
+
+
+def test_a_department_is_made_once_of_each_kind_and_takes_handlers(
+    town: Run, rows: Callable[[str], Any]
+) -> None:
+    handler = (
+        "accounts",
+        "create",
+        "he.jun",
+        "--name",
+        "何军",
+        "--role",
+        "handler",
+        "--department",
+        "police",
+    )
+    assert "department" in town(*handler, refused=True).stderr
+    words = ("--name-zh", "派出所", "--name-en", "Police station")
+    assert "one of police" in town("departments", "create", "kitchen", *words, refused=True).stderr
+    town("departments", "create", "police", *words)
+    assert "department_exists" in town("departments", "create", "police", *words, refused=True).stderr
+    (made,) = json.loads(town("departments", "list", "--json").stdout)
+    assert (made["kind"], made["name"]) == ("police", {"zh-CN": "派出所", "en": "Police station"})
+    assert town("departments", "list").output.split() == ["police", "派出所", "Police", "station"]
+    town(*handler)
+    assert rows("select department_id::text from memberships") == [(made["id"],)]
+    assert rows("select subject_id::text, action from journal where subject_kind = 'department'") == [
+        (made["id"], "create")
+    ]
+
+
 def test_accounts_are_made_listed_shut_and_opened(town: Run) -> None:
     made = town("accounts", "create", "zhao.min", "--name", "赵敏", "--role", "admin")
     login, password = made.output.split()
@@ -401,6 +449,30 @@ def test_a_track_that_is_not_there_is_not_exported(town: Run, tmp_path: Path) ->
 
 
 # --- where there is nothing ------------------------------------------------------------------------------------------
+
+
+def test_a_database_without_postgis_is_one_sentence(cluster: Cluster, tmp_path: Path) -> None:
+    """Its owner is no superuser, so he cannot make the extension himself; with it, the schema is made."""
+    import psycopg
+
+    name = f"plain_{uuid.uuid4().hex[:8]}"
+    with psycopg.connect(libpq_url(cluster.url(OWNER_ROLE, "postgres")), autocommit=True) as superuser:
+        superuser.execute(f"create role {name} login createrole")
+        superuser.execute(f"create database {name} owner {name}")
+    settings = {
+        "DATABASE_URL": cluster.url(name, name), "XUNGENG_DATA": str(tmp_path / "var"), "XUNGENG_DEMO": "0",
+    }  # fmt: skip
+    try:
+        refused = CliRunner().invoke(cli, ["migrate", "up"], env=settings)
+        assert refused.exit_code == 1, refused.output
+        assert refused.stderr.count("\n") == 1, refused.stderr
+        assert refused.stderr.startswith("xungeng: ")
+        assert "create extension postgis" in refused.stderr
+        assert refused.stdout == ""
+    finally:
+        with psycopg.connect(libpq_url(cluster.url(OWNER_ROLE, "postgres")), autocommit=True) as superuser:
+            superuser.execute(f"drop database {name} with (force)")
+            superuser.execute(f"drop role {name}")
 
 
 def test_a_folder_without_an_installation_is_told_and_stays_empty(tmp_path: Path) -> None:

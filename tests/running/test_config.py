@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from backend.core.config import Config, ConfigError
+from running.installation import Installation
 
 
 def read(tmp_path: Path, **settings: str) -> Config:
@@ -127,3 +128,29 @@ def test_a_data_folder_whose_path_is_too_long_for_a_socket_gets_a_short_one(tmp_
         )
     finally:
         cluster.run_dir.rmdir()
+
+
+def test_a_name_that_is_no_setting_is_told_with_the_one_that_was_meant(tmp_path: Path) -> None:
+    given = {
+        "XUNGENG_DATA": str(tmp_path), "XUNGENG_SMS_TOKEN": "x", "XUNGENG_CHROMIUM": "/c", "PATH": "/bin",
+    }  # fmt: skip
+    assert Config.unknown_in(given) == []
+    assert Config.unknown_in({**given, "XUNGENG_WEB_PROCESES": "4", "XUNGENG_BLUE": "1"}) == [
+        "XUNGENG_BLUE is set, but there is no such setting.",
+        "XUNGENG_WEB_PROCESES is set, but there is no such setting; did you mean XUNGENG_WEB_PROCESSES?",
+    ]
+
+
+def test_the_start_says_so_and_goes_on() -> None:
+    installation = Installation(XUNGENG_DEMOO="1", DATABASE_URL="postgresql://nobody@127.0.0.1:1/town")
+    try:
+        for command in ("serve", "check"):
+            refused = installation.command(command)
+            first, second = refused.stderr.splitlines()
+            assert (
+                first
+                == "xungeng: XUNGENG_DEMOO is set, but there is no such setting; did you mean XUNGENG_DEMO?"
+            )
+            assert "town at 127.0.0.1" in second
+    finally:
+        installation.remove()

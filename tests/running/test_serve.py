@@ -10,6 +10,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -19,7 +20,7 @@ import psycopg
 import pytest
 
 from backend.core.config import Config, libpq_url
-from running.installation import Installation, free_port, wait_until
+from running.installation import ROOT, Installation, free_port, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -224,6 +225,56 @@ def test_over_https_it_serves_with_its_own_ca_and_hands_that_out() -> None:
         assert not installation.processes()
     finally:
         installation.remove()
+
+
+def test_ctrl_c_ends_https_quietly_while_clients_are_still_agreeing_on_tls() -> None:
+    """A phone that opens a connection and says nothing is in the middle of that; so is one that says half of it."""
+    installation = Installation(XUNGENG_TLS="1")
+    clients: list[socket.socket] = []
+    try:
+        installation.start("--no-simulation")
+        for said in (b"", b"", b"\x16\x03\x01", b"\x16\x03\x01\x02\x00\x01"):
+            client = socket.create_connection(("127.0.0.1", installation.port), timeout=10)
+            client.sendall(said)
+            clients.append(client)
+        assert installation.interrupt() == 0
+        assert not installation.processes()
+        log = installation.data / "log" / "web.log"
+        told = installation.said() + (log.read_text(encoding="utf-8") if log.exists() else "")
+        assert "Traceback" not in told
+        assert "AttributeError" not in told
+    finally:
+        for client in clients:
+            client.close()
+        installation.remove()
+
+
+def test_a_connection_that_agrees_on_tls_after_the_end_is_closed_and_one_before_it_is_served() -> None:
+    """gevent forgets what serves when its server is closed; the connection that comes then finds nothing to call."""
+    program = """
+import socket
+from backend.serve_worker import EndingServer
+
+class Server(EndingServer):
+    def wrap_socket(self, plain, **_arguments):
+        return plain
+
+served = []
+server = Server(("127.0.0.1", 0), lambda client, address: served.append(address))
+server.ssl_args = {}
+for number in range(2):
+    ours, theirs = socket.socketpair()
+    server.wrap_socket_and_handle(theirs, number)
+    assert theirs.fileno() == -1 and ours.recv(1) == b"", "closed"
+    if number == 0:
+        del server.handle
+assert served == [0], served
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "XUNGENG_DATA": os.environ.get("TMPDIR", "/tmp")},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
 
 
 def is_listening(port: int) -> bool:

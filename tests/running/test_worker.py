@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
@@ -26,6 +27,7 @@ PROGRAM = """
 import sys, time
 from pathlib import Path
 from backend import worker
+from backend.core import logs
 from backend.core.config import Config
 
 @worker.app.task(name="test.note")
@@ -35,7 +37,10 @@ def note(number: int, sleep_s: float = 0) -> None:
         file.write(f"{number}\\n")
     time.sleep(sleep_s)
 
-worker.run(Config.from_env(), wait=sys.argv[2] == "wait")
+config = Config.from_env()
+if sys.argv[2] == "wait":
+    logs.configure(config, "worker")
+worker.run(config, wait=sys.argv[2] == "wait")
 """
 
 
@@ -118,6 +123,53 @@ def test_the_job_of_a_killed_worker_is_resumed(
     for _ in range(2):  # One round puts it back, and at the latest the next one does it.
         assert start_worker(live_config, tmp_path).wait(120) == 0
     assert noted(tmp_path) == [7, 8]
+
+
+def test_a_worker_that_loses_the_database_says_so_once_and_works_on_when_it_is_back(
+    live_engine: Engine, live_config: Config, tmp_path: Path
+) -> None:
+    """F04 for jobs: it is not a loop of complaints, and nobody has to start it again."""
+    with unit_of_work() as uow:
+        enqueue(uow, "test.note", number=1)
+    log = live_config.data_dir / "log" / "worker.log"
+    log.unlink(missing_ok=True)
+    process = start_worker(live_config, tmp_path, "wait")
+
+    def said(words: str) -> int:
+        return log.read_text(encoding="utf-8").count(words)
+
+    administrator = create_engine(live_config.owner_url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+    name = administrator.url.database
+    try:
+        wait_until(lambda: noted(tmp_path) == [1], 60)
+        live_engine.dispose()
+        elsewhere = create_engine(
+            administrator.url.set(database="postgres"), poolclass=NullPool, isolation_level="AUTOCOMMIT"
+        )
+        with elsewhere.connect() as connection:
+            connection.execute(text(f"alter database {name} allow_connections false"))
+            try:
+                for _ in range(3):
+                    connection.execute(
+                        text("select pg_terminate_backend(pid) from pg_stat_activity where datname = :name"),
+                        {"name": name},
+                    )
+                wait_until(lambda: said("waiting for the database"), 90)
+                # Several of its tries to connect again have failed by now.
+                time.sleep(5)
+            finally:
+                connection.execute(text(f"alter database {name} allow_connections true"))
+        wait_until(lambda: said("the database is there"), 60)
+        with unit_of_work() as uow:
+            enqueue(uow, "test.note", number=2)
+        wait_until(lambda: noted(tmp_path) == [1, 2], 60)
+        assert process.poll() is None
+        assert [said(words) for words in ("lost the database", "waiting for", "is there")] == [1, 1, 1]
+        # A job that was amid its work may complain once of its own; the queue's library does not.
+        assert said("ConnectorException") == 0
+    finally:
+        process.terminate()
+        assert process.wait(30) == 0
 
 
 def test_every_clock_ticks_without_a_fault_on_an_empty_installation(

@@ -61,7 +61,7 @@ def given_device(uow: UnitOfWork, town: Town) -> UUID:
 
 def made_user(uow: UnitOfWork, town: Town) -> UUID:
     made = users.create(
-        uow, town["admin"].actor(), command_id=new_id(), display_name="x", login=None, password=None, phone=None,
+        uow, town["admin"].actor(), command_id=new_id(), display_name="x", login=None, password_hash=None, phone=None,
         locale="en",
     )  # fmt: skip
     return made.id

@@ -6,7 +6,7 @@
  * without a network; the server is told as soon as it can be reached.
  */
 import { computed, ref, shallowRef } from 'vue'
-import { Offline, online, Problem, type Api } from '@/shared/api'
+import { Offline, online, Problem, trueNowMs, type Api } from '@/shared/api'
 import { newId } from '@/shared/ids'
 import { deviceName, type Session } from '@/shared/session'
 import { instant } from '@/shared/time'
@@ -301,7 +301,8 @@ export function createDuty(session: Session, api: Api) {
   async function start(form: StartForm): Promise<void> {
     const body = (): ShiftStart => ({
       id: newId(),
-      ...(form.plannedEndAt ? { planned_end_at: instant(form.plannedEndAt) } : {}),
+      // Chosen as so many hours from now, whatever this phone's clock says.
+      ...(form.plannedEndAt ? { planned_end_at: instant(form.plannedEndAt.getTime() - (Date.now() - trueNowMs())) } : {}),
       ...(form.areaId ? { area_id: form.areaId } : {}),
       device: { id: session.deviceId, name: deviceName(), platform: 'web' },
       ...(form.crew
@@ -389,11 +390,19 @@ export function createDuty(session: Session, api: Api) {
   async function tellPendingEnd(): Promise<void> {
     const pending = pendingEnd.value
     if (!pending) return
-    const body = { device_at: pending.device_at, ...(pending.whole_crew ? { whole_crew: true } : {}) }
-    try {
-      await api.post<Shift>(`/api/v1/officer/shifts/${pending.shift.id}/end`, body, {
+    const body = pending.whole_crew ? { whole_crew: true } : {}
+    const tell = (more: { device_at?: string }) =>
+      api.post<Shift>(`/api/v1/officer/shifts/${pending.shift.id}/end`, { ...body, ...more }, {
         idempotencyKey: pending.idempotency_key,
       })
+    try {
+      try {
+        await tell({ device_at: pending.device_at })
+      } catch (error) {
+        // Who goes off duty is off duty, also with a phone whose date is wrong.
+        if (!(error instanceof Problem && error.code === 'clock_wrong')) throw error
+        await tell({})
+      }
     } catch (error) {
       // It has ended meanwhile, or is not ours any more: either way there is nothing left to end.
       const over = error instanceof Problem && (error.status === 409 || error.status === 404)
@@ -405,7 +414,7 @@ export function createDuty(session: Session, api: Api) {
 
   function tick(): void {
     const present = shift.value
-    if (present && Date.now() >= Date.parse(present.closes_at)) {
+    if (present && trueNowMs() >= Date.parse(present.closes_at)) {
       // The server closes it at this moment, reachable or not; measuring stops with it.
       closed.value = { ...present, state: 'ended', ended_at: present.closes_at, ended_by: 'system' }
       adopt(null)

@@ -56,6 +56,13 @@ if (globalThis.addEventListener) {
  * server tells whole seconds, so that anything below two seconds means nothing. It is shown and never corrected.
  */
 export const clockAheadMs = ref<number | null>(null)
+/** A clock that is off by more than this is told to its owner, and not counted with. */
+export const CLOCK_TOLERANCE_MS = 60_000
+/** What time it is, also on a device whose clock is wrong; once the server has answered. */
+export function trueNowMs(): number {
+  const ahead = clockAheadMs.value ?? 0
+  return Date.now() - (Math.abs(ahead) > CLOCK_TOLERANCE_MS ? ahead : 0)
+}
 
 export interface RequestOptions {
   query?: Record<string, string | number | boolean | null | undefined>
@@ -238,4 +245,5 @@ const KNOWN: Record<string, string> = {
   session_expired: 'session_expired',
   too_many_requests: 'too_many',
   too_much: 'too_much',
+  clock_wrong: 'clock_wrong',
 }

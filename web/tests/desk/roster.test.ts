@@ -2,7 +2,15 @@ import { describe, expect, it } from 'vitest'
 import { arrange, type Narrowing } from '@/desk/live/attention'
 import { Roster, statusOf } from '@/desk/live/roster'
 import { moved, type Movement } from '@/desk/live/status'
+import vectors from '../motion-vectors.json'
 import type { DeskOfficer, PositionRow } from '@/desk/types'
+
+/** Fixes as seconds, metres to the north, speed and accuracy; `tests/geo/test_motion.py` reads the same. */
+interface MotionVector {
+  name: string
+  moving: boolean
+  fixes: [number, number, number | null, number][]
+}
 
 const T0 = Date.UTC(2026, 10, 23, 8, 0, 0) / 1000
 const iso = (s: number) => new Date(s * 1000).toISOString()
@@ -128,22 +136,15 @@ describe('a status', () => {
     expect(statusOf(one, T0 + 201)).toBe('moving')
   })
 
-  it('is moving by the reported speed, or by leaving the spot where he was', () => {
-    const seen = (lon: number, at: number, speedMps: number | null, accuracyM = 10) => ({
-      lon, lat: 31, fixedAtS: at, accuracyM, speedMps,
-    })
-    const after = (...fixes: Parameters<typeof seen>[]) =>
-      fixes.reduce<Movement | null>((before, fix) => moved(before, seen(...fix)), null)!.moving
-    expect(after([121, 0, 0.9])).toBe(true)
-    expect(after([121, 0, null])).toBe(false)
-    expect(after([121, 0, null], [121.01, 10, 0.1])).toBe(false)
-    expect(after([121, 0, null], [121.0003, 10, null])).toBe(true)
-    expect(after([121, 0, null], [121.0003, 10, null, 80])).toBe(false)
-    // Between the two speeds nothing changes; who stays for a minute stands, though his last fix before it was on the move.
-    expect(after([121, 0, 1.2], [121, 10, 0.6])).toBe(true)
-    expect(after([121, 0, 0.1], [121, 10, 0.6])).toBe(false)
-    expect(after([121, 0, null], [121.0003, 10, null], [121.0003, 40, null])).toBe(true)
-    expect(after([121, 0, null], [121.0003, 10, null], [121.0003, 71, null])).toBe(false)
+  it('is moving by the reported speed, or by leaving the spot where he was, as the server tells it', () => {
+    for (const { name, fixes, moving } of vectors as MotionVector[]) {
+      const after = fixes.reduce<Movement | null>(
+        (before, [fixedAtS, northM, speedMps, accuracyM]) =>
+          moved(before, { lon: 121, lat: 31 + northM / 111_195, fixedAtS, accuracyM, speedMps }),
+        null,
+      )
+      expect(after!.moving, name).toBe(moving)
+    }
   })
 
   it('of a phone that tells no speed does not stand still because the list was read again', () => {

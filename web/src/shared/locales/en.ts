@@ -35,6 +35,7 @@ export default {
     not_found: 'Not found, or not yours to see.',
     conflict: 'Things have changed meanwhile. Refresh and try again.',
     invalid: 'Something you entered is not right. Please check it.',
+    clock_wrong: "This phone's date is wrong. Switch on automatic date and time in the phone's settings, then try again.",
     unavailable: 'The service is busy. Please try again shortly.',
     other: 'Something went wrong ({code}). Please try again later.',
   },

@@ -35,6 +35,7 @@ export default {
     not_found: '没有找到，或您无权查看。',
     conflict: '状态已变化，请刷新后再试。',
     invalid: '填写的内容有误，请检查。',
+    clock_wrong: '手机日期不正确。请在手机设置中打开“自动设置日期和时间”，然后重试。',
     unavailable: '服务暂时繁忙，请稍后再试。',
     other: '出错了（{code}）。请稍后再试。',
   },
