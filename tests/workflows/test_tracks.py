@@ -29,7 +29,7 @@ from backend.core.tokens import secret_hash
 from backend.core.uow import unit_of_work
 from backend.core.vocabulary import DeviceState, Protocol
 from backend.embedded.cluster import Cluster
-from geo.fixes import Fix, Flag, Reason
+from geo.fixes import MOST_SEQ, Fix, Flag, Reason
 from geo.motion import distance_m
 from notifications.channels.realtime import Row, live
 from tests import factories
@@ -328,6 +328,22 @@ def test_a_different_measurement_of_the_same_instant_gets_the_next_number(field:
         assert send(device, again) == Receipt(duplicates=1)
     assert send(device, two, three, fix(5)) == Receipt(stored=1, duplicates=2)
     assert field.count(device) == 4
+
+
+def test_an_instant_holds_as_many_measurements_as_a_receiver_could_make_however_often_more_are_sent(
+    field: Field,
+) -> None:
+    """F22: each clash is compared with all others of its instant, while everybody's fixes wait for the same write."""
+    device, at = field.phone(), datetime.now(UTC) - timedelta(seconds=20)
+    for number in range(4):
+        some = [
+            Fix(at, 121.305, 31.105, altitude_m=float(number * 100 + i), seq=i if number % 2 else 0)
+            for i in range(100)
+        ]
+        answer = send(device, *some)
+        assert answer.stored + answer.duplicates + answer.quarantined == 100
+    assert {row.seq for row in field.fixes(device)} == set(range(MOST_SEQ + 1))
+    assert field.count(device) == MOST_SEQ + 1
 
 
 def test_how_a_fix_was_delivered_does_not_make_it_another_one(field: Field) -> None:
