@@ -15,7 +15,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geo import datum
-from geo.fixes import GIVEN_SEQS, HIDDEN, MOST_SEQ, Fix, Flag, Reason, ShiftWindow, is_showable, payload, window_at
+from geo.fixes import (
+    GIVEN_SEQS,
+    HIDDEN,
+    MOST_SEQ,
+    Fix,
+    Flag,
+    Reason,
+    ShiftWindow,
+    is_showable,
+    payload,
+    window_at,
+)
 from geo.footing import NO_FOOTING
 from geo.motion import Track, length_m
 from geo.pipeline import STEPS, Batch, Context, run

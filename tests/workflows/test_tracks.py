@@ -37,6 +37,7 @@ from tests.conftest import Database
 from tests.factories import Town
 from workflows import connections, gate, shifts, tracks
 from workflows.grouped_write import Receipt
+from workflows.quarantine_room import Room
 from workflows.remembered import DeviceIdentity, Remembered, _index_of
 from workflows.tracks import Ingest
 
@@ -542,6 +543,25 @@ def test_what_cannot_be_filed_is_set_aside_with_its_reason(field: Field) -> None
     assert {row.reason for row in rows} == {"future", "absurd_time", "absurd_place", "unreadable"}
     assert {row.town_id for row in rows} == {field.town.id}
     assert [row.payload for row in rows if row.reason == "unreadable"] == [{"odd": "message"}]
+
+
+def test_another_phone_gives_an_officer_no_other_room_in_the_quarantine(
+    field: Field, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """F20, F71: he may name as many phones as he likes."""
+    monkeypatch.setattr(tracks._ingest(), "quarantine", Room(request_bytes=4_000, day_bytes=4_000))
+    officer = field.officer()
+    field.shift(officer)
+    kept = 0
+    for _ in range(4):
+        device = field.phone(officer)
+        ahead = [fix(timedelta(seconds=-600 - i)) for i in range(20)]
+        assert send(device, *ahead).quarantined == 20
+        [(count,)] = field.rows(
+            "select count(*) from quarantined_fixes where device_id = :id", id=device.device_id
+        )
+        kept += count
+    assert 0 < kept < 20
 
 
 def test_off_duty_nothing_is_set_aside_either(field: Field) -> None:
