@@ -12,6 +12,7 @@ from sqlalchemy import text
 from werkzeug.exceptions import Forbidden as HttpForbidden
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.routing import PathConverter
+from werkzeug.security import safe_join
 
 from backend.adapters.sms import ConsoleSms, HttpSms, NullSms, Sms
 from backend.core import migrating
@@ -62,6 +63,14 @@ class _Api(Api):
     ERROR_SCHEMA = endpoint.ProblemSchema
     # Each route names its refusals; "anything else" would hide a wrong one.
     DEFAULT_ERROR_RESPONSE_NAME = None
+
+    _document: bytes | None = None
+
+    def _openapi_json(self) -> Response:
+        """Serve the document, written once: it is the same for all, and whoever asks is anybody."""
+        if self._document is None:
+            self._document = super()._openapi_json().get_data()
+        return Response(self._document, mimetype="application/json")
 
     def _register_error_handlers(self) -> None:
         return None
@@ -232,9 +241,9 @@ def _add_own_pages(app: Flask, config: Config) -> None:
     @app.get("/<any(desk,officer,resident):client>/", defaults={"path": ""})
     @app.get("/<any(desk,officer,resident):client>/<path:path>")
     def client_page(client: str, path: str) -> Response:
-        wanted = f"{client}/{path}"
-        # Unlike Path.is_file, this takes names that are too long for a file.
-        if path and os.path.isfile(WEB_ROOT / wanted):
+        wanted = safe_join(client, path) if path else None
+        # Unlike Path.is_file, this takes names that are too long for a file; what climbs out is not looked for.
+        if wanted and os.path.isfile(WEB_ROOT / wanted):
             return _file(wanted)
         return _file(f"{client}/index.html")
 

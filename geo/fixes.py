@@ -28,8 +28,11 @@ HIDDEN: int = int(Flag.MOCK | Flag.IMPOSSIBLE_SPEED | Flag.INACCURATE)
 """The bits that keep a fix off the live map; a plain int, because IntFlag arithmetic is slow."""
 
 
-MOST_SEQ = 32_767
-"""The greatest `seq` there is: it is stored in two bytes."""
+MOST_SEQ = 63
+"""The greatest `seq` there is. A fix that clashes is compared with all that its device measured at that instant, so
+there have to be few: a receiver makes ten measurements a second, and its clock may tell whole seconds alone."""
+GIVEN_SEQS = 32
+"""So many numbers a client may give; greater ones are folded into these, which leaves room above for clashes."""
 
 
 class Reason(StrEnum):

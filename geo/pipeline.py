@@ -15,7 +15,7 @@ from uuid import UUID
 import msgspec
 
 from geo import datum as datums
-from geo.fixes import HIDDEN, MOST_SEQ, Fix, Flag, Reason, ShiftWindow, payload, window_at
+from geo.fixes import GIVEN_SEQS, HIDDEN, MOST_SEQ, Fix, Flag, Reason, ShiftWindow, payload, window_at
 from geo.footing import MAX_SPEED_MPS, Footing
 
 FUTURE_AFTER = timedelta(seconds=120)
@@ -113,27 +113,39 @@ def _in_wgs84(places: list[tuple[float, float]], source: str) -> list[tuple[floa
 def duplicates(batch: Batch, context: Context) -> Batch:
     """Keep each measurement once; number different ones of the same instant.
 
-    The numbers do not depend on the order of arrival, so a shuffled replay gives every fix the `seq` it had.
+    The numbers do not depend on the order of arrival, so a shuffled replay gives every fix the `seq` it had. More of
+    one instant than there are numbers no receiver measures: they are set aside.
     """
     fixes = batch.fixes
+    if any(fix.seq >= GIVEN_SEQS for fix in fixes):
+        fixes = [fix if fix.seq < GIVEN_SEQS else _with(fix, seq=fix.seq % GIVEN_SEQS) for fix in fixes]
     if _is_in_order(fixes):
-        return batch
+        return batch if fixes is batch.fixes else _with(batch, fixes=fixes)
     by_instant: dict[datetime, list[Fix]] = {}
     for fix in fixes:
         by_instant.setdefault(fix.fixed_at, []).append(fix)
     kept: list[Fix] = []
+    too_many: list[tuple[Fix | dict[str, Any], Reason]] = []
     for same_instant in by_instant.values():
         if len(same_instant) == 1:
             kept.append(same_instant[0])
         else:
-            kept.extend(_numbered(same_instant))
-    return _with(batch, fixes=kept, duplicates=batch.duplicates + len(fixes) - len(kept))
+            different = _numbered(same_instant)
+            kept.extend(different[: MOST_SEQ + 1])
+            too_many += [(fix, Reason.ABSURD_TIME) for fix in different[MOST_SEQ + 1 :]]
+    return _with(
+        batch,
+        fixes=kept,
+        quarantined=batch.quarantined + too_many,
+        duplicates=batch.duplicates + len(fixes) - len(kept) - len(too_many),
+    )
 
 
 def _numbered(same_instant: list[Fix]) -> list[Fix]:
     """The different ones of some fixes of one instant, in an order of their own, each with its number.
 
-    A number that the client gave is kept if it is free; if numbers run out, all are numbered anew.
+    A number that the client gave is kept if it is free; if numbers run out, all are numbered anew, and those beyond
+    the greatest number are one too many.
     """
     keyed = [(fix.seq, msgspec.json.encode(payload(fix), order="sorted"), fix) for fix in same_instant]
     keyed.sort(key=lambda entry: entry[:2])

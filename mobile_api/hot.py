@@ -29,7 +29,7 @@ from werkzeug.routing import Map, Rule
 
 from backend.core import metrics
 from backend.core.config import Config
-from backend.core.errors import Refusal, TooLarge, TooMany, Unauthenticated, Unreadable, Unsupported
+from backend.core.errors import Invalid, Refusal, TooLarge, TooMany, Unauthenticated, Unreadable, Unsupported
 from backend.core.failures import refusal_for
 from backend.core.identity import Actor
 from backend.core.metrics import LIMITED, REQUEST_SECONDS, REQUESTS
@@ -195,7 +195,12 @@ class Served:
         """Return what a body brings, after decompression and validation."""
         if head.encoding and head.encoding.strip().lower() != "identity":
             raw = _inflated(raw, self.route.most_bytes)
-        return self.route.prepare(actor, raw)
+        try:
+            return self.route.prepare(actor, raw)
+        except (Unreadable, Invalid):
+            # What no client of ours sends is judged slowly, field by field, while nobody else is served.
+            self._buckets.charge(actor.session_id, len(raw) / JUDGED_BYTES)
+            raise
 
     def told(self, receipt: Receipt, started: float) -> Told:
         """Return the answer of success, and count it."""
@@ -246,6 +251,8 @@ class _Failed(Refusal):
 
 
 JSON = "application/json"
+JUDGED_BYTES = 4096
+"""Of a body that is refused, so much counts as one call more."""
 
 _process = os.urandom(8).hex()
 _requests = itertools.count(int.from_bytes(os.urandom(4)))

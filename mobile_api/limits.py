@@ -188,6 +188,11 @@ class Buckets:
         self._buckets[caller] = (level - 1.0, now)
         return 0.0
 
+    def charge(self, caller: Any, calls: float) -> None:
+        """Count what was taken as so many calls more: it turned out to be work for as many."""
+        level, now = self._level(caller)
+        self._buckets[caller] = (level - calls, now)
+
     def wait_s(self, caller: Any) -> float:
         """Return what ``take`` would, and take nothing."""
         level, _ = self._level(caller)

@@ -123,17 +123,17 @@ def _validation_errors(error: HTTPException) -> Any:
     messages = getattr(getattr(error, "exc", None), "messages", None)
     if not isinstance(error, UnprocessableEntity) or not isinstance(messages, dict):
         return None
-    return _shortened(next(iter(messages.values())) if len(messages) == 1 else messages, [MOST_ERRORS])
+    return shortened(next(iter(messages.values())) if len(messages) == 1 else messages, [MOST_ERRORS])
 
 
-def _shortened(messages: Any, left: list[int]) -> Any:
+def shortened(messages: Any, left: list[int]) -> Any:
     """Return the first messages, so that no answer is larger than what was asked; ``left`` is how many to keep."""
     if isinstance(messages, dict):
         kept: dict[str, Any] = {}
         for name, inner in messages.items():
             if left[0] <= 0:
                 break
-            kept[str(name)[:MOST_OF_A_NAME]] = _shortened(inner, left)
+            kept[str(name)[:MOST_OF_A_NAME]] = shortened(inner, left)
         return kept
     if isinstance(messages, list):
         few = messages[: max(1, left[0])]

@@ -9,7 +9,17 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, ColumnExpressionArgument, Select, and_, exists, literal, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    ColumnExpressionArgument,
+    Select,
+    and_,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+)
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import joinedload, selectinload
@@ -286,17 +296,30 @@ def _found(uow: UnitOfWork, query: Select[Row], lock: bool) -> Row:
 
 
 def imported_tracks_seen_by(actor: Actor, *, verb: str = "see") -> ColumnElement[bool]:
-    """Return the condition on imported tracks: those of officers in the actor's areas, and those he brought himself.
+    """Return the condition on imported tracks: those of shifts in the actor's areas, and those he brought himself.
 
-    What the operator brought without an officer is for those whose scope is the whole town.
+    An officer's lies within his shifts, so as with what his phone measured the area of the shift decides: where it
+    begins and where it ends. What the operator brought without an officer is for those whose scope is the whole town.
     """
     scope = roots(actor, verb, "track")
     return or_(
-        ImportedTrack.officer_id.in_(officers_within(scope)),
+        _on_a_shift_within(scope, ImportedTrack.started_at)
+        & _on_a_shift_within(scope, ImportedTrack.ended_at),
         ImportedTrack.officer_id.is_(None) & (ImportedTrack.created_by == actor.user_id),
         ImportedTrack.officer_id.is_(None)
         & ImportedTrack.created_by.is_(None)
         & exists(select(literal(1)).where(Area.parent_id.is_(None), Area.id.in_(scope))),
+    )
+
+
+def _on_a_shift_within(scope: Sequence[UUID], at: ColumnElement[Any]) -> ColumnElement[bool]:
+    return exists(
+        select(literal(1)).where(
+            Shift.officer_id == ImportedTrack.officer_id,
+            Shift.started_at <= at,
+            func.coalesce(Shift.ended_at, Shift.closes_at) >= at,
+            within(Shift.area_id, scope),
+        )
     )
 
 

@@ -21,6 +21,7 @@ from geo.queries import Leg, LiveRow
 from workflows import access, journal, replays, tracks_of
 
 TRAIL_MOST_POINTS = 2000
+LOOKED_AT_ONCE = 200
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ def live(
     """Return the officers on shift whom the actor may watch, by id."""
     scope, cursor = access.roots(actor, "see", "officer"), only_id(after)
     found: list[LiveRow] = []
+    # Of one status there may be few: going through all others a page of two at a time would be a question for each.
+    at_once = limit + 1 if status is None else max(limit + 1, LOOKED_AT_ONCE)
     more = True
     while more and len(found) <= limit:
         rows = queries.live_officers(
@@ -55,10 +58,10 @@ def live(
             area_id=area_id,
             words=words,
             after=cursor,
-            limit=limit + 1,
+            limit=at_once,
         )
         found += [row for row in _with_movement(uow, rows) if status is None or row.status is status]
-        more = len(rows) > limit
+        more = len(rows) == at_once
         cursor = rows[-1].id if rows else None
     return page(found, limit, lambda row: (row.id,))
 

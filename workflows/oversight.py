@@ -1,5 +1,6 @@
 """What is looked at to see that all is right: the journal, the disclosures, the quarantine, the gate's counters."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -11,8 +12,9 @@ from sqlalchemy import BigInteger, func, or_, select
 from backend.core.identity import Actor
 from backend.core.paging import Page, moment_and_id, page
 from backend.core.uow import UnitOfWork
+from backend.core.vocabulary import Disclosure as DisclosureKind
 from backend.models import Device, Disclosure, GateCounter, Journal, QuarantinedFix, User
-from workflows import access
+from workflows import access, journal
 
 WINDOW = timedelta(days=400)
 """How far back a list looks; every question asked of a partitioned table carries a bound of time."""
@@ -108,11 +110,15 @@ def _looks(uow: UnitOfWork, subject_id: UUID | None, after: Sequence[str] | None
 
 def quarantine(
     uow: UnitOfWork, actor: Actor, *, after: Sequence[str] | None, limit: int
-) -> Page[tuple[QuarantinedFix, str | None]]:
-    """Return what could not be filed, newest first, with the device's name; only devices in the actor's areas."""
+) -> Page[tuple[QuarantinedFix, str | None, Any]]:
+    """Return what could not be filed, newest first, with the device's name; only devices in the actor's areas.
+
+    A message may say where its officer was. So it is for those alone who may see his track, and the look is written
+    down; who looks after devices gets the reason and an empty message.
+    """
     scope = access.roots(actor, "see", "quarantine")
     query = (
-        select(QuarantinedFix, Device.name)
+        select(QuarantinedFix, Device.name, Device.officer_id)
         .join(Device, Device.id == QuarantinedFix.device_id)
         .where(QuarantinedFix.received_at > uow.now - WINDOW, QuarantinedFix.town_id == uow.town)
         .where(Device.officer_id.in_(access.officers_within(scope)))
@@ -126,8 +132,22 @@ def quarantine(
                 (QuarantinedFix.received_at == key[0]) & (QuarantinedFix.id < key[1]),
             )
         )
-    found = [(row, name) for row, name in uow.session.execute(query)]
-    return page(found, limit, lambda entry: (entry[0].received_at.isoformat(), entry[0].id))
+    cut = page(
+        uow.session.execute(query).all(), limit, lambda entry: (entry[0].received_at.isoformat(), entry[0].id)
+    )
+    looked_at = Counter(officer_id for _, _, officer_id in cut.items)
+    tracked = access.officers_within(access.roots(actor, "see", "track"))
+    seen = set(uow.session.scalars(select(User.id).where(User.id.in_(list(looked_at)), User.id.in_(tracked))))
+    for officer_id in sorted(seen):
+        journal.disclose(
+            uow, actor, "user", officer_id, DisclosureKind.TRAIL, reason="quarantine",
+            data={"quarantined_fixes": looked_at[officer_id]},
+        )  # fmt: skip
+    uow.session.flush()
+    return Page(
+        [(row, name, row.payload if officer_id in seen else {}) for row, name, officer_id in cut.items],
+        cut.after,
+    )
 
 
 def counters(uow: UnitOfWork, actor: Actor, *, first: date, last: date) -> Sequence[Any]:

@@ -1,8 +1,9 @@
-"""How much one device may put into the quarantine.
+"""How much the devices of one officer may put into the quarantine.
 
 What cannot be filed is kept, so that a phone with a wrong clock loses nothing. But whoever has one credential could
 fill the disk with it: a few kilobytes of a packed body are thousands of rows. So there is room for what honest phones
-bring, and of what is more only the number and the reason are kept. The phone is answered the same either way.
+bring, and of what is more only the number and the reason are kept. The phone is answered the same either way. The room
+is the officer's, because he may name as many phones as he likes.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ Entry = tuple[Fix | dict[str, Any], Reason]
 
 
 class Room:
-    """What each device has put into the quarantine today, as far as this process knows."""
+    """What each officer's devices have put into the quarantine today, as far as this process knows."""
 
     def __init__(self, request_bytes: int = REQUEST_BYTES, day_bytes: int = DAY_BYTES) -> None:
         self._request_bytes = request_bytes
@@ -48,7 +49,7 @@ class Room:
         self._lock = threading.Lock()
 
     def take(
-        self, device_id: UUID, entries: Iterable[Entry], protocol: str, at: datetime
+        self, officer_id: UUID, entries: Iterable[Entry], protocol: str, at: datetime
     ) -> tuple[list[Entry], dict[Reason, int]]:
         """Return the entries that there is room for, and how many there is none for, by reason."""
         kept: list[Entry] = []
@@ -57,7 +58,7 @@ class Room:
             if at.date() != self._day:
                 self._day = at.date()
                 self._used.clear()
-            room = min(self._request_bytes, self._day_bytes - self._used[device_id])
+            room = min(self._request_bytes, self._day_bytes - self._used[officer_id])
             before = room
             for entry in entries:
                 size = len(msgspec.json.encode(entry[0])) + ROW_BYTES if room > 0 else 1
@@ -68,7 +69,7 @@ class Room:
                     room = 0
                     left[entry[1]] += 1
             # A request that was too large has used up what it asked for.
-            self._used[device_id] += before - room
+            self._used[officer_id] += before - room
         for reason, count in left.items():
             NOT_KEPT.labels(protocol, str(reason)).inc(count)
         return kept, dict(left)

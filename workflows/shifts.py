@@ -22,8 +22,9 @@ from backend.core.vocabulary import (
     Protocol,
     Role,
     ShiftState,
+    UserState,
 )
-from backend.models import Area, Device, LatestPosition, Shift
+from backend.models import Area, Device, LatestPosition, Membership, Shift, User
 from workflows import access, crews, gate, journal
 from workflows.crews import WantedCrew
 from workflows.machine import Machine, step
@@ -239,6 +240,31 @@ def end(
             )
     uow.session.flush()
     return shift
+
+
+def end_without_right(uow: UnitOfWork, user_id: UUID, *, command_id: UUID | None, reason: str) -> None:
+    """End the shift of somebody who is no longer an officer where it is, or whose account is shut.
+
+    He could not end it himself any more, and his trackers would go on. The clock's own act, by the rights of nobody.
+    """
+    gate.close(uow.session, uow.town)
+    shift = uow.session.scalar(
+        select(Shift).where(Shift.officer_id == user_id, Shift.ended_at.is_(None)).with_for_update()
+    )
+    if shift is None:
+        return
+    active = uow.session.scalar(select(User.state).where(User.id == user_id)) == UserState.ACTIVE
+    held = select(Membership.area_id).where(
+        Membership.user_id == user_id, Membership.role == Role.OFFICER, Membership.ended_at.is_(None)
+    )
+    areas = [area_id for area_id in uow.session.scalars(held) if area_id is not None]
+    here = select(Shift.id).where(Shift.id == shift.id, access.within(Shift.area_id, areas))
+    if active and areas and uow.session.scalar(here) is not None:
+        return
+    _end(
+        uow, system_actor(uow.town), shift, "close", EndedBy.SYSTEM,
+        command_id=command_id, reason=reason, ended_at=uow.now,
+    )  # fmt: skip
 
 
 def bring_phone(

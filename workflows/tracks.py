@@ -127,7 +127,7 @@ class Ingest:
             self.remembered.footings.keep(device.device_id, footing)
         not_kept: dict[Reason, int] = {}
         if set_aside:
-            set_aside, not_kept = self.quarantine.take(device.device_id, set_aside, protocol, received_at)
+            set_aside, not_kept = self.quarantine.take(device.officer_id, set_aside, protocol, received_at)
         shift_ids, windows = _shifts_of(kept_fixes, duty.windows)
         rows = fix_rows.encode(device.device_id, shift_ids, kept_fixes, received_at)
         latest_row = room_id = None

@@ -17,7 +17,7 @@ from backend.core.paging import Page, page, text_and_id
 from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import OfficerKind, RevokeReason, Role, UserState
 from backend.models import Area, Department, Membership, User
-from workflows import access, journal, sessions, towns
+from workflows import access, journal, sessions, shifts, towns
 from workflows.machine import Machine, step
 
 MANAGERS = access.GRANTS[("manage", "user")]
@@ -204,11 +204,13 @@ def change(
 
 
 def disable(uow: UnitOfWork, actor: Actor, user_id: UUID, *, command_id: UUID, reason: str) -> User:
-    """Shut an account: no sign-in any more, and its sessions end everywhere."""
+    """Shut an account: no sign-in any more, its sessions end everywhere, and so does its shift (P21)."""
     _not_oneself(actor, user_id)
     user = access.user(uow, actor, user_id, verb="manage", lock=True)
     if USER.fire(uow, actor, user, "disable", command_id=command_id, reason=reason):
         sessions.revoke_all(uow, actor, user.id, RevokeReason.DISABLED, command_id=command_id)
+        uow.session.flush()
+        shifts.end_without_right(uow, user.id, command_id=command_id, reason="account_disabled")
     return user
 
 
@@ -309,7 +311,7 @@ def grant(
 
 
 def end_membership(uow: UnitOfWork, actor: Actor, membership_id: UUID, *, command_id: UUID) -> Membership:
-    """End a membership; what its holder could see, he cannot see from the commit on."""
+    """End a membership; what its holder could see, he cannot see from the commit on, nor be seen on a shift by it."""
     membership = access.membership(uow, actor, membership_id, verb="manage", lock=True)
     _not_oneself(actor, membership.user_id)
     if membership.ended_at is None:
@@ -319,6 +321,11 @@ def end_membership(uow: UnitOfWork, actor: Actor, membership_id: UUID, *, comman
             data={"user_id": str(membership.user_id), "role": membership.role},
         )  # fmt: skip
         _announce(uow, membership.user_id)
+        if membership.role == Role.OFFICER:
+            uow.session.flush()
+            shifts.end_without_right(
+                uow, membership.user_id, command_id=command_id, reason="membership_ended"
+            )
     return membership
 
 

@@ -68,7 +68,9 @@ class DeskQuarantinedFixSchema(Schema):
     device_name = fields.String(allow_none=True, required=True)
     protocol = fields.String(required=True)
     reason = fields.String(required=True)
-    payload = fields.Raw(required=True)
+    payload = fields.Raw(
+        required=True, metadata={"description": "As it came; empty for who may not see the officer's tracks."}
+    )
 
 
 class DeskCounterSchema(Schema):
@@ -163,7 +165,10 @@ def list_disclosures(uow: UnitOfWork, actor: Actor, query: dict[str, Any]) -> Pa
     refuses=(422,),
 )
 def list_quarantine(uow: UnitOfWork, actor: Actor, query: dict[str, Any]) -> Page[dict[str, Any]]:
-    """List what could not be filed, newest first."""
+    """List what could not be filed, newest first.
+
+    The messages themselves are for those who may see the officers' tracks; a look at them is written down.
+    """
     found = oversight.quarantine(uow, actor, after=decode_cursor(query.get("cursor")), limit=query["limit"])
     items = [
         {
@@ -173,9 +178,9 @@ def list_quarantine(uow: UnitOfWork, actor: Actor, query: dict[str, Any]) -> Pag
             "device_name": name,
             "protocol": row.protocol,
             "reason": row.reason,
-            "payload": row.payload,
+            "payload": payload,
         }
-        for row, name in found.items
+        for row, name, payload in found.items
     ]
     return Page(items, found.after)
 

@@ -23,7 +23,7 @@ from backend.core.identity import Actor
 from backend.core.vocabulary import Protocol
 from geo.datum import DATUMS, Datum
 from geo.fixes import Fix, Reason
-from mobile_api import strict_json
+from mobile_api import problems, strict_json
 from mobile_api.fields import Moment
 from workflows import tracks
 from workflows.grouped_write import Delivery, Receipt
@@ -269,7 +269,8 @@ def read_ordinary(raw: bytes) -> FixBatch:
         loaded = _schema.load(value)
     except ValidationError as error:
         refusal = Invalid()
-        refusal.extra["errors"] = error.messages  # Not as arguments: a client may name a field as it likes.
+        # Not as arguments: a client may name a field as it likes, and as many as he likes.
+        refusal.extra["errors"] = problems.shortened(error.messages, [problems.MOST_ERRORS])
         raise refusal from error
     datum, sent_at = loaded["datum"] or "wgs84", loaded["sent_at"]
     return FixBatch(loaded["device_id"], [_from_loaded(fix, sent_at, datum) for fix in loaded["fixes"]])

@@ -6,6 +6,8 @@ import uuid
 from datetime import UTC, datetime
 from typing import Any
 
+from sqlalchemy import event
+
 
 def _starts_a_shift(signed_in: Any, person: Any) -> dict[str, Any]:
     answer = signed_in(person).post(
@@ -73,3 +75,23 @@ def test_the_auditor_reads_names_where_journal_and_disclosures_keep_ids(world: A
     assert look["by"]
     acts = auditor.get("/api/v1/desk/journal", limit=20).json["items"]
     assert all(one["actor"] for one in acts if one["actor_id"])
+
+
+def test_who_has_a_rare_status_is_found_without_a_question_for_each_of_the_others(
+    world: Any, signed_in: Any
+) -> None:
+    """F75: a page of one officer is not looked for two officers at a time."""
+    for _ in range(6):
+        _starts_a_shift(signed_in, world.officer("a"))
+    desk, asked = signed_in("desk_a"), []
+
+    def note(*given: Any) -> None:
+        asked.append(given[2])
+
+    event.listen(world.engine, "before_cursor_execute", note)
+    try:
+        page = desk.get("/api/v1/desk/officers", status="moving", limit=1)
+    finally:
+        event.remove(world.engine, "before_cursor_execute", note)
+    assert page.status_code == 200
+    assert len([statement for statement in asked if "latest_positions" in statement]) == 1

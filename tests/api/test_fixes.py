@@ -587,6 +587,19 @@ def test_an_event_loops_thread_leaves_to_others_what_the_ordinary_validator_has_
     assert isinstance(said[0], fixes.FixBatch)
 
 
+def test_large_bodies_that_are_refused_count_as_the_calls_that_they_are_worth(phone: Phone) -> None:
+    """F71, F75: each is judged field by field, in which time nobody else is served; the answer stays short."""
+    batch = phone.batch(1000)
+    for one in batch["fixes"]:
+        one["unknown"] = 1
+    answers = [phone.send(batch) for _ in range(8)]
+    assert [answer.status_code for answer in answers[:2]] == [422, 422]
+    assert answers[-1].status_code == 429
+    assert len(answers[0].data) < 10_000
+    assert phone.send(phone.batch()).status_code == 429
+    assert phone.send(b"{}").status_code == 429
+
+
 def test_a_request_id_is_taken_over_if_it_is_a_plain_word(phone: Phone) -> None:
     assert phone.send(b"{}", {"X-Request-ID": "abc123"}).headers["X-Request-ID"] == "abc123"
     for odd in ("a b", "a\u00fcb", "x" * 65, "<script>"):

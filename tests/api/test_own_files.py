@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import flask
+import pytest
+
 from tests.api.conftest import Caller, World
 
 
@@ -33,3 +36,24 @@ def test_nothing_outside_the_folder_of_base_maps_is_served(world: World, caller:
         answer = caller.get(f"/basemaps/{name}")
         assert answer.status_code == 404, name
         assert answer.mimetype == "application/problem+json"
+
+
+def test_no_client_address_tells_which_files_the_machine_has(caller: Caller) -> None:
+    """F63: a name that climbs out of the clients' folder is answered alike, whether something is there or not."""
+    answers = {
+        name: caller.get(f"/desk/{'..%2f' * 12}{name}")
+        for name in ("etc%2fpasswd", "etc%2fnothing-of-that-name", "bin%2fsh")
+    }
+    assert len({(answer.status_code, answer.data) for answer in answers.values()}) == 1
+
+
+def test_the_api_document_is_written_once(
+    world: World, caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """F75: whoever asks is anybody, and the document is large."""
+    first = caller.get("/api/v1/openapi.json")
+    assert first.status_code == 200
+    assert first.json["openapi"].startswith("3.1")
+    monkeypatch.setattr(flask.json, "dumps", None)
+    again = caller.get("/api/v1/openapi.json")
+    assert (again.data, again.mimetype) == (first.data, "application/json")

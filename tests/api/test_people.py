@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from typing import Any
 
@@ -116,3 +117,49 @@ def test_an_ended_membership_and_a_revoked_session_end_once(world: World, signed
             text("select count(*) from journal where subject_id = :id and action = 'end'"), {"id": held["id"]}
         ).scalar_one()
     assert ends == 1
+
+
+@pytest.mark.parametrize("how", ["account", "membership", "other membership"])
+def test_who_is_no_officer_any_more_is_tracked_no_more(world: World, signed_in: Any, how: str) -> None:
+    """P21, F24: he can end his shift himself no longer, and his tracker would go on until it closes."""
+    admin, officer = signed_in("admin"), world.officer("a")
+    shift = signed_in(officer).post("/api/v1/officer/shifts", {}).json
+    tracker = signed_in("supervisor_a").post(
+        "/api/v1/desk/devices", {"officer_id": str(officer.id), "name": "tracker", "protocol": "osmand"}
+    )
+    key = tracker.json["provisioning"]["id"]
+
+    def stored() -> int:
+        sent = Caller(world.app).get(
+            "/gateway/osmand", id=key, lat=31.1, lon=121.3, timestamp=int(time.time() * 1000)
+        )
+        assert sent.status_code == 200
+        with world.owner.connect() as connection:
+            return connection.scalar(
+                text("select count(*) from fixes where device_id = :id"), {"id": tracker.json["id"]}
+            )
+
+    assert stored() == 1
+    (held,) = admin.get(USERS, q=officer.login).json["items"][0]["memberships"]
+    if how == "account":
+        assert admin.post(f"{USERS}/{officer.id}/disable", {"reason": "has left"}).status_code == 200
+    else:
+        if how == "other membership":
+            elsewhere = {"role": "officer", "area_id": str(world.here.areas["b"]), "officer_kind": "patrol"}
+            assert admin.post(f"{USERS}/{officer.id}/memberships", elsewhere).status_code == 201
+        assert admin.post(f"/api/v1/desk/memberships/{held['id']}/end").status_code == 204
+    seen = signed_in("desk_a").get(f"/api/v1/desk/shifts/{shift['id']}").json
+    assert (seen["state"], seen["ended_by"]) == ("ended", "system")
+    assert stored() == 1
+    assert signed_in("desk_a").get(f"/api/v1/desk/officers/{officer.id}").status_code == 404
+
+
+def test_a_shift_goes_on_while_its_officer_is_one_there(world: World, signed_in: Any) -> None:
+    admin, officer = signed_in("admin"), world.officer("a")
+    wider = {"role": "officer", "area_id": str(world.here.areas["town"]), "officer_kind": "patrol"}
+    admin.post(f"{USERS}/{officer.id}/memberships", wider)
+    shift = signed_in(officer).post("/api/v1/officer/shifts", {}).json
+    for held in admin.get(USERS, q=officer.login).json["items"][0]["memberships"]:
+        if held["area"]["id"] != wider["area_id"]:
+            assert admin.post(f"/api/v1/desk/memberships/{held['id']}/end").status_code == 204
+    assert signed_in(officer).get("/api/v1/officer/shift").json["id"] == shift["id"]

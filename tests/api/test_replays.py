@@ -393,6 +393,64 @@ def test_a_track_said_to_be_an_officers_lies_within_his_shifts_or_is_not_kept(
     assert gpx.canonical(supervisor.get(path, reason="complaint 12").data) == gpx.canonical(gpx_at(*on))
 
 
+def test_an_imported_track_is_for_the_desk_of_its_shift_wherever_its_officer_belongs(
+    world: World, signed_in: Any
+) -> None:
+    """F41, P22: who comes to another area brings no tracks along, and its desk neither opens nor deletes them."""
+    officer = world.officer("a")
+    began = datetime.now(UTC).replace(microsecond=0) - timedelta(days=2)
+    works(world, officer, began, hours=4, area="a", fixes=0)
+    brought = bring(signed_in("supervisor_a"), gpx_at(began, began + timedelta(hours=1)), officer)
+    path = f"/api/v1/desk/imported-tracks/{brought.json['items'][0]['id']}"
+    with world.owner.begin() as connection:
+        connection.execute(
+            text("update memberships set area_id = :area where user_id = :id"),
+            {"area": world.here.areas["b"], "id": officer.id},
+        )
+    theirs = world.here["desk_b"]
+    with world.owner.begin() as connection:
+        connection.execute(
+            text("update memberships set role = 'supervisor' where user_id = :id"), {"id": theirs.id}
+        )
+    try:
+        other = Caller(world.app).sign_in(theirs)
+        assert other.get(path, reason="curiosity").status_code == 404
+        assert other.get(f"{path}.gpx", reason="curiosity").status_code == 404
+        assert path.rpartition("/")[2] not in other.get("/api/v1/desk/imported-tracks", limit=500).text
+        assert other.send("DELETE", path).status_code == 404
+    finally:
+        with world.owner.begin() as connection:
+            connection.execute(
+                text("update memberships set role = 'dispatcher' where user_id = :id"), {"id": theirs.id}
+            )
+    assert signed_in("supervisor_a").get(path, reason="complaint 12").status_code == 200
+
+
+def test_what_the_quarantine_says_of_a_place_is_for_those_who_see_tracks_and_is_written_down(
+    world: World, signed_in: Any, on_duty: Any
+) -> None:
+    """F51, P15: a message that could not be filed is a look at a track all the same; admins see none."""
+    officer, caller, shift = on_duty()
+    lon, lat = world.here.place()
+    send(caller, shift, [(time.time() + 900, lon, lat)])
+
+    def listed(name: str) -> list[dict[str, Any]]:
+        items = signed_in(name).get("/api/v1/desk/quarantine", limit=500).json["items"]
+        with world.owner.connect() as connection:
+            own = connection.scalars(
+                text("select id::text from devices where officer_id = :id"), {"id": officer.id}
+            ).all()
+        return [item for item in items if item["device_id"] in own]
+
+    (for_admin,) = listed("admin")
+    assert (for_admin["reason"], for_admin["payload"]) == ("future", {})
+    assert caller.get("/api/v1/officer/disclosures").json["items"] == []
+    (for_supervisor,) = listed("supervisor_a")
+    assert for_supervisor["payload"]["lon"] == lon
+    (look,) = caller.get("/api/v1/officer/disclosures").json["items"]
+    assert (look["kind"], look["reason"], look["by"]) == ("trail", "quarantine", "here supervisor_a")
+
+
 def test_a_running_shift_takes_a_track_up_to_now_and_another_areas_shift_none(
     world: World, signed_in: Any
 ) -> None:

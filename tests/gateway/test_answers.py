@@ -515,6 +515,23 @@ def test_a_right_credential_is_served_beside_the_guesses_of_its_address(
         assert told(send(client, Protocol.OSMAND, credential)) == OK[Protocol.OSMAND]
 
 
+def test_large_bodies_count_as_the_calls_that_they_are_worth(
+    client: FlaskClient, setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """F22, F71: one credential may not keep the process reading; others are served as before."""
+    monkeypatch.setattr(delivery, "BUCKETS", limits.Buckets(0.01, 60))
+    _, credential = setting.device(Protocol.OSMAND)
+    _, another = setting.device(Protocol.OSMAND)
+    large = json.dumps({"id": credential.secret, "location": ["x"] * 20_000})
+    answers = [
+        client.post("/gateway/osmand", data=large, content_type="application/json").status_code
+        for _ in range(3)
+    ]
+    assert answers == [200, 200, 429]
+    for _ in range(5):
+        assert told(send(client, Protocol.OSMAND, another)) == OK[Protocol.OSMAND]
+
+
 def test_a_small_body_does_not_fill_the_quarantine(
     client: FlaskClient, setting: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,7 +15,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geo import datum
-from geo.fixes import HIDDEN, MOST_SEQ, Fix, Flag, Reason, ShiftWindow, is_showable, payload, window_at
+from geo.fixes import (
+    GIVEN_SEQS,
+    HIDDEN,
+    MOST_SEQ,
+    Fix,
+    Flag,
+    Reason,
+    ShiftWindow,
+    is_showable,
+    payload,
+    window_at,
+)
 from geo.footing import NO_FOOTING
 from geo.motion import Track, length_m
 from geo.pipeline import STEPS, Batch, Context, run
@@ -265,17 +276,25 @@ def test_a_number_given_by_the_client_is_kept():
 
 
 def test_numbers_of_one_instant_stay_within_what_is_stored():
-    clashing = [
-        fix(0, seq=MOST_SEQ),
-        fix(0, seq=MOST_SEQ, accuracy_m=5.0),
-        fix(0, seq=MOST_SEQ, accuracy_m=6.0),
-    ]
-    assert [f.seq for f in run(Batch(clashing), context()).fixes] == [0, 1, 2]
+    clashing = [fix(0, seq=GIVEN_SEQS - 1, accuracy_m=float(i)) for i in range(1, MOST_SEQ + 2)]
+    assert [f.seq for f in run(Batch(clashing), context()).fixes] == list(range(MOST_SEQ + 1))
 
 
-def test_a_thousand_measurements_of_one_instant_are_numbered_quickly():
-    kept = run(Batch([fix(0, altitude_m=float(i)) for i in range(1_000)]), context()).fixes
-    assert [f.seq for f in kept] == list(range(1_000))
+@pytest.mark.parametrize("given", [GIVEN_SEQS, GIVEN_SEQS + 7, 999])
+def test_a_great_number_is_folded_alike_each_time(given):
+    alone = run(Batch([fix(0, seq=given)]), context()).fixes
+    among_others = run(Batch([fix(9), fix(0, seq=given), fix(4)]), context()).fixes
+    assert alone[0].seq == given % GIVEN_SEQS
+    assert alone[0] in among_others
+
+
+def test_of_a_thousand_measurements_of_one_instant_those_are_kept_that_a_receiver_could_make():
+    """F18, F22: each is compared with all others of its instant, by whoever clashes with them later."""
+    batch = run(Batch([fix(0, altitude_m=float(i)) for i in range(1_000)]), context())
+    assert [f.seq for f in batch.fixes] == list(range(MOST_SEQ + 1))
+    assert len(batch.quarantined) == 1_000 - (MOST_SEQ + 1)
+    assert {reason for _, reason in batch.quarantined} == {Reason.ABSURD_TIME}
+    assert batch.received == 1_000
 
 
 # --- F19: disorder ---

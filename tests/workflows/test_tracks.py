@@ -29,7 +29,7 @@ from backend.core.tokens import secret_hash
 from backend.core.uow import unit_of_work
 from backend.core.vocabulary import DeviceState, Protocol
 from backend.embedded.cluster import Cluster
-from geo.fixes import Fix, Flag, Reason
+from geo.fixes import MOST_SEQ, Fix, Flag, Reason
 from geo.motion import distance_m
 from notifications.channels.realtime import Row, live
 from tests import factories
@@ -37,6 +37,7 @@ from tests.conftest import Database
 from tests.factories import Town
 from workflows import connections, gate, shifts, tracks
 from workflows.grouped_write import Receipt
+from workflows.quarantine_room import Room
 from workflows.remembered import DeviceIdentity, Remembered, _index_of
 from workflows.tracks import Ingest
 
@@ -330,6 +331,22 @@ def test_a_different_measurement_of_the_same_instant_gets_the_next_number(field:
     assert field.count(device) == 4
 
 
+def test_an_instant_holds_as_many_measurements_as_a_receiver_could_make_however_often_more_are_sent(
+    field: Field,
+) -> None:
+    """F22: each clash is compared with all others of its instant, while everybody's fixes wait for the same write."""
+    device, at = field.phone(), datetime.now(UTC) - timedelta(seconds=20)
+    for number in range(4):
+        some = [
+            Fix(at, 121.305, 31.105, altitude_m=float(number * 100 + i), seq=i if number % 2 else 0)
+            for i in range(100)
+        ]
+        answer = send(device, *some)
+        assert answer.stored + answer.duplicates + answer.quarantined == 100
+    assert {row.seq for row in field.fixes(device)} == set(range(MOST_SEQ + 1))
+    assert field.count(device) == MOST_SEQ + 1
+
+
 def test_how_a_fix_was_delivered_does_not_make_it_another_one(field: Field) -> None:
     device, measured = field.phone(), fix(20, sent_at=datetime.now(UTC) - timedelta(seconds=9))
     assert send(device, measured).stored == 1
@@ -526,6 +543,25 @@ def test_what_cannot_be_filed_is_set_aside_with_its_reason(field: Field) -> None
     assert {row.reason for row in rows} == {"future", "absurd_time", "absurd_place", "unreadable"}
     assert {row.town_id for row in rows} == {field.town.id}
     assert [row.payload for row in rows if row.reason == "unreadable"] == [{"odd": "message"}]
+
+
+def test_another_phone_gives_an_officer_no_other_room_in_the_quarantine(
+    field: Field, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """F20, F71: he may name as many phones as he likes."""
+    monkeypatch.setattr(tracks._ingest(), "quarantine", Room(request_bytes=4_000, day_bytes=4_000))
+    officer = field.officer()
+    field.shift(officer)
+    kept = 0
+    for _ in range(4):
+        device = field.phone(officer)
+        ahead = [fix(timedelta(seconds=-600 - i)) for i in range(20)]
+        assert send(device, *ahead).quarantined == 20
+        [(count,)] = field.rows(
+            "select count(*) from quarantined_fixes where device_id = :id", id=device.device_id
+        )
+        kept += count
+    assert 0 < kept < 20
 
 
 def test_off_duty_nothing_is_set_aside_either(field: Field) -> None:

@@ -5177,7 +5177,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** List what could not be filed, newest first. */
+        /**
+         * List what could not be filed, newest first.
+         * @description The messages themselves are for those who may see the officers' tracks; a look at them is written down.
+         */
         get: {
             parameters: {
                 query?: {
@@ -7395,6 +7398,7 @@ export interface components {
             device_name: string | null;
             protocol: string;
             reason: string;
+            /** @description As it came; empty for who may not see the officer's tracks. */
             payload: unknown;
         };
         DeskQuarantinedFixPage: {
