@@ -312,7 +312,7 @@ def imported_tracks_seen_by(actor: Actor, *, verb: str = "see") -> ColumnElement
     )
 
 
-def _on_a_shift_within(scope: Sequence[UUID], at: ColumnElement[Any]) -> ColumnElement[bool]:
+def _on_a_shift_within(scope: Sequence[UUID], at: ColumnExpressionArgument[Any]) -> ColumnElement[bool]:
     return exists(
         select(literal(1)).where(
             Shift.officer_id == ImportedTrack.officer_id,

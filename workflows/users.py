@@ -233,6 +233,17 @@ def reset_totp(uow: UnitOfWork, actor: Actor, user_id: UUID, *, command_id: UUID
     return user
 
 
+def _no_auditor_and_actor(uow: UnitOfWork, user: User, role: Role) -> None:
+    held = set(
+        uow.session.scalars(
+            select(Membership.role).where(Membership.user_id == user.id, Membership.ended_at.is_(None))
+        )
+    )
+    doing = (access.STAFF | {Role.OFFICER}) - {Role.AUDITOR}
+    if (role is Role.AUDITOR and held & doing) or (role in doing and Role.AUDITOR in held):
+        raise Conflict("roles_exclude", "An auditor holds no other office in the town.")
+
+
 def grant(
     uow: UnitOfWork,
     actor: Actor,
@@ -251,10 +262,11 @@ def grant(
     Raises:
         Forbidden: ``not_to_oneself``; another admin has to do it.
         Invalid: the role and its scope do not fit.
-        Conflict: ``already_member``.
+        Conflict: ``already_member``; ``roles_exclude``, who looks after the others does nothing that is looked after.
     """
     _not_oneself(actor, user_id)
     user = access.user(uow, actor, user_id, verb="manage", lock=True)
+    _no_auditor_and_actor(uow, user, role)
     if role in WHOLE_TOWN:
         root_id = towns.root_of(uow)
         area_id = area_id or root_id

@@ -38,6 +38,24 @@ def test_admins_and_auditors_are_so_in_the_whole_town_alone(world: World, signed
     assert (again.status_code, again.json["code"]) == (409, "already_member")
 
 
+def test_an_auditor_holds_no_other_office(world: World, signed_in: Any) -> None:
+    """F42: who looks at the others' acts has none of his own to be looked at; in whichever order it is asked for."""
+    admin = signed_in("admin")
+    area = str(world.here.areas["a"])
+    for first, second in (("auditor", "supervisor"), ("admin", "auditor")):
+        grants = f"{USERS}/{_person(admin)['id']}/memberships"
+        bodies = [
+            {"role": role, **({} if role != "supervisor" else {"area_id": area})} for role in (first, second)
+        ]
+        assert admin.post(grants, bodies[0]).status_code == 201
+        refused = admin.post(grants, bodies[1])
+        assert (refused.status_code, refused.json["code"]) == (409, "roles_exclude")
+    both = f"{USERS}/{_person(admin)['id']}/memberships"
+    assert [
+        admin.post(both, {"role": r, "area_id": area}).status_code for r in ("supervisor", "dispatcher")
+    ] == [201, 201]
+
+
 def test_an_admin_of_a_part_administers_nobody(world: World, signed_in: Any) -> None:
     """F42: also where a row of that kind was written past the workflow."""
     admin = signed_in("admin")
