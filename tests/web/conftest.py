@@ -198,7 +198,7 @@ def town(built: None) -> Iterator[Town]:
     """The installation with the demo town, without simulated officers."""
     installation = Installation(XUNGENG_DEMO="1")
     try:
-        installation.start("--no-simulation", timeout_s=240)
+        installation.start("--no-simulation", timeout_s=600)
         town = Town(installation)
         yield town
         town.close()
