@@ -29,24 +29,44 @@ hypothesis.settings.register_profile("full", max_examples=500, deadline=None, pr
 
 
 TOGETHER = {
-    "tests/web/test_desk.py": "desk",
-    "tests/web/test_officer.py": "phones",
-    "tests/web/test_resident.py": "phones",
+    "tests/web": "web",
     "tests/running/test_serve.py": "serve",
     "tests/running/test_safety.py": "serve",
+    "tests/demo/test_fill.py": "town",
+    "tests/demo/test_walks.py": "town",
+    "tests/demo/test_phones.py": "town",
 }
-"""Files whose tests share what is expensive to start (an installation, a browser) or would disturb each other: one
-process runs them one after another. The largest groups are begun first."""
+"""Files, or folders of them, whose tests share what is expensive to start (an installation, a browser, the demo town)
+or would disturb each other: one process runs them one after another. Every other file is a group by itself, because
+its tests share what its fixtures make."""
+
+FIRST = (
+    "tests/web", "tests/running/test_serve.py", "tests/running/test_safety.py", "tests/durability", "tests/running",
+    "tests/demo/test_fill.py", "tests/demo/test_walks.py", "tests/demo/test_phones.py", "tests/api", "tests/contract",
+    "tests/demo", "tests/gateway", "tests/workflows",
+)  # fmt: skip
+"""What is begun first, so that at the end nobody waits for one long file: the longest, and those that wait for
+processes; what computes alone fills up the rest."""
+
+
+def _is_in(nodeid: str, place: str) -> bool:
+    return nodeid.startswith((place + "/", place + "::"))
+
+
+def _turn(item: pytest.Item) -> int:
+    return next((n for n, place in enumerate(FIRST) if _is_in(item.nodeid, place)), len(FIRST))
 
 
 class Scheduling(LoadScopeScheduling):
-    """Every test by itself, but what is in ``TOGETHER``."""
+    """By files, and by groups of them; in the order in which :func:`pytest_collection_modifyitems` puts them."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return TOGETHER.get(nodeid.partition("::")[0], nodeid)
+        groups = (group for place, group in TOGETHER.items() if _is_in(nodeid, place))
+        return next(groups, nodeid.partition("::")[0])
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
+    config.option.loadscopereorder = False
     return Scheduling(config, log)
 
 
@@ -65,6 +85,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    items.sort(key=_turn)
     if config.getoption("--full"):
         return
     skip = pytest.mark.skip(reason="counts in full are run by script/test --full")

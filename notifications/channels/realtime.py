@@ -14,13 +14,13 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
 import msgspec
-import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
+
+if TYPE_CHECKING:
+    import redis
 
 log = logging.getLogger(__name__)
 
@@ -159,6 +159,10 @@ class Bus:
     """Redis between processes: newest rows out, other processes' rows in."""
 
     def __init__(self, redis_url: str, origin: bytes) -> None:
+        # Here, because most installations have no Redis, and its client takes long to import.
+        import redis
+
+        self._failures = (redis.RedisError, OSError)
         self._url = redis_url
         self._origin = origin
         self._waiting: dict[UUID, tuple[float, Row]] = {}
@@ -172,6 +176,10 @@ class Bus:
         self._lost: set[str] = set()
 
     def _client(self) -> redis.Redis:
+        import redis
+        from redis.backoff import NoBackoff
+        from redis.retry import Retry
+
         return redis.Redis.from_url(
             self._url,
             socket_timeout=REDIS_TIMEOUT_S,
@@ -220,7 +228,7 @@ class Bus:
                 self._works("out")
                 if self._waiting:  # Under load, fewer and fuller messages; a lone position never waits.
                     time.sleep(BUSY_PAUSE_S)
-            except (redis.RedisError, OSError) as error:
+            except self._failures as error:
                 self._failed("out", error)
                 with self._arrived:
                     for officer_id, entry in waiting.items():
@@ -250,7 +258,7 @@ class Bus:
                         message = subscription.get_message(timeout=REDIS_TIMEOUT_S / 2)
                         if message is not None:
                             self._take(message["data"], sink)
-            except (redis.RedisError, OSError) as error:
+            except self._failures as error:
                 self._failed("in", error)
             finally:
                 self.subscribed.clear()

@@ -66,16 +66,19 @@ QUOTES = {
 
 @pytest.mark.parametrize("name", QUOTES)
 def test_text_that_is_no_json_costs_no_more_for_each_byte_when_it_is_longer(name: str) -> None:
-    """F74: four times the text takes four times as long, not sixteen times; a million quotation marks take seconds."""
+    """F74: four times the text takes four times as long, not sixteen times; a million quotation marks take seconds.
+
+    By this thread's processor time: others that use the machine meanwhile shall not count.
+    """
 
     def seconds(count: int) -> float:
         text = b"[]" * 33 + QUOTES[name] * count + (b"\\" if "lone" in name else b"")
         best = 9e9
         for _ in range(3):
-            begun = time.perf_counter()
+            begun = time.thread_time()
             with pytest.raises(strict_json.NotStrictError):
                 strict_json.loads(text)
-            best = min(best, time.perf_counter() - begun)
+            best = min(best, time.thread_time() - begun)
         return best
 
     assert seconds(200_000) < 9 * seconds(50_000) + 0.02
@@ -109,14 +112,14 @@ def callers(world: World) -> dict[str | None, Caller]:
 def test_hostile_json_is_refused_with_a_problem(world: World, callers: Any, name: str) -> None:
     """F72, F73: 400 or 422 (too long: 413) in one shape on every route, never a 5xx."""
     for method, path, who in ROUTES:
-        begun = time.perf_counter()
+        begun = time.thread_time()
         answer = callers[who].send(method, path, data=HOSTILE[name], content_type="application/json")
         bounded = path.startswith("/api/v1/auth/") and len(HOSTILE[name]) > limits.SHORT_BODY_BYTES
         assert answer.status_code in ((413,) if bounded else (400, 422)), (path, answer.status_code)
         assert answer.mimetype == "application/problem+json"
         assert answer.json["code"]
         assert "Traceback" not in answer.text
-        assert time.perf_counter() - begun < 5
+        assert time.thread_time() - begun < 5
     world.app.extensions["xungeng.limits"]._limiter.storage.reset()
 
 

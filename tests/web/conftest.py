@@ -49,7 +49,7 @@ class Town:
         self._signed_in: dict[str, tuple[float, httpx.Client]] = {}
         self._officers = iter(self.accounts["officers"])
         self._given: set[str] = set()
-        self._phones = count(1)
+        self._phones, self._hired = count(1), count(0)
         place = self.api().get("/api/v1/public/installation").json()["town"]["center"]
         self.center: tuple[float, float] = (place[0], place[1])
 
@@ -60,6 +60,24 @@ class Town:
             if self._is_off_duty(officer) and (not with_colleague or self.colleague_of(officer)):
                 return officer
         raise AssertionError("The demo town has no such officer left.")
+
+    def hire(self) -> dict[str, Any]:
+        """A new officer, made at the desk: of the demo town's own only so many are off duty."""
+        admin, number = self.api(self.accounts["admin"]), next(self._hired)
+        area_id = self.accounts["officers"][number % len(self.accounts["officers"])]["area_id"]
+        account = {
+            "login": f"hired.{number}", "password": "lantern-over-the-canal-47",
+            "display_name": "新" + "甲乙丙丁戊己庚辛壬癸"[number % 10] + "一二三四五六七八九"[number // 10],
+        }  # fmt: skip
+        made = admin.post("/api/v1/desk/users", json=account, headers={"Idempotency-Key": str(uuid4())})
+        assert made.status_code == 201, made.text
+        granted = admin.post(
+            f"/api/v1/desk/users/{made.json()['id']}/memberships",
+            json={"role": "officer", "area_id": area_id, "officer_kind": "patrol"},
+            headers={"Idempotency-Key": str(uuid4())},
+        )
+        assert granted.status_code == 201, granted.text
+        return account | {"id": made.json()["id"]}
 
     def colleague_of(self, officer: dict[str, Any]) -> str | None:
         """The name of somebody off duty with whom the officer may make up a crew."""
@@ -180,7 +198,7 @@ def town(built: None) -> Iterator[Town]:
     """The installation with the demo town, without simulated officers."""
     installation = Installation(XUNGENG_DEMO="1")
     try:
-        installation.start("--no-simulation", timeout_s=240)
+        installation.start("--no-simulation", timeout_s=600)
         town = Town(installation)
         yield town
         town.close()

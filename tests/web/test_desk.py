@@ -167,7 +167,7 @@ def desk(chromium: Browser, town: Town) -> Iterator[Desk]:
 @pytest.fixture
 def walker(town: Town) -> Iterator[Walker]:
     """An officer on shift in the middle of the town, whom no other test uses."""
-    walker = Walker(town, town.new_officer()).start()
+    walker = Walker(town, town.hire()).start()
     walker.step()
     yield walker
     walker.api.post(
@@ -320,7 +320,7 @@ def test_a_lost_connection_is_shown_and_caught_up_without_moving_anybody_back(
     desk: Desk, town: Town, walker: Walker
 ) -> None:
     """F14: the map says that it is a memory; afterwards it is the present, by REST, also for whoever has gone home."""
-    leaver = Walker(town, town.new_officer()).start()
+    leaver = Walker(town, town.hire()).start()
     leaver.step(north_m=80)
     page = desk.live(town.accounts["supervisor"])
     desk.wait_shown(walker.id, walker.lon, walker.lat)
@@ -350,7 +350,7 @@ def test_a_lost_connection_is_shown_and_caught_up_without_moving_anybody_back(
 
 def test_a_shift_that_begins_and_ends_is_on_the_desk_at_once(desk: Desk, town: Town) -> None:
     page = desk.live(town.accounts["supervisor"])
-    newcomer = Walker(town, town.new_officer()).start()
+    newcomer = Walker(town, town.hire()).start()
     page.get_by_placeholder("按姓名或呼号查找").fill(newcomer.name)
     row = page.locator(f"#officer-{newcomer.id}")
     expect(row).to_have_attribute("data-status", "unlocated")
@@ -483,7 +483,7 @@ def test_a_gpx_file_is_imported_replayed_and_given_back(desk: Desk, town: Town, 
 
 def test_an_officers_imported_track_is_opened_with_a_reason(desk: Desk, town: Town) -> None:
     """P15, P21: the desk is asked why; a file of the officer's time off is not taken."""
-    officer = town.new_officer()
+    officer = town.hire()
     api, supervisor = town.api(officer), town.api(town.accounts["supervisor"])
 
     def key() -> dict[str, str]:
@@ -702,7 +702,7 @@ def test_a_dispatcher_of_one_community_sees_nobody_elses_officers(desk: Desk, to
 
 
 def test_a_tracker_is_set_up_once_renewed_and_revoked(desk: Desk, town: Town) -> None:
-    officer = town.new_officer()
+    officer = town.hire()
     page = desk.sign_in(town.accounts["supervisor"], "/devices")
     page.get_by_role("button", name="新增设备").click()
     dialog = page.get_by_role("dialog", name="为队员新增定位设备")
