@@ -89,11 +89,9 @@ def median_ms(act: Callable[[int], object], times: int) -> float:
 
 
 def read_day(history: History, officer: UUID, since: datetime, until: datetime) -> int:
-    """Read one officer's day as the endpoint does: shifts, devices, fixes as columns."""
+    """Read one officer's day as the endpoint does: all his fixes as columns."""
     with unit_of_work(history.town_id) as uow:
-        scope = [history.area_id]
-        shifts = tracks_of.shifts_between(uow, [officer], since=since, until=until, scope=scope)
-        track = tracks_of.read(uow, shifts, since=since, until=until)[officer]
+        [track] = closed_days.read(uow, [officer], since=since, until=until, scope=[history.area_id]).values()
     assert len(track.epoch_s) == POINTS, len(track.epoch_s)
     return len(track.epoch_s)
 
