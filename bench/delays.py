@@ -102,7 +102,9 @@ def our_production(town: Town, phones: list[str], supervisors: list[str], redis_
             "--workers", str(PROCESSES), "--log-level", "warning", "--no-ws",
             "backend.wsgi:ingest",
         ]  # fmt: skip
-        with server(ingest, ingest_port, env=env), _our_web(web_port, env):
+        # The two start beside each other, on a core each.
+        with server(ingest, ingest_port, env=env, wait=False) as taking_in, _our_web(web_port, env):
+            taking_in.wait()
             yield _side(ingest_port, web_port, phones, supervisors)
 
 

@@ -61,7 +61,10 @@ def run(quick: bool) -> Report:
         history.settle()
         arrived = _officer_day_ms(history, past[-1], officers, quick)
         for day in past:
-            history.close(day)
+            if quick and day != past[-1]:
+                history.order(day)  # Nobody asks for it; it is there to be in the way.
+            else:
+                history.close(day)
         history.settle()
         _officer_day(report, history, past[-1], officers, arrived, quick)
         _town_day(report, history, past[-1], officers, quick)
@@ -89,11 +92,9 @@ def median_ms(act: Callable[[int], object], times: int) -> float:
 
 
 def read_day(history: History, officer: UUID, since: datetime, until: datetime) -> int:
-    """Read one officer's day as the endpoint does: shifts, devices, fixes as columns."""
+    """Read one officer's day as the endpoint does: all his fixes as columns."""
     with unit_of_work(history.town_id) as uow:
-        scope = [history.area_id]
-        shifts = tracks_of.shifts_between(uow, [officer], since=since, until=until, scope=scope)
-        track = tracks_of.read(uow, shifts, since=since, until=until)[officer]
+        [track] = closed_days.read(uow, [officer], since=since, until=until, scope=[history.area_id]).values()
     assert len(track.epoch_s) == POINTS, len(track.epoch_s)
     return len(track.epoch_s)
 

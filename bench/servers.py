@@ -66,6 +66,21 @@ class Server:
     process: subprocess.Popen[bytes]
     port: int
     log: Path
+    name: str
+    ready: Callable[[], bool]
+
+    def wait(self, timeout_s: float = 60.0) -> None:
+        """Return once the server is ready.
+
+        Raises:
+            CannotMeasureError: it ended or did not become ready in time; the text quotes the end of its log.
+        """
+        deadline = time.monotonic() + timeout_s
+        while not self.ready():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                said = self.log.read_text(errors="replace")[-2000:]
+                raise CannotMeasureError(f"{self.name} did not come up:\n{said}")
+            time.sleep(0.02)
 
     @property
     def pid(self) -> int:
@@ -104,13 +119,15 @@ def server(
     port: int,
     env: Mapping[str, str] | None = None,
     ready: Callable[[], bool] | None = None,
-    timeout_s: float = 30.0,
     cwd: Path = ROOT,
+    wait: bool = True,
 ) -> Iterator[Server]:
     """Run a server until the block ends; entered once it is ``ready`` (by default: once ``port`` accepts).
 
+    Without ``wait`` the block is entered at once and calls the server's ``wait`` itself: others start meanwhile.
+
     Raises:
-        CannotMeasureError: it ended or did not become ready in time; the text quotes the end of its log.
+        CannotMeasureError: as ``Server.wait`` says.
     """
     with folder("xg-bench-log-") as place:
         log_path = place / "log"
@@ -120,14 +137,11 @@ def server(
                 cwd=cwd, env={**os.environ, **(env or {})}, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True, preexec_fn=dies_with_parent(signal.SIGTERM),
             )  # fmt: skip
-        running = Server(process, port, log_path)
+        name = Path(str(arguments[0])).name
+        running = Server(process, port, log_path, name, ready or (lambda: accepts(port)))
         try:
-            deadline = time.monotonic() + timeout_s
-            while not (ready or (lambda: accepts(port)))():
-                if process.poll() is not None or time.monotonic() > deadline:
-                    said = log_path.read_text(errors="replace")[-2000:]
-                    raise CannotMeasureError(f"{Path(str(arguments[0])).name} did not come up:\n{said}")
-                time.sleep(0.02)
+            if wait:
+                running.wait()
             yield running
         finally:
             stop(process)

@@ -1,6 +1,7 @@
-"""Closing a day: one thinned track per officer, so that a replay of the town reads a thousand rows, not millions.
+"""Closing a day: one row per officer, so that a replay reads a thousand rows of the town, or one of his, not millions.
 
-A day is the town's, from its midnight to the next, because that is what the desk asks for.
+A row holds the track twice: thinned, for a replay of many, and with every fix, for a replay of one. A day is the
+town's, from its midnight to the next, because that is what the desk asks for.
 """
 
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import numpy as np
-from sqlalchemy import Date, DateTime, bindparam, delete, select, text
+from sqlalchemy import Date, DateTime, TextClause, bindparam, delete, select, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
@@ -27,9 +28,16 @@ LOOK_BACK_DAYS = 5
 """How many days back are looked at for officers without a track: a worker that was away for less catches up."""
 
 
+_zones: dict[UUID, ZoneInfo] = {}
+
+
 def zone_of(uow: UnitOfWork) -> ZoneInfo:
-    """Return the time zone of the town."""
-    return ZoneInfo(uow.session.scalars(select(Town.time_zone).where(Town.id == uow.town)).one())
+    """Return the time zone of the town, which is given to it once and therefore asked for once."""
+    zone = _zones.get(uow.town)
+    if zone is None:
+        named = uow.session.scalars(select(Town.time_zone).where(Town.id == uow.town)).one()
+        zone = _zones[uow.town] = ZoneInfo(named)
+    return zone
 
 
 def bounds(day: date, zone: ZoneInfo) -> tuple[datetime, datetime]:
@@ -55,7 +63,7 @@ def over(uow: UnitOfWork) -> list[date]:
 
 def due(uow: UnitOfWork, day: date) -> list[UUID]:
     """Return the officers whose track of a closed day is missing, or was made before late fixes came."""
-    made = select(TrackDay.officer_id).where(TrackDay.day == day)
+    made = select(TrackDay.officer_id).where(TrackDay.day == day, TrackDay.fixes.is_not(None))
     late = select(LateDay.officer_id).where(LateDay.day == day)
     return list(
         uow.session.scalars(
@@ -89,9 +97,11 @@ def _row(uow: UnitOfWork, day: date, officer_id: UUID, track: Track | None) -> d
         "town_id": uow.town, "officer_id": officer_id, "day": day, "fix_count": 0, "length_m": 0.0, "built_at": uow.now,
     }  # fmt: skip
     if track is None:
-        return row | {"points": _pack(Track.of([]))}
+        nothing = Track.of([])
+        return row | {"points": _pack(nothing), "fixes": packing.pack_whole(nothing)}
     return row | {
         "points": _pack(track.showable()),
+        "fixes": packing.pack_whole(track),
         "fix_count": len(track.epoch_s),
         "length_m": motion.length_m(track),
     }
@@ -116,7 +126,7 @@ def close_some(uow: UnitOfWork) -> int:
 
 
 class ClosedTrack(NamedTuple):
-    """One officer's thinned track of one closed day, packed."""
+    """One officer's track of one closed day, packed: thinned, or with every fix."""
 
     officer_id: UUID
     points: bytes
@@ -139,22 +149,25 @@ left_out as (
   select w.officer_id from worked w
   join days d on w.started_at < d.after and (w.ended_at is null or w.ended_at >= d.first)
   left join track_days t on t.officer_id = w.officer_id and t.day = d.day
-  where t.officer_id is null
+  where t.{column} is null
   union all
   select officer_id from late_days where day = any (:days)
 )
-select officer_id, points, fix_count, length_m from track_days
+select officer_id, {column}, fix_count, length_m from track_days
 where day = any (:days) and officer_id = any (cast(:officers as uuid[]))
   and officer_id not in (select officer_id from left_out)
 order by officer_id, day
 """
 _UUIDS = ARRAY(postgresql.UUID(as_uuid=True))
 _MOMENTS = ARRAY(DateTime(timezone=True))
-_CLOSED_TRACKS = text(_CLOSED).bindparams(
-    bindparam("days", type_=ARRAY(Date())),
-    bindparam("firsts", type_=_MOMENTS),
-    bindparam("ends", type_=_MOMENTS),
-    bindparam("scope", type_=_UUIDS),
+_THINNED, _WHOLE = (
+    text(_CLOSED.format(column=column)).bindparams(
+        bindparam("days", type_=ARRAY(Date())),
+        bindparam("firsts", type_=_MOMENTS),
+        bindparam("ends", type_=_MOMENTS),
+        bindparam("scope", type_=_UUIDS),
+    )
+    for column in ("points", "fixes")
 )
 
 
@@ -171,9 +184,56 @@ def tracks(
     Left out is whoever has no track yet for a day on which he worked, got fixes since it was made, or did a shift
     outside ``scope`` on these days: a packed track cannot be divided.
     """
+    return _tracks(uow, _THINNED, officer_ids, days, zone, scope)
+
+
+def read(
+    uow: UnitOfWork,
+    officer_ids: Sequence[UUID],
+    *,
+    since: datetime,
+    until: datetime,
+    scope: Sequence[UUID],
+) -> dict[UUID, Track]:
+    """Return what officers' fixes say of ``[since, until)``, as measured, from the shifts that they did in ``scope``.
+
+    Whose days are all closed, and say all there is, is read from these days' rows; everybody else fix by fix. Who has
+    no fixes is left out.
+    """
+    zone = zone_of(uow)
+    first, last = (moment.astimezone(zone).date() for moment in (since, until - timedelta(microseconds=1)))
+    found: dict[UUID, Track] = {}
+    if officer_ids and last < uow.now.astimezone(zone).date():
+        days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
+        parts: dict[UUID, list[Track]] = {}
+        for officer_id, fixes, _, _ in _tracks(uow, _WHOLE, officer_ids, days, zone, scope):
+            parts.setdefault(officer_id, []).append(packing.unpack_whole(fixes))
+        found = {officer_id: _within(days_of, since, until) for officer_id, days_of in parts.items()}
+    rest = [officer_id for officer_id in officer_ids if officer_id not in found]
+    if rest:
+        shifts = tracks_of.shifts_between(uow, rest, since=since, until=until, scope=scope)
+        found |= tracks_of.read(uow, shifts, since=since, until=until)
+    return {officer_id: track for officer_id, track in found.items() if len(track.epoch_s)}
+
+
+def _within(days: Sequence[Track], since: datetime, until: datetime) -> Track:
+    """Join days that follow each other, and cut the track to ``[since, until)``."""
+    track = days[0] if len(days) == 1 else Track._make(map(np.concatenate, zip(*days, strict=True)))
+    first, last = np.searchsorted(track.epoch_s, [since.timestamp(), until.timestamp()])
+    return track if last - first == len(track.epoch_s) else track.at(slice(first, last))
+
+
+def _tracks(
+    uow: UnitOfWork,
+    statement: TextClause,
+    officer_ids: Sequence[UUID],
+    days: Sequence[date],
+    zone: ZoneInfo,
+    scope: Sequence[UUID],
+) -> list[ClosedTrack]:
     firsts, ends = zip(*(bounds(day, zone) for day in days), strict=True)
     rows = uow.session.execute(
-        _CLOSED_TRACKS,
+        statement,
         {
             "days": days,
             "firsts": firsts,

@@ -230,14 +230,11 @@ def _measured(
     uow: UnitOfWork, ids: Sequence[UUID], since: datetime, until: datetime, scope: Sequence[UUID]
 ) -> dict[UUID, Drawn]:
     """Return the fixes as measured, without those that were flagged, thinned to what a screen can show."""
-    shifts = tracks_of.shifts_between(uow, ids, since=since, until=until, scope=scope)
-    on_shift = list(shifts)
-    most = max(200, min(MOST_POINTS_EACH, MOST_POINTS // max(1, len(on_shift))))
+    most = max(200, min(MOST_POINTS_EACH, MOST_POINTS // max(1, len(ids))))
     drawn: dict[UUID, Drawn] = {}
-    for first in range(0, len(on_shift), AT_ONCE):
-        some = {officer_id: shifts[officer_id] for officer_id in on_shift[first : first + AT_ONCE]}
-        found = tracks_of.read(uow, some, since=since, until=until)
-        drawn |= drawing.run(_drawn, found, most, len(on_shift) <= CAREFULLY_THINNED)
+    for first in range(0, len(ids), AT_ONCE):
+        found = closed_days.read(uow, ids[first : first + AT_ONCE], since=since, until=until, scope=scope)
+        drawn |= drawing.run(_drawn, found, most, len(ids) <= CAREFULLY_THINNED)
     return drawn
 
 

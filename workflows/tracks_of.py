@@ -55,6 +55,8 @@ def read(
     uow: UnitOfWork, shifts: Mapping[UUID, Sequence[UUID]], *, since: datetime, until: datetime
 ) -> dict[UUID, Track]:
     """Return the tracks of officers in the given shifts, as columns in time order; who has none is left out."""
+    if not shifts:
+        return {}
     officers = list(shifts)
     devices = devices_of(uow, officers)
     legs = [

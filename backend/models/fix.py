@@ -116,7 +116,10 @@ class LateDay(Base):
 
 
 class TrackDay(Base):
-    """The thinned track of one officer on one closed day of the town."""
+    """The track of one officer on one closed day of the town: thinned, and with every fix.
+
+    ``fixes`` (``packing.pack_whole``) is null in rows of before there was such a column.
+    """
 
     __tablename__ = "track_days"
     __table_args__ = (
@@ -131,3 +134,4 @@ class TrackDay(Base):
     length_m: Mapped[float]
     points: Mapped[bytes] = mapped_column(LargeBinary)
     built_at: Mapped[datetime]
+    fixes: Mapped[bytes | None] = mapped_column(LargeBinary)

@@ -4,9 +4,11 @@ A room is an area; a client may see the rooms of its scope, and the server alone
 a thousand areas and far fewer different scopes, so what is encoded once and written to many is not a room's frame but
 an audience's: one join of the rows' bytes for each distinct scope, one write for each client.
 
-**Pace.** A round sends every audience what is new to it. The next round waits three times as long as the last one
-took (at least a turn of the event loop, at most 250 ms): an idle channel sends at once, a busy one coalesces to the
-newest position of each officer, and fan-out never takes more than a quarter of the process.
+**Pace.** A round sends every audience what is new to it. The next round waits as long as the last one used the
+processor (at least a turn of the event loop, at most 250 ms): an idle channel sends at once, a busy one coalesces to
+the newest position of each officer, and fan-out never takes more than half of the process. What counts is the
+processor's time and not the clock's: a round that others kept from running took no more of the process for it, and to
+pause after it in proportion would make every short disturbance several times as long for the screens.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from notifications.channels.realtime import Row
 log = logging.getLogger("xungeng.sockets")
 
 LONGEST_PAUSE_S = 0.25
-SHARE = 0.25
+SHARE = 0.5
 """The part of the process's time that rounds may take."""
 REMEMBER_S = 180.0
 """How long a row is kept for clients that are behind; they are closed for slowness long before."""
@@ -216,13 +218,13 @@ class Audiences:
         return count
 
     def flush(self) -> float:
-        """Run one round; returns how long it took."""
-        started = time.perf_counter()
+        """Run one round; returns how many seconds of the processor it took."""
+        started = time.thread_time()
         for audience in list(self._by_rooms.values()):
             if audience.dirty:
                 self.written += audience.flush()
         self.rounds += 1
-        return time.perf_counter() - started
+        return time.thread_time() - started
 
     def _pace(self) -> None:
         while True:

@@ -19,12 +19,12 @@ from backend import worker
 from backend.core.identity import Actor, Membership
 from backend.core.uow import unit_of_work
 from backend.core.vocabulary import Role
-from geo import gpx, motion
+from geo import gpx, motion, packing
 from geo.fixes import Fix
 from tests.api.conftest import Caller, World
 from tests.api.test_shifts import start
 from tests.factories import Person
-from workflows import closed_days, imported_tracks, replays, tracks
+from workflows import closed_days, imported_tracks, replays, tracks, tracks_of
 from workflows.remembered import DeviceIdentity
 
 VECTORS = json.loads(
@@ -700,6 +700,84 @@ def test_a_day_of_the_town_is_replayed_from_its_closed_tracks_and_late_fixes_mak
     assert (again["fix_count"], again["thinned"], len(again["segments"])) == (901, True, 3)
     with unit_of_work(world.here.id) as uow:
         assert closed_days.due(uow, day) == []
+
+
+def test_an_officers_closed_day_is_one_row_that_says_what_its_fixes_said(
+    world: World, signed_in: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A replay of one officer is the same before and after the day is closed: points, speeds, flags, gaps, length."""
+    _, since, until = yesterday_of(world)
+    morning = since + timedelta(minutes=30)
+    officer = world.officer("a")
+    shift_id, device_id = works(world, officer, morning)
+    add_fixes(world, shift_id, device_id, morning, 600, 400)
+    works(world, officer, morning + timedelta(seconds=2), fixes=40)  # A second phone, at the same time.
+    with world.owner.begin() as connection:
+        changed = connection.execute(
+            text(
+                "update fixes set geom = ST_Translate(geom, random() * 1e-3, 0), accuracy_m = 4.5 + random() * 9,"
+                " speed_mps = case when random() < 0.8 then random() * 3 end,"
+                " flags = case when random() < 0.1 then 2 else 0 end,"
+                " fixed_at = fixed_at + random() * interval '1 second' where shift_id = :shift"
+            ),
+            {"shift": shift_id},
+        )
+    assert changed.rowcount == 900
+    desk = signed_in("desk_a")
+    spans = [
+        (since, until),
+        (since, until + timedelta(minutes=30)),
+        (since - timedelta(days=1), until),
+        (morning + timedelta(minutes=10), morning + timedelta(minutes=20)),
+        (until - timedelta(hours=1), until),
+    ]
+
+    def looks() -> list[dict[str, Any]]:
+        return [replayed(desk, [officer], *span)["tracks"][str(officer.id)] for span in spans]
+
+    as_measured = looks()
+    assert [track["fix_count"] for track in as_measured] == [940, 940, 940, 120, 0]
+    assert 700 < sum(map(len, as_measured[0]["segments"])) < 940, "flagged ones are counted and not drawn"
+    close_days(world)
+    with monkeypatch.context() as patched:
+        if until + timedelta(minutes=30) > datetime.now(UTC):
+            del spans[1], as_measured[1]
+        read: list[Any] = []
+        original = tracks_of.read
+        patched.setattr(tracks_of, "read", lambda *a, **k: read.append(a) or original(*a, **k))
+        from_row = looks()
+        assert from_row == as_measured
+        assert len(read) <= 1, "what lies in closed days is not read fix by fix"
+
+    tracks.ingest(
+        DeviceIdentity(device_id, world.here.id, officer.id, "officer", "active"),
+        [Fix(fixed_at=morning + timedelta(hours=3), lon=121.305, lat=31.105)],
+        [],
+        "officer",
+    )
+    assert replayed(desk, [officer], since, until)["tracks"][str(officer.id)]["fix_count"] == 941
+    close_days(world)
+    assert replayed(desk, [officer], since, until)["tracks"][str(officer.id)]["fix_count"] == 941
+
+
+def test_a_day_that_was_closed_before_rows_had_all_fixes_is_made_again(world: World) -> None:
+    day, since, _ = yesterday_of(world)
+    officer = world.officer("a")
+    works(world, officer, since + timedelta(hours=1), fixes=20)
+    close_days(world)
+    with world.owner.begin() as connection:
+        connection.execute(
+            text("update track_days set fixes = null where officer_id = :officer"), {"officer": officer.id}
+        )
+    with unit_of_work(world.here.id) as uow:
+        assert closed_days.due(uow, day) == [officer.id]
+    close_days(world)
+    with world.owner.begin() as connection:
+        packed = connection.scalar(
+            text("select fixes from track_days where officer_id = :officer and day = :day"),
+            {"officer": officer.id, "day": day},
+        )
+    assert len(packing.unpack_whole(packed).epoch_s) == 20
 
 
 def test_a_day_that_got_fixes_weeks_later_is_made_again(world: World, signed_in: Any) -> None:
