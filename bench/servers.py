@@ -66,6 +66,20 @@ class Server:
     process: subprocess.Popen[bytes]
     port: int
     log: Path
+    ready: Callable[[], bool]
+
+    def await_ready(self, timeout_s: float) -> None:
+        """Wait until it serves.
+
+        Raises:
+            CannotMeasureError: it ended or did not become ready in time; the text quotes the end of its log.
+        """
+        deadline = time.monotonic() + timeout_s
+        while not self.ready():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                said = self.log.read_text(errors="replace")[-2000:]
+                raise CannotMeasureError(f"{Path(str(self.process.args[0])).name} did not come up:\n{said}")  # type: ignore[index]
+            time.sleep(0.02)
 
     @property
     def pid(self) -> int:
@@ -106,8 +120,12 @@ def server(
     ready: Callable[[], bool] | None = None,
     timeout_s: float = 30.0,
     cwd: Path = ROOT,
+    starting: list[Server] | None = None,
 ) -> Iterator[Server]:
     """Run a server until the block ends; entered once it is ``ready`` (by default: once ``port`` accepts).
+
+    With ``starting`` the block is entered at once, and the server joins that list: several come up side by side, and
+    whoever started them waits for all (``Server.await_ready``).
 
     Raises:
         CannotMeasureError: it ended or did not become ready in time; the text quotes the end of its log.
@@ -120,14 +138,12 @@ def server(
                 cwd=cwd, env={**os.environ, **(env or {})}, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True, preexec_fn=dies_with_parent(signal.SIGTERM),
             )  # fmt: skip
-        running = Server(process, port, log_path)
+        running = Server(process, port, log_path, ready or (lambda: accepts(port)))
         try:
-            deadline = time.monotonic() + timeout_s
-            while not (ready or (lambda: accepts(port)))():
-                if process.poll() is not None or time.monotonic() > deadline:
-                    said = log_path.read_text(errors="replace")[-2000:]
-                    raise CannotMeasureError(f"{Path(str(arguments[0])).name} did not come up:\n{said}")
-                time.sleep(0.02)
+            if starting is None:
+                running.await_ready(timeout_s)
+            else:
+                starting.append(running)
             yield running
         finally:
             stop(process)
