@@ -262,8 +262,7 @@ def load(
         found = _sent(town, port, fixes, seconds, repeat=repeat)
         acknowledged = found["stored"]
         if writes:
-            time.sleep(0.3)  # What was under way when the generator stopped is stored, and nobody was told.
-            rows = _rows(connection) - before
+            rows = _settled(connection) - before
             if not acknowledged <= rows <= acknowledged + connections * fixes:
                 raise CannotMeasureError(f"{acknowledged} fixes were acknowledged, but {rows} are there.")
     return Run(
@@ -343,6 +342,18 @@ def _wrk(
 def _rows(connection: psycopg.Connection) -> int:
     row = connection.execute("select count(*) from fixes").fetchone()
     return 0 if row is None else int(row[0])
+
+
+def _settled(connection: psycopg.Connection) -> int:
+    """How many rows there are once no more come.
+
+    What was under way when a generator stopped is stored, and nobody was told.
+    """
+    rows = -1
+    while (found := _rows(connection)) != rows:
+        rows = found
+        time.sleep(0.3)
+    return rows
 
 
 def _ms(at: datetime) -> int:
@@ -483,6 +494,8 @@ def _measure(report: Report, town: Town, profile: Profile, sides: dict[str, int]
     seconds, count = (1.0, 1) if quick else (5.0, 5)
     progress(f"{profile.name} profile, warming up: every process meets every officer")
     warm(town, sides, VISITS[profile.processes], batches=("ours", "fastify"))
+    with psycopg.connect(town.owner, autocommit=True) as connection:
+        _settled(connection)  # The first run begins with an empty table.
     added: list[int] = []
 
     def a1(side: str) -> float:
