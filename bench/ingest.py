@@ -19,12 +19,14 @@ import struct
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import psycopg
@@ -37,6 +39,7 @@ from backend.embedded.cluster import Cluster
 from bench.report import Pairs, Report, at_least, in_pairs, progress
 from bench.servers import (
     CannotMeasureError,
+    Server,
     answers,
     folder,
     free_port,
@@ -55,8 +58,12 @@ BACKLOG = 100
 SINGLE_CONNECTIONS, BATCH_CONNECTIONS = 64, 16
 SCRIPT = Path(__file__).with_suffix(".lua")
 LIVE_STEP_MS = 10
-VISITS = 12
-"""How often a side has met each officer before it counts as warm; two processes share the visits."""
+VISITS = {1: 2, 2: 8}
+"""How often a side of so many processes has met each officer before it counts as warm: processes share the visits, and
+of two one has not met an officer after eight with a chance of 1 in 256."""
+WARM_S = 45.0
+"""How long a side may take for that; one that takes longer is named in the report."""
+START_S = 180.0
 BACKLOG_BEGAN = timedelta(hours=76)
 BACKLOG_RUN_MS = 2_400_000
 """How much track one run may send for each officer."""
@@ -75,6 +82,7 @@ class Town:
     tokens: Path
     backlog_ms: int
     disagreements: list[str] = field(default_factory=list)
+    clock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def owner(self) -> str:
@@ -155,7 +163,7 @@ def _fill(connection: psycopg.Connection, town: Town, now: datetime) -> None:
 
 
 @contextmanager
-def ours(town: Town, target: str, redis_url: str) -> Iterator[int]:
+def ours(town: Town, target: str, redis_url: str, starting: list[Server] | None = None) -> Iterator[int]:
     """Our ingest processes as ``xungeng serve`` starts them in the production profile."""
     port = free_port()
     arguments = [
@@ -164,13 +172,17 @@ def ours(town: Town, target: str, redis_url: str) -> Iterator[int]:
     ]  # fmt: skip
     with (
         folder() as data,
-        server(arguments, port, env=_our_environment(town, data, XUNGENG_REDIS_URL=redis_url)),
+        server(
+            arguments, port, env=_our_environment(town, data, XUNGENG_REDIS_URL=redis_url), starting=starting
+        ),
     ):
         yield port
 
 
 @contextmanager
-def our_default(town: Town, target: str = "backend.wsgi:app") -> Iterator[int]:
+def our_default(
+    town: Town, target: str = "backend.wsgi:app", starting: list[Server] | None = None
+) -> Iterator[int]:
     """The one web process of the default profile."""
     port = free_port()
     arguments = [
@@ -183,7 +195,7 @@ def our_default(town: Town, target: str = "backend.wsgi:app") -> Iterator[int]:
     ]
     with folder() as data:
         env = _our_environment(town, data, PORT=str(port), XUNGENG_HOST="127.0.0.1")
-        with server(arguments, port, env=env, ready=lambda: answers(port)):
+        with server(arguments, port, env=env, ready=lambda: answers(port), starting=starting):
             yield port
 
 
@@ -200,7 +212,7 @@ def _token_key(town: Town) -> str:
 
 
 @contextmanager
-def fastify(town: Town, processes: int = PROCESSES) -> Iterator[int]:
+def fastify(town: Town, processes: int = PROCESSES, starting: list[Server] | None = None) -> Iterator[int]:
     """Fastify with node-postgres."""
     port = free_port()
     dsn = psycopg.conninfo.conninfo_to_dict(town.owner)
@@ -208,19 +220,25 @@ def fastify(town: Town, processes: int = PROCESSES) -> Iterator[int]:
         "PORT": str(port), "PROCESSES": str(processes), "TOKEN_KEY": _token_key(town), "SOCKET_DIR": str(dsn["host"]),
         "PG_PORT": str(dsn["port"]), "DATABASE": str(dsn["dbname"]), "PG_USER": str(dsn["user"]),
     }  # fmt: skip
-    with server([node_program(), peer_packages() / "ingest" / "fastify.mjs"], port, env=env):
+    with server(
+        [node_program(), peer_packages() / "ingest" / "fastify.mjs"], port, env=env, starting=starting
+    ):
         yield port
 
 
 @contextmanager
-def naive_flask(town: Town, processes: int = PROCESSES) -> Iterator[int]:
+def naive_flask(
+    town: Town, processes: int = PROCESSES, starting: list[Server] | None = None
+) -> Iterator[int]:
     """Flask as one writes it first, in gunicorn's threads."""
     port = free_port()
     arguments = [
         python_program(), "-m", "gunicorn", "-k", "gthread", "-w", str(processes), "--threads", "32",
         "--no-control-socket", "-b", f"127.0.0.1:{port}", "bench.peers.ingest.naive_flask:app",
     ]  # fmt: skip
-    with server(arguments, port, env={"TOKEN_KEY": _token_key(town), "CONNINFO": town.owner}):
+    with server(
+        arguments, port, env={"TOKEN_KEY": _token_key(town), "CONNINFO": town.owner}, starting=starting
+    ):
         yield port
 
 
@@ -235,26 +253,16 @@ def load(
     ``repeat`` sends the batches of the run before again.
     """
     batch = fixes > 1
-    if batch:
-        town.backlog_ms += 0 if repeat else BACKLOG_RUN_MS
-        first_ms, step_ms = town.backlog_ms, 1000
-    else:
-        first_ms, step_ms = _ms(datetime.now(UTC)) - 2000, LIVE_STEP_MS
+    connections = BATCH_CONNECTIONS if batch else SINGLE_CONNECTIONS
     with psycopg.connect(town.owner, autocommit=True) as connection:
         if not repeat:
             connection.execute("truncate fixes")
         connection.execute("checkpoint")
         before = _rows(connection)
-        connections = BATCH_CONNECTIONS if batch else SINGLE_CONNECTIONS
-        found = _wrk(town, port, connections, fixes, first_ms, step_ms, seconds)
-        if found["refused"] or found["errors"]:
-            town.disagreements.append(
-                f"{found['refused']} requests refused, {found['errors']} failed: {found['refusal']}"
-            )
+        found = _sent(town, port, fixes, seconds, repeat=repeat)
         acknowledged = found["stored"]
         if writes:
-            time.sleep(0.3)  # What was under way when the generator stopped is stored, and nobody was told.
-            rows = _rows(connection) - before
+            rows = _settled(connection) - before
             if not acknowledged <= rows <= acknowledged + connections * fixes:
                 raise CannotMeasureError(f"{acknowledged} fixes were acknowledged, but {rows} are there.")
     return Run(
@@ -265,18 +273,55 @@ def load(
     )
 
 
-def warm(town: Town, port: int, *, writes: bool = True, visits: int = VISITS, backlog: bool = True) -> None:
-    """Send until every process of a side has met every officer, and has compiled what it compiles."""
-    requests, began = 0.0, time.monotonic()
-    if backlog:
-        load(town, port, fixes=BACKLOG, seconds=1, writes=writes)
-    while requests < visits * len(town.officers) and time.monotonic() - began < 30:
-        requests += load(town, port, fixes=1, seconds=1, writes=writes).requests_per_s
+def warm(town: Town, sides: Mapping[str, int], visits: int, batches: Collection[str]) -> None:
+    """Send to all sides at once until every process of each has met every officer, and has compiled what it compiles.
+
+    All of it is work that the processors have to do, so side by side it takes no longer, and no side is warmer than
+    another when the measuring begins. ``batches`` are the sides that are to meet backlogs too.
+    """
+
+    def meet(number: int, side: str, port: int) -> None:
+        met, until = 0.0, time.monotonic() + WARM_S
+        if side in batches:
+            _sent(town, port, BACKLOG, 1)
+        while met < visits * len(town.officers):
+            if time.monotonic() > until:
+                town.disagreements.append(
+                    f"{side} was not warm after {WARM_S:.0f} s; its figures are too low."
+                )
+                return
+            met += _sent(town, port, 1, 1, lane=number)["requests"]
+
+    with ThreadPoolExecutor(len(sides)) as threads:
+        for done in [threads.submit(meet, number, *side) for number, side in enumerate(sides.items())]:
+            done.result()
+
+
+def _sent(
+    town: Town, port: int, fixes: int, seconds: float, *, repeat: bool = False, lane: int = 0
+) -> dict[str, Any]:
+    """Send fixes that nobody sent before, or the batches of the run before; what is refused is kept for the report.
+
+    Runs of different lanes at the same time share no moment, so that none sends what is there already.
+    """
+    if fixes > 1:
+        with town.clock:
+            town.backlog_ms += 0 if repeat else BACKLOG_RUN_MS
+            times = town.backlog_ms, 1000
+    else:
+        now_ms = _ms(datetime.now(UTC)) - 2000
+        times = now_ms - now_ms % LIVE_STEP_MS + lane, LIVE_STEP_MS
+    found = _wrk(town, port, BATCH_CONNECTIONS if fixes > 1 else SINGLE_CONNECTIONS, fixes, *times, seconds)
+    if found["refused"] or found["errors"]:
+        town.disagreements.append(
+            f"{found['refused']} requests refused, {found['errors']} failed: {found['refusal']}"
+        )
+    return found
 
 
 def _wrk(
     town: Town, port: int, connections: int, fixes: int, first_ms: int, step_ms: int, seconds: float
-) -> dict[str, float]:
+) -> dict[str, Any]:
     wrk = shutil.which("wrk")
     if wrk is None:
         raise CannotMeasureError("wrk is not installed (Debian package wrk).")
@@ -297,6 +342,18 @@ def _wrk(
 def _rows(connection: psycopg.Connection) -> int:
     row = connection.execute("select count(*) from fixes").fetchone()
     return 0 if row is None else int(row[0])
+
+
+def _settled(connection: psycopg.Connection) -> int:
+    """How many rows there are once no more come.
+
+    What was under way when a generator stopped is stored, and nobody was told.
+    """
+    rows = -1
+    while (found := _rows(connection)) != rows:
+        rows = found
+        time.sleep(0.3)
+    return rows
 
 
 def _ms(at: datetime) -> int:
@@ -377,8 +434,8 @@ class Profile:
     processes: int
     share: float
     """Of each target: the default profile is to reach half of what binds the production profile."""
-    ours: Callable[[], AbstractContextManager[int]]
-    floor: Callable[[], AbstractContextManager[int]]
+    ours: Callable[..., AbstractContextManager[int]]
+    floor: Callable[..., AbstractContextManager[int]]
 
     def against(self, peer: str) -> str:
         """What the report calls a peer."""
@@ -410,58 +467,73 @@ def run(quick: bool = False) -> Report:
             ),
             Profile("default", 1, 0.5, partial(our_default, town), partial(our_default, town, FLOOR + ":app")),
         )  # fmt: skip
-        for profile in profiles:
-            _measure(report, town, profile, quick)
+        with ExitStack() as stack:
+            progress("starting the servers of both profiles")
+            starting: list[Server] = []
+            sides = [_sides(stack, town, profile, starting) for profile in profiles]
+            for one in starting:
+                one.await_ready(START_S)
+            for profile, of_profile in zip(profiles, sides, strict=True):
+                _measure(report, town, profile, of_profile, quick)
         for sentence in dict.fromkeys(town.disagreements):
             report.note(sentence)
     return report
 
 
-def _measure(report: Report, town: Town, profile: Profile, quick: bool) -> None:
+def _sides(stack: ExitStack, town: Town, profile: Profile, starting: list[Server]) -> dict[str, int]:
+    """Start the servers of a profile; where each listens."""
+    return {
+        "ours": stack.enter_context(profile.ours(starting=starting)),
+        "floor": stack.enter_context(profile.floor(starting=starting)),
+        "fastify": stack.enter_context(fastify(town, profile.processes, starting)),
+        "naive": stack.enter_context(naive_flask(town, profile.processes, starting)),
+    }
+
+
+def _measure(report: Report, town: Town, profile: Profile, sides: dict[str, int], quick: bool) -> None:
     seconds, count = (1.0, 1) if quick else (5.0, 5)
-    with ExitStack() as stack:
-        progress(f"{profile.name} profile: starting the servers")
-        sides = {
-            "ours": stack.enter_context(profile.ours()),
-            "floor": stack.enter_context(profile.floor()),
-            "fastify": stack.enter_context(fastify(town, profile.processes)),
-            "naive": stack.enter_context(naive_flask(town, profile.processes)),
-        }
-        progress("warming up: every process meets every officer")
-        for name, port in sides.items():
-            visits = (
-                2 if name == "naive" else VISITS // 2 if quick else VISITS
-            )  # Flask remembers tokens alone.
-            warm(town, port, writes=name != "floor", visits=visits, backlog=name in ("ours", "fastify"))
+    progress(f"{profile.name} profile, warming up: every process meets every officer")
+    warm(town, sides, VISITS[profile.processes], batches=("ours", "fastify"))
+    with psycopg.connect(town.owner, autocommit=True) as connection:
+        _settled(connection)  # The first run begins with an empty table.
+    added: list[int] = []
 
-        def a1(side: str) -> float:
-            return load(town, sides[side], fixes=1, seconds=seconds, writes=side != "floor").requests_per_s
+    def a1(side: str) -> float:
+        return load(town, sides[side], fixes=1, seconds=seconds, writes=side != "floor").requests_per_s
 
-        def a2(side: str) -> float:
-            if side == "copy":
-                return copy_rate(town, seconds, profile.processes)
-            return load(town, sides[side], fixes=BACKLOG, seconds=seconds).fixes_per_s
+    def a2(side: str) -> float:
+        if side == "copy":
+            return copy_rate(town, seconds, profile.processes)
+        return load(town, sides[side], fixes=BACKLOG, seconds=seconds).fixes_per_s
 
-        for name, unit, rate in (
-            ("a1 one fix per request", "requests/s", a1),
-            ("a2 backlog of 100", "fixes/s", a2),
-        ):
-            own = (rate("ours"),) if quick else ()
-            for peer, target in TARGETS[name[:2]].items():
-                progress(f"{name}: ours and {peer}")
-                pairs = (
-                    Pairs(own, (rate(peer),))
-                    if quick  # One run of ours stands beside all others.
-                    else in_pairs(partial(rate, "ours"), partial(rate, peer), count)
-                )
-                report.add(
-                    f"{name}, {profile.name}", pairs.value, unit, against=profile.against(peer),
-                    against_value=pairs.against_value, ratio=pairs.ratio, target=at_least(target * profile.share),
-                )  # fmt: skip
-        progress("a2: the same batches once more")
+    for name, unit, rate in (
+        ("a1 one fix per request", "requests/s", a1),
+        ("a2 backlog of 100", "fixes/s", a2),
+    ):
+        own = (rate("ours"),) if quick else ()
+        if quick and rate is a2:
+            added.append(_added_by_repeat(town, sides["ours"]))
+        for peer, target in TARGETS[name[:2]].items():
+            progress(f"{name}: ours and {peer}")
+            pairs = (
+                Pairs(own, (rate(peer),))
+                if quick  # One run of ours stands beside all others.
+                else in_pairs(partial(rate, "ours"), partial(rate, peer), count)
+            )
+            report.add(
+                f"{name}, {profile.name}", pairs.value, unit, against=profile.against(peer),
+                against_value=pairs.against_value, ratio=pairs.ratio, target=at_least(target * profile.share),
+            )  # fmt: skip
+    if not quick:
         load(town, sides["ours"], fixes=BACKLOG, seconds=1)
-        with psycopg.connect(town.owner) as connection:
-            before = _rows(connection)
-            load(town, sides["ours"], fixes=BACKLOG, seconds=1, repeat=True)
-            added = _rows(connection) - before
-        report.note(f"{profile.name}: batches that were sent again added {added} rows.")
+        added.append(_added_by_repeat(town, sides["ours"]))
+    report.note(f"{profile.name}: batches that were sent again added {added[0]} rows.")
+
+
+def _added_by_repeat(town: Town, port: int) -> int:
+    """Send the batches of the run before once more; how many rows that added to the table."""
+    progress("a2: the same batches once more")
+    with psycopg.connect(town.owner) as connection:
+        before = _rows(connection)
+        load(town, port, fixes=BACKLOG, seconds=1, repeat=True)
+        return _rows(connection) - before

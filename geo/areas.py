@@ -62,9 +62,13 @@ class AreaIndex:
         """The id of the deepest area that contains a WGS-84 place in degrees, or None."""
         if not (self._west <= lon <= self._east and self._south <= lat <= self._north):
             return None
-        column = min(int((lon - self._west) * self._per_lon), self._columns - 1)
-        row = min(int((lat - self._south) * self._per_lat), self._rows - 1)
-        found = self._cells[row * self._columns + column]
+        columns, rows = self._columns, self._rows
+        column, row = int((lon - self._west) * self._per_lon), int((lat - self._south) * self._per_lat)
+        if column >= columns:  # On the border; comparing takes a third of what ``min`` does.
+            column = columns - 1
+        if row >= rows:
+            row = rows - 1
+        found = self._cells[row * columns + column]
         if type(found) is not tuple:
             return found
         for area_id, polygon in found:

@@ -3,7 +3,7 @@
 from alembic import op
 
 revision = "0004"
-down_revision = "0002"
+down_revision = "0003"
 
 # Compressed already, so PostgreSQL need not try; and stored apart from the row, so a replay of many does not read it.
 STATEMENTS = """

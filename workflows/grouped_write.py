@@ -192,7 +192,7 @@ class GroupedWrite:
         store = (
             town_id,
             gate.key(town_id),
-            list({shift_id for delivery in ordered for shift_id in delivery.shift_ids}),
+            _shifts_of(ordered),
             Rows([row for delivery in ordered for row in delivery.rows]),
             Rows([row for delivery in latest.values() if (row := delivery.latest_row) is not None]),
             ordered[0].received_at,
@@ -211,9 +211,12 @@ class GroupedWrite:
                 if late_days:
                     connection.execute(LATE_DAYS, _columns(late_days, 2))
                 cursor.execute(STORE, store)
-        stored: dict[UUID, int] = {}
+        stored: dict[UUID, int] | None = {}
         for what, count in cursor.fetchall():
-            if count:
+            if what is None:
+                stored = None
+            elif count:
+                assert stored is not None  # Either all are new, or each device is told apart.
                 stored[what] = count
             elif what in latest:
                 self._here.moved.append(latest[what])
@@ -230,14 +233,16 @@ class GroupedWrite:
         return zone
 
     def _receipts(
-        self, connection: psycopg.Connection[Any], group: Sequence[Delivery], stored: dict[UUID, int]
+        self, connection: psycopg.Connection[Any], group: Sequence[Delivery], stored: dict[UUID, int] | None
     ) -> dict[int, Receipt]:
-        """The answers by delivery. Where the database took less than all of a device's fixes, it is asked
-        why.
+        """The answers by delivery; ``stored`` is None if every fix was new. Where the database took less than all of
+        a device's fixes, it is asked why.
         """
         expected: dict[UUID, int] = defaultdict(int)
         for delivery in group:
             expected[delivery.device.device_id] += len(delivery.rows)
+        if stored is None:
+            stored = dict(expected)
         receipts: dict[int, Receipt] = {}
         outcomes: Counter[tuple[str, str]] = Counter()
         for delivery in group:
@@ -351,12 +356,13 @@ class GroupedWrite:
 # --- The statements
 
 STORE = """
-select * from store_fixes(%b::uuid, %b::int8, %b::uuid[], %b::fix_row[], %b::fix_row[], %b::timestamptz, %b::int2,
-                          %b::text[], %b::text[], %b::int8[])
+select * from store_new_fixes(%b::uuid, %b::int8, %b::uuid[], %b::fix_row[], %b::fix_row[], %b::timestamptz, %b::int2,
+                              %b::text[], %b::text[], %b::int8[])
 """
-"""The grouped write (``migrations/0002_store_fixes.py``): enters the town, holds its gate, stores the fixes that
-the gate lets through, moves the positions that are shown, counts. Answers one row for each device with the number
-of its fixes that were new, and one with 0 for each officer whose position moved."""
+"""The grouped write (``migrations/0003_store_new_fixes.py``): enters the town, holds its gate, stores the fixes that
+the gate lets through, moves the positions that are shown, counts. Answers one row without an id if all fixes were new,
+else one row for each device with the number of its fixes that were; and one with 0 for each officer whose position
+moved."""
 
 COMPARE = """
 with gate as materialized (
@@ -398,6 +404,20 @@ on conflict do nothing
 # --- Small things
 
 
+def _shifts_of(deliveries: Iterable[Delivery]) -> list[UUID]:
+    """The shifts that fixes of these deliveries belong to, each once."""
+    found: set[UUID] = set()
+    for delivery in deliveries:
+        before = None
+        for shift_id in delivery.shift_ids:
+            if (
+                shift_id is not before
+            ):  # Mostly all are one and the same; to hash each costs more than to look.
+                found.add(shift_id)
+                before = shift_id
+    return list(found)
+
+
 def _newest_of_each(deliveries: Iterable[Delivery]) -> dict[UUID, Delivery]:
     """For each officer, the delivery with his newest showable fix."""
     newest: dict[UUID, Delivery] = {}
@@ -417,10 +437,12 @@ def _late_days(deliveries: Iterable[Delivery], zone: ZoneInfo) -> list[tuple[UUI
         if not delivery.fixes:
             continue
         today = delivery.received_at.astimezone(zone).date()
-        if delivery.fixes[0].fixed_at.astimezone(zone).date() < today:
+        if (day := delivery.fixes[0].fixed_at.astimezone(zone).date()) < today:
             officer_id = delivery.device.officer_id
-            days.update((officer_id, fix.fixed_at.astimezone(zone).date()) for fix in delivery.fixes)
-            days.discard((officer_id, today))
+            days.add((officer_id, day))
+            if delivery.fixes[-1].fixed_at.astimezone(zone).date() != day:  # They are in order of time.
+                days.update((officer_id, fix.fixed_at.astimezone(zone).date()) for fix in delivery.fixes)
+                days.discard((officer_id, today))
     return sorted(days)
 
 
