@@ -103,7 +103,7 @@ def our_production(town: Town, phones: list[str], supervisors: list[str], redis_
             "backend.wsgi:ingest",
         ]  # fmt: skip
         # The two start beside each other, on a core each.
-        with server(ingest, ingest_port, env=env, wait=False) as taking_in, _our_web(web_port, env):
+        with server(ingest, ingest_port, env=env, starting=[]) as taking_in, _our_web(web_port, env):
             taking_in.wait()
             yield _side(ingest_port, web_port, phones, supervisors)
 

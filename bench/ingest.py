@@ -63,7 +63,6 @@ VISITS = {1: 2, 2: 8}
 of two one has not met an officer after eight with a chance of 1 in 256."""
 WARM_S = 45.0
 """How long a side may take for that; one that takes longer is named in the report."""
-START_S = 180.0
 BACKLOG_BEGAN = timedelta(hours=76)
 BACKLOG_RUN_MS = 2_400_000
 """How much track one run may send for each officer."""
@@ -472,7 +471,7 @@ def run(quick: bool = False) -> Report:
             starting: list[Server] = []
             sides = [_sides(stack, town, profile, starting) for profile in profiles]
             for one in starting:
-                one.await_ready(START_S)
+                one.wait()
             for profile, of_profile in zip(profiles, sides, strict=True):
                 _measure(report, town, profile, of_profile, quick)
         for sentence in dict.fromkeys(town.disagreements):

@@ -91,7 +91,7 @@ def our_channel(keys: Keys) -> Iterator[Side]:
         "--keep-alive", "75", "--no-control-socket", "-b", f"127.0.0.1:{port}", "bench.live_server:app",
     ]  # fmt: skip
     env = {"BENCH_SECRET": keys.secret}
-    with server(arguments, port, env=env, ready=lambda: answers(port), wait=False) as running:
+    with server(arguments, port, env=env, ready=lambda: answers(port), starting=[]) as running:
         yield Side(running, Door(SOCKET_IO_PATH, keys.ours), {"event": "/event", "positions": "/positions"})
 
 

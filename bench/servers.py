@@ -59,6 +59,10 @@ def postgis(settings: Mapping[str, str] | None = None) -> Iterator[Cluster]:
             cluster.stop()
 
 
+START_S = 180.0
+"""A server that is not ready by then is not waited for; on a busy machine they are slow to start."""
+
+
 @dataclass
 class Server:
     """A child process and where it listens."""
@@ -66,18 +70,11 @@ class Server:
     process: subprocess.Popen[bytes]
     port: int
     log: Path
-<<<<<<< HEAD
     name: str
     ready: Callable[[], bool]
 
-    def wait(self, timeout_s: float = 60.0) -> None:
+    def wait(self, timeout_s: float = START_S) -> None:
         """Return once the server is ready.
-=======
-    ready: Callable[[], bool]
-
-    def await_ready(self, timeout_s: float) -> None:
-        """Wait until it serves.
->>>>>>> ingest-perf
 
         Raises:
             CannotMeasureError: it ended or did not become ready in time; the text quotes the end of its log.
@@ -86,11 +83,7 @@ class Server:
         while not self.ready():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 said = self.log.read_text(errors="replace")[-2000:]
-<<<<<<< HEAD
                 raise CannotMeasureError(f"{self.name} did not come up:\n{said}")
-=======
-                raise CannotMeasureError(f"{Path(str(self.process.args[0])).name} did not come up:\n{said}")  # type: ignore[index]
->>>>>>> ingest-perf
             time.sleep(0.02)
 
     @property
@@ -131,20 +124,12 @@ def server(
     env: Mapping[str, str] | None = None,
     ready: Callable[[], bool] | None = None,
     cwd: Path = ROOT,
-<<<<<<< HEAD
-    wait: bool = True,
-) -> Iterator[Server]:
-    """Run a server until the block ends; entered once it is ``ready`` (by default: once ``port`` accepts).
-
-    Without ``wait`` the block is entered at once and calls the server's ``wait`` itself: others start meanwhile.
-=======
     starting: list[Server] | None = None,
 ) -> Iterator[Server]:
     """Run a server until the block ends; entered once it is ``ready`` (by default: once ``port`` accepts).
 
     With ``starting`` the block is entered at once, and the server joins that list: several come up side by side, and
-    whoever started them waits for all (``Server.await_ready``).
->>>>>>> ingest-perf
+    whoever started them waits for all (``Server.wait``).
 
     Raises:
         CannotMeasureError: as ``Server.wait`` says.
@@ -157,20 +142,13 @@ def server(
                 cwd=cwd, env={**os.environ, **(env or {})}, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True, preexec_fn=dies_with_parent(signal.SIGTERM),
             )  # fmt: skip
-<<<<<<< HEAD
         name = Path(str(arguments[0])).name
         running = Server(process, port, log_path, name, ready or (lambda: accepts(port)))
         try:
-            if wait:
-                running.wait()
-=======
-        running = Server(process, port, log_path, ready or (lambda: accepts(port)))
-        try:
             if starting is None:
-                running.await_ready(timeout_s)
+                running.wait()
             else:
                 starting.append(running)
->>>>>>> ingest-perf
             yield running
         finally:
             stop(process)
