@@ -107,7 +107,7 @@ class Machine:
             WrongState: no row of the table starts here; the refusal names the state and what is possible.
             Forbidden: the table has the row, but none of the actor's roles may press it.
         """
-        if command_id is not None and (done := self._done(uow, actor, row, command_id)) is not None:
+        if command_id is not None and (done := self.did(uow, actor, row, command_id)) is not None:
             if done != action:
                 raise Invalid("This command's id was used for another act.", "key_reused")
             return False
@@ -146,7 +146,7 @@ class Machine:
             row.suspended_from = row.state if suspended else None  # type: ignore[attr-defined]
         return found.target
 
-    def _done(self, uow: UnitOfWork, actor: Actor, row: Row, command_id: UUID) -> str | None:
+    def did(self, uow: UnitOfWork, actor: Actor, row: Row, command_id: UUID) -> str | None:
         """Return what the actor did to the row under ``command_id``, if anything."""
         return uow.session.scalar(
             select(Journal.action)
