@@ -7,7 +7,7 @@ threads, and long ones in processes of their own.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ from backend.core.config import Config, libpq_url
 from backend.core.jobs import SCHEMA
 from backend.core.preflight import Unreachable
 from backend.core.uow import UnitOfWork, unit_of_work
-from workflows import closed_days, sessions, throttling, upkeep
+from workflows import closed_days, deadlines, sessions, tasks, throttling, upkeep
 
 if TYPE_CHECKING:
     from psycopg.rows import TupleRow
@@ -34,6 +34,9 @@ STALLED_AFTER_S = 60
 
 app = procrastinate.App(connector=InMemoryConnector())
 """Knows the tasks; :func:`run` gives a copy of it the database."""
+
+DEADLINES: Mapping[str, deadlines.Act] = {"task": tasks.time_due, "assignment": tasks.offer_due}
+"""Who sees to a deadline, by what it belongs to."""
 
 _config: Config | None = None
 
@@ -86,6 +89,14 @@ def close_forgotten_shifts(timestamp: int) -> None:
     in_every_town(invitations.lapse_forgotten)
 
 
+@app.periodic(cron="* * * * * */3")
+@app.task(name="deadlines.see_to", queueing_lock="deadlines.see_to", lock="deadlines.see_to")
+def see_to_deadlines(timestamp: int) -> None:
+    """Let offers lapse and missed times be told; every three seconds (the sixth field), for an offer stands for one
+    minute or two."""
+    in_every_town(lambda uow: deadlines.see_to(uow, DEADLINES))
+
+
 @app.periodic(cron="7 * * * *")
 @app.task(name="upkeep.partitions", queueing_lock="upkeep.partitions", lock="upkeep.partitions")
 def keep_partitions(timestamp: int) -> None:
@@ -109,7 +120,10 @@ def forget_expired(timestamp: int) -> None:
         gone = sessions.forget_expired(uow, refresh_ttl=timedelta(seconds=config.refresh_ttl_s))
         answers = upkeep.forget_answers(uow, retention_days=config.idempotency_retention_days)
         return (
-            sum(gone.values()) + answers + upkeep.forget_tracks(uow, retention_days=config.fix_retention_days)
+            sum(gone.values())
+            + answers
+            + deadlines.forget_done(uow)
+            + upkeep.forget_tracks(uow, retention_days=config.fix_retention_days)
         )
 
     deleted = sum(in_every_town(forget))

@@ -90,6 +90,7 @@ create table tasks (
     or (resolved_at is not null and resolved_by is not null and result is not null)),
   constraint ck_tasks_closed check ((state = 'closed') = (closed_at is not null)),
   constraint ck_tasks_cancelled check ((state = 'cancelled') = (cancelled_at is not null)),
+  constraint ck_tasks_offered check (state <> 'offered' or offered_at is not null),
   constraint ck_tasks_accepted check (state not in ('accepted', 'en_route', 'on_site', 'suspended')
     or accepted_at is not null),
   constraint ck_tasks_overdue check (overdue in ('accept', 'arrive', 'complete'))
@@ -124,8 +125,10 @@ create table assignments (
     = (ended_at is null)),
   constraint ck_assignments_suspended check ((state = 'suspended') = (suspended_from is not null)),
   constraint ck_assignments_suspended_from check (suspended_from in ('accepted', 'en_route', 'on_site')),
-  constraint ck_assignments_accepted check (state not in ('accepted', 'en_route', 'on_site', 'suspended', 'handed_back',
-    'released', 'done') or accepted_at is not null),
+  constraint ck_assignments_accepted check ((state in ('accepted', 'en_route', 'on_site', 'suspended', 'handed_back',
+    'released', 'done')) = (accepted_at is not null)),
+  constraint ck_assignments_going check (accepted_at is not null or (departed_at is null and arrived_at is null)),
+  constraint ck_assignments_suspended_by check (suspended_by is null or state = 'suspended'),
   constraint ck_assignments_on_site check (state <> 'on_site' or arrived_at is not null)
 );
 create unique index uq_assignments_one_of_officer on assignments (task_id, officer_id) where ended_at is null;

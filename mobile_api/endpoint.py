@@ -64,6 +64,12 @@ class ProblemSchema(Schema):
     current = fields.String(metadata={"description": "With 409: the state the thing is in."})
     actions = fields.List(fields.String(), metadata={"description": "With 409: what is possible instead."})
     retry_after_s = fields.Integer()
+    officer_ids = fields.List(
+        fields.UUID(), metadata={"description": "With `not_on_shift`: who of those named is not."}
+    )
+    tasks = fields.List(
+        fields.Dict(), metadata={"description": "With `open_tasks`: id, number, state, officer_id."}
+    )
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,10 @@ LADDER: Mapping[str, tuple[tuple[int, str], ...]] = {
 }
 
 
+class Later(Exception):
+    """What a deadline is about is being changed at this moment; it stays due for the next tick."""
+
+
 def put(
     uow: UnitOfWork, subject_kind: str, subject_id: UUID, about: Due, due_at: datetime, *, level: int = 0
 ) -> None:
@@ -69,7 +73,8 @@ def rungs(uow: UnitOfWork, about: str) -> list[tuple[int, str]]:
 def see_to(uow: UnitOfWork, acts: Mapping[str, Act]) -> int:
     """Do what is due in the town, at most ``AT_ONCE``; ``acts`` is by subject kind. Return how many were done.
 
-    What one act raises undoes that act alone; its deadline stays due and is tried again with the next tick.
+    What one act raises undoes that act alone; its deadline stays due and is tried again with the next tick. An act
+    must not wait for the row that it is about (``Later``): whoever holds that row may wait for the deadline.
 
     Raises:
         ExceptionGroup: what failed, after the others were done.
@@ -93,6 +98,8 @@ def see_to(uow: UnitOfWork, acts: Mapping[str, Act]) -> int:
                 )
                 acts[deadline.subject_kind](uow, deadline)
             done += 1
+        except Later:
+            continue
         except Exception as error:
             failures.append(error)
     if failures and not done:

@@ -126,6 +126,7 @@ def create(
         state=USER.initial,
         version=1,
         locale=locale,
+        skills=[],
         created_at=uow.now,
     )
     uow.session.add(user)
@@ -159,8 +160,9 @@ def change(
     display_name: str | None,
     locale: str | None,
     password: str | None,
+    skills: Sequence[str] | None = None,
 ) -> User:
-    """Change an account's name or language, or give it a new password, which ends its sessions."""
+    """Change an account's name, language or skills, or give it a new password, which ends its sessions."""
     user = access.user(uow, actor, user_id, verb="manage", lock=True)
     if display_name is not None:
         user.display_name = display_name
@@ -173,9 +175,10 @@ def change(
         passwords.check_strength(password, user.login, user.display_name)
         user.password_hash = passwords.hash_password(password)
         sessions.revoke_all(uow, actor, user.id, RevokeReason.PASSWORD)
-    changed = [
-        k for k, v in {"display_name": display_name, "locale": locale, "password": password}.items() if v
-    ]
+    if skills is not None:
+        user.skills = sorted(set(skills))
+    given = {"display_name": display_name, "locale": locale, "password": password, "skills": skills}
+    changed = [name for name, value in given.items() if value is not None]
     journal.write(uow, actor, "user", user.id, "change", command_id=command_id, data={"fields": changed})
     return user
 

@@ -91,6 +91,7 @@ class Task(Base):
         ),
         CheckConstraint("(state = 'closed') = (closed_at is not null)", name="ck_tasks_closed"),
         CheckConstraint("(state = 'cancelled') = (cancelled_at is not null)", name="ck_tasks_cancelled"),
+        CheckConstraint("state <> 'offered' or offered_at is not null", name="ck_tasks_offered"),
         CheckConstraint(
             "state not in ('accepted', 'en_route', 'on_site', 'suspended') or accepted_at is not null",
             name="ck_tasks_accepted",
@@ -174,10 +175,15 @@ class Assignment(Base):
             "suspended_from in ('accepted', 'en_route', 'on_site')", name="ck_assignments_suspended_from"
         ),
         CheckConstraint(
-            "state not in ('accepted', 'en_route', 'on_site', 'suspended', 'handed_back', 'released', 'done')"
-            " or accepted_at is not null",
+            "(state in ('accepted', 'en_route', 'on_site', 'suspended', 'handed_back', 'released', 'done'))"
+            " = (accepted_at is not null)",
             name="ck_assignments_accepted",
         ),
+        CheckConstraint(
+            "accepted_at is not null or (departed_at is null and arrived_at is null)",
+            name="ck_assignments_going",
+        ),
+        CheckConstraint("suspended_by is null or state = 'suspended'", name="ck_assignments_suspended_by"),
         CheckConstraint("state <> 'on_site' or arrived_at is not null", name="ck_assignments_on_site"),
     )
 

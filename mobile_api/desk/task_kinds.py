@@ -45,9 +45,7 @@ def list_task_kinds(uow: UnitOfWork, actor: Actor, query: dict[str, Any]) -> Pag
 @blp.command(
     "", may=MANAGE, body=DeskTaskKindNewSchema, answers=DeskTaskKindSchema, status=201, refuses=(409, 422)
 )
-def create_task_kind(
-    uow: UnitOfWork, actor: Actor, command_id: UUID, body: dict[str, Any]
-) -> dict[str, Any]:
+def create_task_kind(uow: UnitOfWork, actor: Actor, command_id: UUID, body: dict[str, Any]) -> dict[str, Any]:
     """Make a kind of task."""
     return _document(actor, task_kinds.create(uow, actor, body, command_id=command_id))
 
@@ -65,7 +63,9 @@ def change_task_kind(
     uow: UnitOfWork, actor: Actor, kind_id: UUID, command_id: UUID, body: dict[str, Any], version: int
 ) -> dict[str, Any]:
     """Say anew all there is to say about a kind; tasks that exist keep their times and number of people."""
-    return _document(actor, task_kinds.change(uow, actor, kind_id, body, version=version, command_id=command_id))
+    return _document(
+        actor, task_kinds.change(uow, actor, kind_id, body, version=version, command_id=command_id)
+    )
 
 
 @blp.command("/<uuid:kind_id>/retire", may=MANAGE, answers=DeskTaskKindSchema)

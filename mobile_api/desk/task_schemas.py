@@ -101,7 +101,9 @@ class DeskTaskSchema(Schema):
     closed_at = Moment(allow_none=True, required=True)
     cancelled_at = Moment(allow_none=True, required=True)
     assignments = fields.List(
-        fields.Nested(DeskAssignmentSchema), required=True, metadata={"description": "In the order of the offers."}
+        fields.Nested(DeskAssignmentSchema),
+        required=True,
+        metadata={"description": "In the order of the offers."},
     )
     result = fields.Nested(DeskTaskResultSchema, allow_none=True, required=True)
     actions = fields.List(
@@ -241,9 +243,7 @@ class DeskTimelineEntrySchema(Schema):
         DeskPersonSchema, allow_none=True, required=True, metadata={"description": "Whose share it is about."}
     )
     reason = fields.String(allow_none=True, required=True)
-    place = place(
-        allow_none=True, required=True
-    )
+    place = place(allow_none=True, required=True)
     accuracy_m = fields.Float(allow_none=True, required=True)
     data = fields.Dict(allow_none=True, required=True)
 
@@ -265,7 +265,9 @@ class DeskQuestionSchema(DeskTextItemSchema):
     """Something to be answered when a task of the kind is resolved."""
 
     answer = fields.String(required=True, validate=validate.OneOf(["text", "number", "yes_no", "choice"]))
-    choices = fields.List(fields.Nested(DeskTextItemSchema), load_default=list, validate=validate.Length(max=20))
+    choices = fields.List(
+        fields.Nested(DeskTextItemSchema), load_default=list, validate=validate.Length(max=20)
+    )
     required = fields.Boolean(load_default=False)
 
 
@@ -288,11 +290,19 @@ class DeskTaskKindBodySchema(Schema):
     )
     wants_evidence = fields.Boolean(load_default=False)
     offer_s = fields.Integer(
-        load_default=90, validate=validate.Range(10, 86_400), metadata={"description": "How long an offer stands."}
+        load_default=90,
+        validate=validate.Range(10, 86_400),
+        metadata={"description": "How long an offer stands."},
     )
-    accept_within_s = fields.Integer(load_default=None, allow_none=True, validate=validate.Range(1, 2_592_000))
-    arrive_within_s = fields.Integer(load_default=None, allow_none=True, validate=validate.Range(1, 2_592_000))
-    complete_within_s = fields.Integer(load_default=None, allow_none=True, validate=validate.Range(1, 2_592_000))
+    accept_within_s = fields.Integer(
+        load_default=None, allow_none=True, validate=validate.Range(1, 2_592_000)
+    )
+    arrive_within_s = fields.Integer(
+        load_default=None, allow_none=True, validate=validate.Range(1, 2_592_000)
+    )
+    complete_within_s = fields.Integer(
+        load_default=None, allow_none=True, validate=validate.Range(1, 2_592_000)
+    )
 
 
 class DeskTaskKindNewSchema(DeskTaskKindBodySchema):

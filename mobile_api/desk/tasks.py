@@ -40,9 +40,7 @@ def task_document(actor: Actor, task: Any) -> dict[str, Any]:
     }
 
 
-_PLAIN = [
-    name for name in DeskTaskSchema().fields if name not in ("place", "assignments", "actions")
-]
+_PLAIN = [name for name in DeskTaskSchema().fields if name not in ("place", "assignments", "actions")]
 
 
 def _assignment(actor: Actor, share: Any) -> dict[str, Any]:
@@ -103,7 +101,11 @@ def create_task(uow: UnitOfWork, actor: Actor, command_id: UUID, body: dict[str,
 
 
 @blp.query(
-    "/nearest", may=DISPATCH, answers=DeskNearestOfficersSchema, arguments=DeskNearestQuerySchema, refuses=(422,)
+    "/nearest",
+    may=DISPATCH,
+    answers=DeskNearestOfficersSchema,
+    arguments=DeskNearestQuerySchema,
+    refuses=(422,),
 )
 def list_nearest(uow: UnitOfWork, actor: Actor, query: dict[str, Any]) -> dict[str, Any]:
     """List the officers nearest to a place who are suitable for a kind of task, before there is one."""
@@ -146,16 +148,16 @@ def list_nearest_to_task(
     arguments=PageQuerySchema,
     refuses=(422,),
 )
-def list_timeline(
-    uow: UnitOfWork, actor: Actor, task_id: UUID, query: dict[str, Any]
-) -> Page[dict[str, Any]]:
+def list_timeline(uow: UnitOfWork, actor: Actor, task_id: UUID, query: dict[str, Any]) -> Page[Any]:
     """Tell what happened to a task from its beginning: who, what, when, where, on which device's clock."""
     return timelines.of_task(
         uow, actor, task_id, after=decode_cursor(query.get("cursor")), limit=query["limit"]
     )
 
 
-@blp.command("/<uuid:task_id>/offer", may=DISPATCH, body=DeskOfferSchema, answers=DeskTaskSchema, refuses=(409, 422))
+@blp.command(
+    "/<uuid:task_id>/offer", may=DISPATCH, body=DeskOfferSchema, answers=DeskTaskSchema, refuses=(409, 422)
+)
 def offer_task(
     uow: UnitOfWork, actor: Actor, task_id: UUID, command_id: UUID, body: dict[str, Any]
 ) -> dict[str, Any]:
@@ -166,7 +168,11 @@ def offer_task(
 
 
 @blp.command(
-    "/<uuid:task_id>/reinforce", may=DISPATCH, body=DeskReinforceSchema, answers=DeskTaskSchema, refuses=(409, 422)
+    "/<uuid:task_id>/reinforce",
+    may=DISPATCH,
+    body=DeskReinforceSchema,
+    answers=DeskTaskSchema,
+    refuses=(409, 422),
 )
 def reinforce_task(
     uow: UnitOfWork, actor: Actor, task_id: UUID, command_id: UUID, body: dict[str, Any]
@@ -179,7 +185,11 @@ def reinforce_task(
 
 
 @blp.command(
-    "/<uuid:task_id>/reassign", may=DISPATCH, body=DeskReassignSchema, answers=DeskTaskSchema, refuses=(409, 422)
+    "/<uuid:task_id>/reassign",
+    may=DISPATCH,
+    body=DeskReassignSchema,
+    answers=DeskTaskSchema,
+    refuses=(409, 422),
 )
 def reassign_task(
     uow: UnitOfWork, actor: Actor, task_id: UUID, command_id: UUID, body: dict[str, Any]
@@ -196,7 +206,7 @@ def release_officer(
     uow: UnitOfWork, actor: Actor, task_id: UUID, command_id: UUID, body: dict[str, Any]
 ) -> dict[str, Any]:
     """Take one officer off the task, or his offer back; nobody is asked in his place."""
-    return task_document(actor, tasks.release(uow, actor, task_id, command_id=command_id, **body))
+    return task_document(actor, tasks.take_off(uow, actor, task_id, command_id=command_id, **body))
 
 
 @blp.command("/<uuid:task_id>/cancel", may=DISPATCH, body=DeskTaskReasonSchema, answers=DeskTaskSchema)

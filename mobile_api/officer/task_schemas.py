@@ -79,7 +79,9 @@ class OfficerTaskSchema(Schema):
     place_name = fields.String(allow_none=True, required=True)
     area = fields.Nested(OfficerAreaSchema, required=True)
     needed = fields.Integer(required=True)
-    accepted = fields.Integer(required=True, metadata={"description": "How many have accepted and still do it."})
+    accepted = fields.Integer(
+        required=True, metadata={"description": "How many have accepted and still do it."}
+    )
     mates = fields.List(fields.Nested(OfficerTaskMateSchema), required=True)
     by_crew = fields.Boolean(required=True, metadata={"description": "One's accept binds the whole crew."})
     created_at = Moment(required=True)
@@ -113,7 +115,9 @@ class OfficerTaskSchema(Schema):
     actions = fields.List(
         fields.String(),
         required=True,
-        metadata={"description": "accept, decline, depart, arrive, resolve, hand_back: what is possible now."},
+        metadata={
+            "description": "accept, decline, depart, arrive, resolve, hand_back: what is possible now."
+        },
     )
 
 

@@ -34,7 +34,10 @@ def _one(uow: UnitOfWork, actor: Actor, task: Any) -> dict[str, Any]:
 
 def _document(actor: Actor, task: Any, near: dict[UUID, str]) -> dict[str, Any]:
     share = assignments.share_of(task, actor.user_id)
-    others = [one for one in task.assignments if one.officer_id != actor.user_id and assignments.is_active(one)]
+    assert share is not None, "whoever sees a task here has a share in it"
+    others = [
+        one for one in task.assignments if one.officer_id != actor.user_id and assignments.is_active(one)
+    ]
     return {
         "id": task.id,
         "number": task.number,
@@ -50,7 +53,8 @@ def _document(actor: Actor, task: Any, near: dict[UUID, str]) -> dict[str, Any]:
         "needed": task.needed,
         "accepted": len(assignments.active(task)),
         "mates": [
-            {"id": one.officer_id, "display_name": one.officer.display_name, "state": one.state} for one in others
+            {"id": one.officer_id, "display_name": one.officer.display_name, "state": one.state}
+            for one in others
         ],
         "by_crew": task.by_crew,
         "created_at": task.created_at,
@@ -104,9 +108,7 @@ def get_task(uow: UnitOfWork, actor: Actor, task_id: UUID) -> dict[str, Any]:
     return _one(uow, actor, tasks.of_own(uow, actor, task_id))
 
 
-@blp.command(
-    "/tasks/<uuid:task_id>/accept", may=DO, body=OfficerTaskActSchema, answers=OfficerTaskSchema
-)
+@blp.command("/tasks/<uuid:task_id>/accept", may=DO, body=OfficerTaskActSchema, answers=OfficerTaskSchema)
 def accept_task(
     uow: UnitOfWork, actor: Actor, task_id: UUID, command_id: UUID, body: dict[str, Any]
 ) -> dict[str, Any]:
@@ -114,9 +116,7 @@ def accept_task(
     return _one(uow, actor, tasks.accept(uow, actor, task_id, command_id=command_id, **body))
 
 
-@blp.command(
-    "/tasks/<uuid:task_id>/decline", may=DO, body=OfficerTaskReasonSchema, answers=OfficerTaskSchema
-)
+@blp.command("/tasks/<uuid:task_id>/decline", may=DO, body=OfficerTaskReasonSchema, answers=OfficerTaskSchema)
 def decline_task(
     uow: UnitOfWork, actor: Actor, task_id: UUID, command_id: UUID, body: dict[str, Any]
 ) -> dict[str, Any]:
@@ -124,9 +124,7 @@ def decline_task(
     return _one(uow, actor, tasks.decline(uow, actor, task_id, command_id=command_id, **body))
 
 
-@blp.command(
-    "/tasks/<uuid:task_id>/depart", may=DO, body=OfficerTaskActSchema, answers=OfficerTaskSchema
-)
+@blp.command("/tasks/<uuid:task_id>/depart", may=DO, body=OfficerTaskActSchema, answers=OfficerTaskSchema)
 def depart_to_task(
     uow: UnitOfWork, actor: Actor, task_id: UUID, command_id: UUID, body: dict[str, Any]
 ) -> dict[str, Any]:
@@ -134,9 +132,7 @@ def depart_to_task(
     return _one(uow, actor, tasks.depart(uow, actor, task_id, command_id=command_id, **body))
 
 
-@blp.command(
-    "/tasks/<uuid:task_id>/arrive", may=DO, body=OfficerTaskActSchema, answers=OfficerTaskSchema
-)
+@blp.command("/tasks/<uuid:task_id>/arrive", may=DO, body=OfficerTaskActSchema, answers=OfficerTaskSchema)
 def arrive_at_task(
     uow: UnitOfWork, actor: Actor, task_id: UUID, command_id: UUID, body: dict[str, Any]
 ) -> dict[str, Any]:
@@ -172,7 +168,9 @@ def hand_back_task(
     return _one(uow, actor, tasks.hand_back(uow, actor, task_id, command_id=command_id, **body))
 
 
-@blp.query("/task-kinds", may=("see", "task_kind"), answers=page_of(OfficerTaskKindSchema), arguments=PageQuerySchema)
+@blp.query(
+    "/task-kinds", may=("see", "task_kind"), answers=page_of(OfficerTaskKindSchema), arguments=PageQuerySchema
+)
 def list_task_kinds(uow: UnitOfWork, actor: Actor, query: dict[str, Any]) -> Page[dict[str, Any]]:
     """List the kinds of task that are in use."""
     found = task_kinds.in_use(uow, actor, after=decode_cursor(query.get("cursor")), limit=query["limit"])
