@@ -111,6 +111,7 @@ def make(
         offered_at=uow.now,
         lapses_at=lapses_at,
     )
+    uow.session.add(share)
     uow.session.flush()
     journal.write(
         uow, actor, ASSIGNMENT.kind, share.id, "offer", after=ASSIGNMENT.initial, command_id=command_id,

@@ -86,10 +86,10 @@ def _made(uow: UnitOfWork, wanted: Mapping[str, Any]) -> TaskKind:
 
 
 def _locked(uow: UnitOfWork, actor: Actor, kind_id: UUID) -> TaskKind:
-    access.require_in_whole_town(uow, actor, "manage", "task_kind")
     kind = uow.session.scalar(select(TaskKind).where(TaskKind.id == kind_id).with_for_update())
     if kind is None:
         raise NotVisible()
+    access.require_in_whole_town(uow, actor, "manage", "task_kind")
     return kind
 
 

@@ -270,8 +270,9 @@ def create(
     journal.write(uow, actor, TASK.kind, task.id, "create", after=TASK.initial, command_id=command_id)
     _start_clocks(uow, task, uow.now, *_CLOCKS)
     if whom is not None:
-        _offer(uow, actor, task, whom, command_id=command_id)
+        chosen = _chosen(uow, actor, task, whom)
         TASK.fire(uow, actor, task, "offer", command_id=None)
+        _make_offers(uow, actor, task, chosen, command_id=command_id)
     elif offers_itself:
         _go_on(uow, task)
     return _done(uow, task, "create")
@@ -285,10 +286,12 @@ def offer(uow: UnitOfWork, actor: Actor, task_id: UUID, whom: Whom, *, command_i
         WrongState: it is not open.
     """
     task = access.task(uow, actor, task_id, verb="dispatch", lock=True)
-    if TASK.fire(uow, actor, task, "offer", command_id=command_id):
-        _offer(uow, actor, task, whom, command_id=command_id)
-        return _done(uow, task, "offer")
-    return task
+    if _was_done(uow, actor, task, "offer", command_id):
+        return task
+    chosen = _chosen(uow, actor, task, whom) if task.state == T.OPEN else []
+    TASK.fire(uow, actor, task, "offer", command_id=command_id)
+    _make_offers(uow, actor, task, chosen, command_id=command_id)
+    return _done(uow, task, "offer")
 
 
 def reinforce(
@@ -306,16 +309,14 @@ def reinforce(
         Conflict: as ``offer``. WrongState: it is open, or finished.
     """
     task = access.task(uow, actor, task_id, verb="dispatch", lock=True)
-    if command_id is not None and (done := TASK.did(uow, actor, task, command_id)) is not None:
-        if done != "reinforce":
-            raise Invalid("This command's id was used for another act.", "key_reused")
+    if _was_done(uow, actor, task, "reinforce", command_id):
         return task
     if task.state not in TAKEN | {T.OFFERED}:
         raise WrongState(str(task.state), desk_actions(actor, task))
-    have = len(active(task))
-    task.needed = max(task.needed, needed or 0, have + 1)
+    chosen = _chosen(uow, actor, task, whom)
+    task.needed = max(task.needed, needed or 0, len(active(task)) + 1)
     task.filled_at, task.version = None, task.version + 1
-    _offer(uow, actor, task, whom, command_id=command_id)
+    _make_offers(uow, actor, task, chosen, command_id=command_id)
     journal.write(
         uow, actor, TASK.kind, task.id, "reinforce", before=task.state, after=task.state, command_id=command_id,
         data={"needed": task.needed},
@@ -332,13 +333,15 @@ def reassign(
         Conflict: as ``offer``. WrongState: nobody has it, or it is finished.
     """
     task = access.task(uow, actor, task_id, verb="dispatch", lock=True)
-    if not TASK.fire(uow, actor, task, "reassign", command_id=command_id, reason=reason):
+    if _was_done(uow, actor, task, "reassign", command_id):
         return task
-    before = [share.officer_id for share in task.assignments if share.ended_at is None]
+    # By name the desk may ask the same people again; who is nearest is looked for among the others.
+    able = task.state in TAKEN | {T.OFFERED}
+    chosen = _chosen(uow, actor, task, whom, again=whom.nearest is None) if able else []
+    TASK.fire(uow, actor, task, "reassign", command_id=command_id, reason=reason)
     _end_all(uow, task, reason=reason)
     _begin_again(uow, task)
-    # By name the desk may ask the same people again; who is nearest is looked for among the others.
-    _offer(uow, actor, task, whom, command_id=command_id, without=before if whom.nearest else ())
+    _make_offers(uow, actor, task, chosen, command_id=command_id)
     return _done(uow, task, "reassign")
 
 
@@ -740,25 +743,28 @@ def _share(task: Task, officer_id: UUID | None) -> Assignment:
     return share
 
 
-def _offer(
-    uow: UnitOfWork,
-    actor: Actor,
-    task: Task,
-    whom: Whom,
-    *,
-    command_id: UUID | None = None,
-    without: Sequence[UUID] = (),
-) -> None:
+def _was_done(uow: UnitOfWork, actor: Actor, task: Task, action: str, command_id: UUID | None) -> bool:
+    """Say whether the actor did this to the task under this id before; then nobody is looked for again."""
+    done = TASK.did(uow, actor, task, command_id) if command_id is not None else None
+    if done not in (None, action):
+        raise Invalid("This command's id was used for another act.", "key_reused")
+    return done is not None
+
+
+def _chosen(uow: UnitOfWork, actor: Actor, task: Task, whom: Whom, *, again: bool = False) -> list[_Chosen]:
+    """Return whom to ask: none of those who have an open share, but for those named ``again``.
+
+    Raises:
+        Conflict: ``not_on_shift`` or ``nobody_to_ask``.
+    """
     having = [share.officer_id for share in task.assignments if share.ended_at is None]
     if whom.officer_ids is not None:
-        chosen = _named(uow, actor, task, [one for one in whom.officer_ids if one not in having])
+        chosen = _named(uow, actor, task, [one for one in whom.officer_ids if again or one not in having])
     else:
-        chosen = _nearest(
-            uow, actor, task, whom.nearest or 1, busy_too=whom.busy_too, without=[*having, *without]
-        )
+        chosen = _nearest(uow, actor, task, whom.nearest or 1, busy_too=whom.busy_too, without=having)
     if not chosen:
         raise Conflict("nobody_to_ask", "Nobody suitable is on shift and free.")
-    _make_offers(uow, actor, task, chosen, command_id=command_id)
+    return chosen
 
 
 def _make_offers(
