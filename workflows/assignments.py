@@ -142,12 +142,12 @@ def fire(
     ):  # fmt: skip
         return False
     share.suspended_by = by
+    if action == "rework":
+        share.ended_at = share.departed_at = share.arrived_at = None
     if reason is not None:
         share.reason = reason
     if share.state != A.OFFERED:
         deadlines.drop(uow, share.id)
-    if action == "rework":
-        share.ended_at = share.departed_at = share.arrived_at = None
     return True
 
 

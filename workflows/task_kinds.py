@@ -135,7 +135,8 @@ def retire(uow: UnitOfWork, actor: Actor, kind_id: UUID, *, command_id: UUID) ->
 
 def add_defaults(uow: UnitOfWork, actor: Actor) -> int:
     """Give the town the kinds that every town begins with, where it has none with that code. Return how many."""
-    known = set(uow.session.scalars(select(TaskKind.code)))
+    # The owner, who makes towns, sees those of the others as well.
+    known = set(uow.session.scalars(select(TaskKind.code).where(TaskKind.town_id == uow.town)))
     made = [_made(uow, wanted) for wanted in DEFAULTS if wanted["code"] not in known]
     for kind in made:
         journal.write(uow, actor, "task_kind", kind.id, "create")

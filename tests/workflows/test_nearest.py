@@ -77,8 +77,10 @@ def test_only_who_is_on_shift_seen_lately_free_and_of_the_desks_areas_is_found(
     )
     assert (row.id, row.busy) == (town["o0"].id, True)
     here.session.execute(
-        text("update shifts set closes_at = :now where id = :id"), {"now": here.now, "id": shift.id}
+        text("update shifts set closes_at = :now where id = :id"),
+        {"now": here.now + timedelta(seconds=1), "id": shift.id},
     )
+    here.now += timedelta(seconds=1)
     assert found(here, town, busy_too=True) == []
 
 

@@ -376,8 +376,7 @@ def test_who_is_off_shift_cannot_accept(here: UnitOfWork, town: Town) -> None:
     officer = town["o0"]
     shift = on_shift(here, town, officer)
     task = make_task(here, town, officer)
-    here.session.get_one(Shift, shift.id).closes_at = here.now
-    here.session.flush()
+    here.now = here.session.get_one(Shift, shift.id).closes_at
     with pytest.raises(Conflict) as refused:
         press(here, officer, task.id, "accept")
     assert refused.value.code == "not_on_shift"
