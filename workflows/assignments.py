@@ -151,7 +151,7 @@ def fire(
     return True
 
 
-def end(uow: UnitOfWork, share: Assignment, *, done: bool = False, reason: str | None = None) -> None:
+def end(uow: UnitOfWork, share: Assignment, *, reason: str | None = None) -> None:
     """End a share because the task goes on without it: the system's own act, in consequence of another's."""
-    action = "withdraw" if share.state == A.OFFERED else "finish" if done else "release"
+    action = "withdraw" if share.state == A.OFFERED else "release"
     fire(uow, system_actor(uow.town), share, action, reason=reason)

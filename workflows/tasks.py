@@ -589,8 +589,10 @@ def resolve(
     }
     task.resolved_by = actor.user_id
     TASK.fire(uow, actor, task, "resolve", command_id=command_id, device_at=device_at)
-    _end_all(uow, task, done=True)
     _free(uow, task, [share.officer_id])
+    for other in active(task):
+        finish(uow, system_actor(uow.town), task, other)
+    _end_all(uow, task)
     deadlines.drop(uow, task.id)
     return _done(uow, task, "resolve")
 
@@ -678,6 +680,12 @@ def resume(uow: UnitOfWork, actor: Actor, task: Task, share: Assignment) -> None
     assignments.fire(uow, actor, share, "resume")
     _settle(uow, task)
     _done(uow, task, "resume")
+
+
+def finish(uow: UnitOfWork, actor: Actor, task: Task, share: Assignment) -> None:
+    """End a share in a locked task that somebody else has resolved: it is done for him as well."""
+    assignments.fire(uow, actor, share, "finish")
+    _free(uow, task, [share.officer_id])
 
 
 # --- The clock's acts
@@ -940,10 +948,11 @@ def _begin_again(uow: UnitOfWork, task: Task) -> None:
     _start_clocks(uow, task, uow.now, Due.ACCEPT)
 
 
-def _end_all(uow: UnitOfWork, task: Task, *, done: bool = False, reason: str | None = None) -> None:
+def _end_all(uow: UnitOfWork, task: Task, *, reason: str | None = None) -> None:
+    """The task goes on without those who have it or were asked."""
     ended = [share for share in task.assignments if share.ended_at is None]
     for share in ended:
-        assignments.end(uow, share, done=done, reason=reason)
+        assignments.end(uow, share, reason=reason)
     uow.session.flush()
     _free(uow, task, [share.officer_id for share in ended])
 
