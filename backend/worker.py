@@ -23,7 +23,7 @@ from backend.core.config import Config, libpq_url
 from backend.core.jobs import SCHEMA
 from backend.core.preflight import Unreachable
 from backend.core.uow import UnitOfWork, unit_of_work
-from workflows import closed_days, deadlines, sessions, tasks, throttling, upkeep
+from workflows import alarms, closed_days, deadlines, sessions, tasks, throttling, upkeep, watchdog
 
 if TYPE_CHECKING:
     from psycopg.rows import TupleRow
@@ -95,6 +95,14 @@ def see_to_deadlines(timestamp: int) -> None:
     """Let offers lapse and missed times be told; every three seconds (the sixth field), for an offer stands for one
     minute or two."""
     in_every_town(lambda uow: deadlines.see_to(uow, DEADLINES))
+
+
+@app.periodic(cron="* * * * * */20")
+@app.task(name="alarms.watch", queueing_lock="alarms.watch", lock="alarms.watch")
+def watch_shifts(timestamp: int) -> None:
+    """Raise the alarm about whoever on shift has fallen silent, has left his area or runs out of battery."""
+    bounds = watchdog.Bounds(timedelta(seconds=_settings().silent_alarm_s))
+    in_every_town(lambda uow: watchdog.look(uow, bounds))
 
 
 @app.periodic(cron="7 * * * *")

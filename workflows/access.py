@@ -271,7 +271,7 @@ def task_parts() -> tuple[ExecutableOption, ...]:
     """Loader options for everything that an answer about a task shows."""
     return (
         joinedload(Task.kind),
-        joinedload(Task.area),
+        joinedload(Task.area).defer(Area.geom),
         selectinload(Task.assignments).joinedload(Assignment.officer),
     )
 
@@ -294,7 +294,7 @@ def alarm(uow: UnitOfWork, actor: Actor, alarm_id: UUID, *, verb: str = "see", l
 def alarm_parts() -> tuple[ExecutableOption, ...]:
     """Loader options for everything that an answer about an alarm shows."""
     return (
-        joinedload(Alarm.area),
+        joinedload(Alarm.area).defer(Area.geom),
         joinedload(Alarm.officer),
         joinedload(Alarm.resident),
         joinedload(Alarm.acknowledger),

@@ -1,6 +1,7 @@
 """The desk audience's blueprints."""
 
 from mobile_api.desk import (
+    alarms,
     devices,
     imported_tracks,
     map,
@@ -24,4 +25,5 @@ BLUEPRINTS = (
     devices.blp,
     oversight.blp,
     users.blp,
+    alarms.blp,
 )
