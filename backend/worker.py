@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import procrastinate
 import psycopg
@@ -23,7 +24,17 @@ from backend.core.config import Config, libpq_url
 from backend.core.jobs import SCHEMA
 from backend.core.preflight import Unreachable
 from backend.core.uow import UnitOfWork, unit_of_work
-from workflows import alarms, closed_days, deadlines, sessions, tasks, throttling, upkeep, watchdog
+from workflows import (
+    alarms,
+    closed_days,
+    deadlines,
+    dispatching,
+    sessions,
+    tasks,
+    throttling,
+    upkeep,
+    watchdog,
+)
 
 if TYPE_CHECKING:
     from psycopg.rows import TupleRow
@@ -35,7 +46,11 @@ STALLED_AFTER_S = 60
 app = procrastinate.App(connector=InMemoryConnector())
 """Knows the tasks; :func:`run` gives a copy of it the database."""
 
-DEADLINES: Mapping[str, deadlines.Act] = {"task": tasks.time_due, "assignment": tasks.offer_due}
+DEADLINES: Mapping[str, deadlines.Act] = {
+    "task": tasks.time_due,
+    "assignment": tasks.offer_due,
+    "alarm": alarms.see_to,
+}
 """Who sees to a deadline, by what it belongs to."""
 
 _config: Config | None = None
@@ -95,6 +110,13 @@ def see_to_deadlines(timestamp: int) -> None:
     """Let offers lapse and missed times be told; every three seconds (the sixth field), for an offer stands for one
     minute or two."""
     in_every_town(lambda uow: deadlines.see_to(uow, DEADLINES))
+
+
+@app.task(name=alarms.IN_DISTRESS, pass_context=False)
+def dispatch_sos(town_id: str, alarm_id: str) -> None:
+    """Send people to an SOS that was just stored."""
+    with unit_of_work(UUID(town_id)) as uow:
+        dispatching.send_to_sos(uow, UUID(alarm_id))
 
 
 @app.periodic(cron="* * * * * */20")

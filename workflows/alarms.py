@@ -25,8 +25,17 @@ from backend.core.identity import Actor, system_actor
 from backend.core.ids import new_id
 from backend.core.paging import Page, moment_and_id, page
 from backend.core.uow import UnitOfWork
-from backend.core.vocabulary import AlarmKind, AlarmSource, AlarmState, Due, Priority, Role
-from backend.models import Alarm, Deadline, LatestPosition, Membership, Shift
+from backend.core.vocabulary import (
+    AlarmKind,
+    AlarmSource,
+    AlarmState,
+    Due,
+    Priority,
+    Role,
+    TaskSource,
+    TaskState,
+)
+from backend.models import Alarm, Deadline, LatestPosition, Membership, Shift, Task
 from geo import datum
 from workflows import access, deadlines, journal
 from workflows.machine import Machine, step
@@ -229,13 +238,13 @@ def raise_alarm(
                 data={"kind": str(kind)},
             )  # fmt: skip
             _next_rung(uow, new, kind, 1)
-            alarm = _read(uow, new)
+            alarm = read(uow, new)
             _announce(uow, alarm, "raise")
             return alarm, True
         found = _open_one(uow, kind, source, source_id)
         assert found is not None
     _note_again(uow, actor, found, place, detail, command_id, device_at)
-    return _read(uow, found.id), False
+    return read(uow, found.id), False
 
 
 def _located(place: Place | None) -> dict[str, Any]:
@@ -292,7 +301,8 @@ def _open_one(uow: UnitOfWork, kind: AlarmKind, source: AlarmSource, source_id: 
     )
 
 
-def _read(uow: UnitOfWork, alarm_id: UUID) -> Alarm:
+def read(uow: UnitOfWork, alarm_id: UUID) -> Alarm:
+    """Return an alarm as it is now, with all that an answer shows."""
     return uow.session.scalars(
         select(Alarm)
         .where(Alarm.id == alarm_id)
@@ -316,7 +326,7 @@ def acknowledge(uow: UnitOfWork, actor: Actor, alarm_id: UUID, *, command_id: UU
         deadlines.drop(uow, alarm.id, Due.ESCALATE)
         uow.session.flush()
         _announce(uow, alarm, "acknowledge")
-    return _read(uow, alarm.id)
+    return read(uow, alarm.id)
 
 
 def dismiss(uow: UnitOfWork, actor: Actor, alarm_id: UUID, *, command_id: UUID, reason: str) -> Alarm:
@@ -330,7 +340,7 @@ def dismiss(uow: UnitOfWork, actor: Actor, alarm_id: UUID, *, command_id: UUID, 
         raise Invalid("The desk says why it dismisses an alarm.", reason=["needed"])
     if ALARM.fire(uow, actor, alarm, "dismiss", command_id=command_id, reason=reason):
         _over(uow, alarm, "dismiss")
-    return _read(uow, alarm.id)
+    return read(uow, alarm.id)
 
 
 def right_itself(uow: UnitOfWork, alarm: Alarm) -> None:
@@ -360,6 +370,29 @@ def clear(
         return False
     _over(uow, alarm, "clear")
     return True
+
+
+def ended_with(uow: UnitOfWork, task: Task) -> None:
+    """End the alarm of a task that has just ended: what people were sent to is over when they are done."""
+    if task.source != TaskSource.ALARM:
+        return
+    alarm = uow.session.scalar(
+        select(Alarm)
+        .where(Alarm.id == task.source_id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    )
+    if alarm is None or alarm.task_id != task.id:
+        return
+    system = system_actor(uow.town)
+    if alarm.state in (A.RAISED, A.ACKNOWLEDGED):
+        if task.state != TaskState.CLOSED:
+            alarm.task_id = None  # Called off, and still nobody has said that there is nothing to it.
+            uow.session.flush()
+            return
+        dispatched(uow, system, alarm, task.id, command_id=None)
+    if alarm.state == A.DISPATCHED:
+        clear(uow, system, alarm, command_id=None, reason=f"task {task.state}")
 
 
 def _over(uow: UnitOfWork, alarm: Alarm, action: str) -> None:

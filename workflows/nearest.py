@@ -9,8 +9,8 @@ from sqlalchemy import func, select
 from backend.core.errors import NotVisible
 from backend.core.identity import Actor
 from backend.core.uow import UnitOfWork
-from backend.core.vocabulary import AreaKind, Role
-from backend.models import Area, Task, TaskKind
+from backend.core.vocabulary import AreaKind, Role, TaskSource
+from backend.models import Alarm, Area, Task, TaskKind
 from geo import queries
 from geo.queries import Near
 from workflows import access
@@ -54,6 +54,14 @@ def to_task(uow: UnitOfWork, actor: Actor, task_id: UUID, *, busy_too: bool, lim
     return candidates(uow, actor, task, busy_too=busy_too, without=having, limit=limit)
 
 
+def _who_called(uow: UnitOfWork, task: Task) -> Sequence[UUID]:
+    """Return the officer whom an alarm's task is about: nobody is sent to help himself."""
+    if task.source != TaskSource.ALARM:
+        return ()
+    called = uow.session.scalar(select(Alarm.officer_id).where(Alarm.id == task.source_id))
+    return () if called is None else (called,)
+
+
 def candidates(
     uow: UnitOfWork, actor: Actor, task: Task, *, busy_too: bool, without: Sequence[UUID], limit: int
 ) -> list[Near]:
@@ -75,7 +83,7 @@ def candidates(
         scope=scope,
         above=above,
         busy_too=busy_too,
-        without=without,
+        without=[*without, *_who_called(uow, task)],
         limit=limit,
     )
 

@@ -27,7 +27,7 @@ from backend.core.vocabulary import AssignmentState, Due, Priority, Role, TaskSo
 from backend.core.vocabulary import TaskState as T
 from backend.models import Area, Assignment, Deadline, Shift, Task, TaskKind, User
 from geo import queries
-from workflows import access, assignments, deadlines, journal, nearest, numbers, task_kinds
+from workflows import access, alarms, assignments, deadlines, journal, nearest, numbers, task_kinds
 from workflows.assignments import ASSIGNMENT, active, offers, share_of
 from workflows.machine import AS_BEFORE, Machine, step
 from workflows.nearest import Place, place_of
@@ -1085,6 +1085,8 @@ def _done(uow: UnitOfWork, task: Task, action: str) -> Task:
     if over:
         deadlines.drop(uow, task.id, *over)
     uow.session.flush()
+    if task.state in (T.CLOSED, T.CANCELLED):
+        alarms.ended_with(uow, task)
     _announce(uow, task, action)
     return task
 

@@ -10,10 +10,12 @@ from backend.core.paging import Page
 from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import AlarmKind, AlarmSource, AlarmState, Audience, Priority
 from mobile_api.desk.officers import DeskAreaNameSchema
+from mobile_api.desk.task_schemas import DeskOfferSchema, DeskTaskSchema
+from mobile_api.desk.tasks import task_document, whom_of
 from mobile_api.endpoint import Door
-from mobile_api.fields import Moment, Word, line
+from mobile_api.fields import Moment, Word, line, prose, spot
 from mobile_api.paging import PageQuerySchema, decode_cursor, page_of
-from workflows import alarms
+from workflows import alarms, dispatching
 from workflows.alarms import ALARM
 
 blp = Door("alarms", Audience.DESK, "/alarms", "What must be looked at in your areas.")
@@ -81,6 +83,16 @@ class DeskAlarmReasonSchema(Schema):
     reason = line(200, least=2, required=True)
 
 
+class DeskDispatchSchema(Schema):
+    """What becomes of an alarm: which kind of task, for whom. What is left out is as the alarm and the kind say."""
+
+    kind_id = fields.UUID(load_default=None, allow_none=True)
+    place = spot(load_default=None, allow_none=True)
+    description = prose(1000, load_default=None, allow_none=True)
+    offer = fields.Nested(DeskOfferSchema, load_default=None, allow_none=True)
+    offers_itself = fields.Boolean(load_default=False)
+
+
 def document(actor: Actor, alarm: Any) -> dict[str, Any]:
     """Return an alarm as the desk sees it."""
     detail = alarm.detail
@@ -138,12 +150,50 @@ def get_alarm(uow: UnitOfWork, actor: Actor, alarm_id: UUID) -> dict[str, Any]:
 @blp.command("/<uuid:alarm_id>/acknowledge", may=HANDLE, answers=DeskAlarmSchema)
 def acknowledge_alarm(uow: UnitOfWork, actor: Actor, alarm_id: UUID, command_id: UUID) -> dict[str, Any]:
     """Take an alarm on yourself, by name."""
-    return document(actor, alarms.acknowledge(uow, actor, alarm_id, command_id=command_id))
+    return document(actor, dispatching.acknowledge(uow, actor, alarm_id, command_id=command_id))
 
 
 @blp.command("/<uuid:alarm_id>/dismiss", may=HANDLE, body=DeskAlarmReasonSchema, answers=DeskAlarmSchema)
 def dismiss_alarm(
     uow: UnitOfWork, actor: Actor, alarm_id: UUID, command_id: UUID, body: dict[str, Any]
 ) -> dict[str, Any]:
-    """Say that there is nothing to it, and why."""
-    return document(actor, alarms.dismiss(uow, actor, alarm_id, command_id=command_id, reason=body["reason"]))
+    """Say that there is nothing to it, and why. Whoever was asked to go is called off."""
+    return document(
+        actor, dispatching.dismiss(uow, actor, alarm_id, command_id=command_id, reason=body["reason"])
+    )
+
+
+@blp.command("/<uuid:alarm_id>/clear", may=HANDLE, body=DeskAlarmReasonSchema, answers=DeskAlarmSchema)
+def clear_alarm(
+    uow: UnitOfWork, actor: Actor, alarm_id: UUID, command_id: UUID, body: dict[str, Any]
+) -> dict[str, Any]:
+    """End an alarm that people were sent to; its task, if it is not finished, is called off."""
+    return document(
+        actor, dispatching.clear(uow, actor, alarm_id, command_id=command_id, reason=body["reason"])
+    )
+
+
+@blp.command(
+    "/<uuid:alarm_id>/dispatch",
+    may=HANDLE,
+    body=DeskDispatchSchema,
+    answers=DeskTaskSchema,
+    status=201,
+    refuses=(409, 422),
+)
+def dispatch_alarm(
+    uow: UnitOfWork, actor: Actor, alarm_id: UUID, command_id: UUID, body: dict[str, Any]
+) -> dict[str, Any]:
+    """Make a task of an alarm and offer it. Closing either of the two ends the other."""
+    task = dispatching.dispatch(
+        uow,
+        actor,
+        alarm_id,
+        command_id=command_id,
+        whom=whom_of(body["offer"]),
+        kind_id=body["kind_id"],
+        place=tuple(body["place"]) if body["place"] else None,
+        description=body["description"],
+        offers_itself=body["offers_itself"],
+    )
+    return task_document(actor, task)

@@ -56,7 +56,8 @@ _PLAIN_OF_SHARE = (
 )  # fmt: skip
 
 
-def _whom(body: dict[str, Any] | None) -> Whom | None:
+def whom_of(body: dict[str, Any] | None) -> Whom | None:
+    """Return to whom an offer of a body goes."""
     if body is None:
         return None
     return Whom(officer_ids=body["officer_ids"], nearest=body["nearest"], busy_too=body["busy_too"])
@@ -95,7 +96,7 @@ def create_task(uow: UnitOfWork, actor: Actor, command_id: UUID, body: dict[str,
         needed=body["needed"],
         by_crew=body["by_crew"],
         offers_itself=body["offers_itself"],
-        whom=_whom(body["offer"]),
+        whom=whom_of(body["offer"]),
     )
     return task_document(actor, task)
 
@@ -162,7 +163,7 @@ def offer_task(
     uow: UnitOfWork, actor: Actor, task_id: UUID, command_id: UUID, body: dict[str, Any]
 ) -> dict[str, Any]:
     """Offer an open task to officers; whoever accepts first has it."""
-    whom = _whom(body)
+    whom = whom_of(body)
     assert whom is not None
     return task_document(actor, tasks.offer(uow, actor, task_id, whom, command_id=command_id))
 
@@ -178,7 +179,7 @@ def reinforce_task(
     uow: UnitOfWork, actor: Actor, task_id: UUID, command_id: UUID, body: dict[str, Any]
 ) -> dict[str, Any]:
     """Offer a task that is under way to more officers."""
-    whom = _whom(body)
+    whom = whom_of(body)
     assert whom is not None
     task = tasks.reinforce(uow, actor, task_id, whom, needed=body["needed"], command_id=command_id)
     return task_document(actor, task)
@@ -195,7 +196,7 @@ def reassign_task(
     uow: UnitOfWork, actor: Actor, task_id: UUID, command_id: UUID, body: dict[str, Any]
 ) -> dict[str, Any]:
     """Take the task from those who have it and offer it to others."""
-    whom = _whom(body)
+    whom = whom_of(body)
     assert whom is not None
     task = tasks.reassign(uow, actor, task_id, whom, reason=body["reason"], command_id=command_id)
     return task_document(actor, task)
