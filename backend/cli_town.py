@@ -343,6 +343,17 @@ def town_create(code: str, name_zh: str, name_en: str, outline: str, time_zone: 
     click.echo(f"{code}: next, xungeng accounts create LOGIN --role admin --name … --town {code}")
 
 
+@town.command("task-kinds")
+@town_option
+def town_task_kinds(town_code: str | None) -> None:
+    """Add the usual kinds of task that the town does not have; a new town begins with all of them."""
+    from workflows import task_kinds
+
+    with in_town(town_code) as (uow, actor):
+        made = task_kinds.add_defaults(uow, actor)
+    click.echo(f"{made} kinds of task made")
+
+
 @town.command("list")
 @click.option("--json", "as_json", is_flag=True)
 def town_list(as_json: bool) -> None:

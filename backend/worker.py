@@ -10,9 +10,10 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import procrastinate
 import psycopg
@@ -26,7 +27,17 @@ from backend.core.config import Config, libpq_url
 from backend.core.jobs import SCHEMA
 from backend.core.preflight import Unreachable
 from backend.core.uow import UnitOfWork, unit_of_work
-from workflows import closed_days, sessions, throttling, upkeep
+from workflows import (
+    alarms,
+    closed_days,
+    deadlines,
+    dispatching,
+    sessions,
+    tasks,
+    throttling,
+    upkeep,
+    watchdog,
+)
 
 if TYPE_CHECKING:
     from psycopg.rows import TupleRow
@@ -40,6 +51,13 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S, STEADY_AFTER_S = 1.0, 30.0, 60.0
 
 app = procrastinate.App(connector=InMemoryConnector())
 """Knows the tasks; :func:`run` gives a copy of it the database."""
+
+DEADLINES: Mapping[str, deadlines.Act] = {
+    "task": tasks.time_due,
+    "assignment": tasks.offer_due,
+    "alarm": alarms.see_to,
+}
+"""Who sees to a deadline, by what it belongs to."""
 
 _config: Config | None = None
 
@@ -92,6 +110,29 @@ def close_forgotten_shifts(timestamp: int) -> None:
     in_every_town(invitations.lapse_forgotten)
 
 
+@app.periodic(cron="* * * * * */3")
+@app.task(name="deadlines.see_to", queueing_lock="deadlines.see_to", lock="deadlines.see_to")
+def see_to_deadlines(timestamp: int) -> None:
+    """Let offers lapse and missed times be told; every three seconds (the sixth field), for an offer stands for one
+    minute or two."""
+    in_every_town(lambda uow: deadlines.see_to(uow, DEADLINES))
+
+
+@app.task(name=alarms.IN_DISTRESS, pass_context=False)
+def dispatch_sos(town_id: str, alarm_id: str) -> None:
+    """Send people to an SOS that was just stored."""
+    with unit_of_work(UUID(town_id)) as uow:
+        dispatching.send_to_sos(uow, UUID(alarm_id))
+
+
+@app.periodic(cron="* * * * * */20")
+@app.task(name="alarms.watch", queueing_lock="alarms.watch", lock="alarms.watch")
+def watch_shifts(timestamp: int) -> None:
+    """Raise the alarm about whoever on shift has fallen silent, has left his area or runs out of battery."""
+    bounds = watchdog.Bounds(timedelta(seconds=_settings().silent_alarm_s))
+    in_every_town(lambda uow: watchdog.look(uow, bounds))
+
+
 @app.periodic(cron="7 * * * *")
 @app.task(name="upkeep.partitions", queueing_lock="upkeep.partitions", lock="upkeep.partitions")
 def keep_partitions(timestamp: int) -> None:
@@ -115,7 +156,10 @@ def forget_expired(timestamp: int) -> None:
         gone = sessions.forget_expired(uow, refresh_ttl=timedelta(seconds=config.refresh_ttl_s))
         answers = upkeep.forget_answers(uow, retention_days=config.idempotency_retention_days)
         return (
-            sum(gone.values()) + answers + upkeep.forget_tracks(uow, retention_days=config.fix_retention_days)
+            sum(gone.values())
+            + answers
+            + deadlines.forget_done(uow)
+            + upkeep.forget_tracks(uow, retention_days=config.fix_retention_days)
         )
 
     deleted = sum(in_every_town(forget))

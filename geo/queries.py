@@ -12,7 +12,7 @@ from uuid import UUID
 import numpy as np
 from psycopg.adapt import Loader
 from psycopg.pq import Format
-from sqlalchemy import bindparam, text
+from sqlalchemy import DateTime, Text, bindparam, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 
@@ -253,3 +253,201 @@ def _in_order(parts: Sequence[Track]) -> Track:
     if np.all(track.epoch_s[1:] >= track.epoch_s[:-1]):
         return track
     return track.at(np.argsort(track.epoch_s, kind="stable"))
+
+
+TRAVEL_MPS = {"foot": 1.4, "e_bike": 5.0, "car": 8.0}
+"""How fast a crew gets through a town, stops included; an officer without a crew goes on foot."""
+DETOUR = 1.3
+"""How much longer the way through streets is than the straight line."""
+
+
+@dataclass(frozen=True)
+class Near:
+    """An officer on shift who is suitable, and how far from a place he was last seen."""
+
+    id: UUID
+    display_name: str
+    kind: str | None
+    call_sign: str | None
+    travel: str
+    area_id: UUID
+    place: tuple[float, float]
+    fixed_at: datetime
+    distance_m: float
+    eta_s: int
+    busy: bool
+
+
+NEAREST = """
+select p.officer_id, o.display_name, o.kind, o.call_sign, o.travel, o.area_id, ST_X(p.geom::geometry) as lon,
+       ST_Y(p.geom::geometry) as lat, p.fixed_at, ST_Distance(p.geom, :place) as distance_m, o.busy
+from latest_positions p
+cross join lateral (
+  select u.display_name, c.call_sign, coalesce(c.travel, 'foot') as travel, s.area_id, m.officer_kind as kind,
+         exists (select from assignments x where x.officer_id = p.officer_id and x.ended_at is null
+                 and x.state <> 'offered') as busy
+  from shifts s
+  join users u on u.id = s.officer_id
+  join areas a on a.id = s.area_id
+  left join crews c on c.id = s.crew_id
+  join lateral (select officer_kind from memberships where user_id = s.officer_id and role = 'officer'
+                and ended_at is null and (cardinality(cast(:kinds as text[])) = 0 or officer_kind = any(:kinds))
+                order by granted_at limit 1) m on true
+  where s.id = p.shift_id and s.ended_at is null and s.closes_at > :now
+    and (a.ancestors && :scope or a.id = any(:above))
+    and (cast(:skill as text) is null or cast(:skill as text) = any(u.skills))
+  offset 0
+) o
+where p.fixed_at >= :since and (:busy_too or not o.busy) and not p.officer_id = any(:except)
+order by p.geom <-> :place
+limit :most
+"""
+"""The index gives officers by their distance, and each is looked at until enough are found: nothing is sorted. What
+is asked of one officer stands behind ``offset 0``, so that the planner cannot begin with all shifts instead."""
+
+
+def nearest(
+    session: Session,
+    place: tuple[float, float],
+    *,
+    now: datetime,
+    recent_s: float,
+    scope: Sequence[UUID],
+    above: Sequence[UUID] = (),
+    kinds: Sequence[str] = (),
+    skill: str | None = None,
+    busy_too: bool = False,
+    without: Sequence[UUID] = (),
+    limit: int,
+) -> list[Near]:
+    """Return the officers nearest to ``place`` (lon, lat) who are suitable, nearest first, at most ``limit``.
+
+    Suitable is who is on shift in or below an area of ``scope`` or exactly in one of ``above``, was seen within
+    ``recent_s``, is of one of ``kinds`` (empty: of any), has the ``skill``, does nothing else (or ``busy_too``), and
+    is not one of ``without``. Distances are on the spheroid; the time is along streets at the pace of his crew.
+    """
+    rows = session.execute(
+        nearest_statement(),
+        {
+            "place": f"SRID=4326;POINT({place[0]!r} {place[1]!r})",
+            "now": now,
+            "since": now - timedelta(seconds=recent_s),
+            "scope": list(scope),
+            "above": list(above),
+            "kinds": list(kinds),
+            "skill": skill,
+            "busy_too": busy_too,
+            "except": list(without),
+            "most": limit,
+        },
+    )
+    return [
+        Near(
+            row.officer_id, row.display_name, row.kind, row.call_sign, row.travel, row.area_id, (row.lon, row.lat),
+            row.fixed_at, row.distance_m, eta_s(row.distance_m, row.travel), row.busy,
+        )
+        for row in rows
+    ]  # fmt: skip
+
+
+def nearest_statement() -> Any:
+    """Return the statement of :func:`nearest`, with the types of its parameters."""
+    return text(NEAREST.replace(":place", "cast(:place as geography)")).bindparams(
+        bindparam("scope", type_=_UUIDS),
+        bindparam("above", type_=_UUIDS),
+        bindparam("except", type_=_UUIDS),
+        bindparam("kinds", type_=postgresql.ARRAY(Text)),
+    )
+
+
+def eta_s(distance_m: float, travel: str) -> int:
+    """Return how long a crew takes for a straight line of so many metres."""
+    return round(distance_m * DETOUR / TRAVEL_MPS[travel])
+
+
+_HOW_FAR = """
+select p.officer_id, ST_Distance(p.geom, cast(:place as geography)) as distance_m, coalesce(c.travel, 'foot') as travel
+from latest_positions p
+join shifts s on s.id = p.shift_id
+left join crews c on c.id = s.crew_id
+where p.officer_id = any(:officers) and p.fixed_at >= :since
+"""
+
+
+def how_far(
+    session: Session, place: tuple[float, float], officer_ids: Sequence[UUID], *, since: datetime
+) -> dict[UUID, tuple[float, int]]:
+    """Return distance in metres and time in seconds to a place, of those officers who were seen since."""
+    rows = session.execute(
+        text(_HOW_FAR).bindparams(bindparam("officers", list(officer_ids), _UUIDS)),
+        {"place": f"SRID=4326;POINT({place[0]!r} {place[1]!r})", "since": since},
+    )
+    return {row.officer_id: (row.distance_m, eta_s(row.distance_m, row.travel)) for row in rows}
+
+
+FENCE_M = 50.0
+MOST_ACCURACY_M = 100.0
+
+_ARRIVED = """
+select t.id
+from latest_positions p
+join tasks t on t.id = any(:tasks)
+where p.officer_id = :officer and p.fixed_at >= :since
+  and ST_DWithin(p.geom, t.geom, :fence + least(coalesce(p.accuracy_m, 0), :most_accuracy))
+"""
+
+
+def arrived(session: Session, officer_id: UUID, task_ids: Sequence[UUID], *, since: datetime) -> set[UUID]:
+    """Return at which tasks an officer seems to be: his latest fix is within 50 m and its accuracy of the place.
+
+    Of the accuracy 100 m count at most: a fix by cell tower is near everything.
+    """
+    if not task_ids:
+        return set()
+    rows = session.scalars(
+        text(_ARRIVED).bindparams(bindparam("tasks", list(task_ids), _UUIDS)),
+        {"officer": officer_id, "since": since, "fence": FENCE_M, "most_accuracy": MOST_ACCURACY_M},
+    )
+    return set(rows)
+
+
+class Moment(NamedTuple):
+    """An officer, and a moment by the clock of his phone or, where that is not known, by the server's."""
+
+    officer_id: UUID
+    at: datetime
+
+
+_PLACES = """
+select m.number, f.lon, f.lat, f.accuracy_m
+from unnest(cast(:officers as uuid[]), cast(:moments as timestamptz[])) with ordinality as m(officer_id, at, number)
+cross join lateral (
+  select ST_X(f.geom) as lon, ST_Y(f.geom) as lat, f.accuracy_m
+  from devices d
+  join fixes f on f.device_id = d.id and f.fixed_at > m.at - :before and f.fixed_at <= m.at + :after
+  where d.officer_id = m.officer_id and f.fixed_at > :since and f.fixed_at <= :until
+  order by f.fixed_at desc limit 1
+) f
+"""
+PLACE_BEFORE, PLACE_AFTER = timedelta(minutes=2), timedelta(seconds=5)
+
+
+def places_at(session: Session, moments: Sequence[Moment]) -> list[tuple[float, float, float | None] | None]:
+    """Return where each officer was at his moment (lon, lat, accuracy in metres), by his last fix of two minutes."""
+    if not moments:
+        return []
+    times = [moment.at for moment in moments]
+    rows = session.execute(
+        text(_PLACES).bindparams(
+            bindparam("officers", [moment.officer_id for moment in moments], _UUIDS),
+            bindparam("moments", times, postgresql.ARRAY(DateTime(timezone=True))),
+        ),
+        {
+            "before": PLACE_BEFORE, "after": PLACE_AFTER,
+            "since": min(times) - PLACE_BEFORE, "until": max(times) + PLACE_AFTER,
+        },
+    )  # fmt: skip
+    found: list[tuple[float, float, float | None] | None] = [None] * len(moments)
+    for row in rows:
+        found[row.number - 1] = (row.lon, row.lat, row.accuracy_m)
+    return found

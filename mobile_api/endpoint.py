@@ -21,7 +21,7 @@ from uuid import UUID
 
 from flask import Flask, Response, current_app, g, request
 from flask_smorest import Blueprint
-from marshmallow import Schema, fields
+from marshmallow import Schema, fields, validate
 from werkzeug.exceptions import HTTPException
 
 from backend.core.errors import Refusal, Unauthenticated, Unreadable, Unsupported
@@ -42,6 +42,7 @@ PROBLEM_TEXT = {
     403: "Not in your role.",
     404: "Not there, or not yours.",
     409: "Contradicts the present state.",
+    412: "Changed since it was read.",
     413: "Too large.",
     415: "A content type that is not read.",
     422: "Fields that are not acceptable.",
@@ -63,6 +64,12 @@ class ProblemSchema(Schema):
     current = fields.String(metadata={"description": "With 409: the state the thing is in."})
     actions = fields.List(fields.String(), metadata={"description": "With 409: what is possible instead."})
     retry_after_s = fields.Integer()
+    officer_ids = fields.List(
+        fields.UUID(), metadata={"description": "With `not_on_shift`: who of those named is not."}
+    )
+    tasks = fields.List(
+        fields.Dict(), metadata={"description": "With `open_tasks`: id, number, state, officer_id."}
+    )
 
 
 @dataclass(frozen=True)
@@ -88,6 +95,17 @@ class CommandHeadersSchema(Schema):
         required=True,
         data_key="Idempotency-Key",
         metadata={"description": "Made by the client, one for each act; a retry repeats it."},
+    )
+
+
+class ChangeHeadersSchema(CommandHeadersSchema):
+    """What a change brings with it: the version that it was decided on."""
+
+    version = fields.String(
+        required=True,
+        data_key="If-Match",
+        validate=validate.Regexp(r'^(?:"[0-9]{1,9}"|[0-9]{1,9})\Z'),
+        metadata={"description": "`version` of what was read; another one by now is answered 412."},
     )
 
 
@@ -169,6 +187,7 @@ class Door(Blueprint):
         forgets: tuple[str, ...] = (),
         body_limit: int | None = None,
         guesses: Callable[[UUID], list[Bound]] | None = None,
+        if_match: bool = False,
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """Declare an act. The view gets ``(uow, actor, **path, command_id=…[, body=…][, query=…])``.
 
@@ -177,6 +196,7 @@ class Door(Blueprint):
         open: reading a document and hashing a password take long. ``forgets`` names fields of the answer that are
         secrets: they go out once and are not kept, so a replay answers them as null. ``guesses`` bounds an act that
         tells whether a password or a code is right: each try is counted, and committed, before it is looked at.
+        With ``if_match`` the view gets the ``version`` that the caller has read.
         """
         reads = raw or (JSON if body is not None else None)
         policy = Policy(
@@ -188,8 +208,11 @@ class Door(Blueprint):
             @functools.wraps(view)
             def run(*parsed: Any, **path: Any) -> Any:
                 remaining = list(parsed)
-                key: UUID = remaining.pop(0)["key"]
+                headers = remaining.pop(0)
+                key: UUID = headers["key"]
                 given: dict[str, Any] = {"query": remaining.pop(0)} if arguments else {}
+                if if_match:
+                    given["version"] = int(headers["version"].strip('"'))
                 if body is not None:
                     given["body"] = remaining.pop(0)
                 claims = identity().claims(bearer(request))
@@ -239,8 +262,10 @@ class Door(Blueprint):
                 decorated = self.arguments(body, location="json")(decorated)
             if arguments:
                 decorated = self.arguments(arguments, location="query")(decorated)
-            decorated = self.arguments(CommandHeadersSchema, location="headers")(decorated)
-            return self._add(rule, method, view, decorated, policy, schema, status, refuses, None, raw=raw)
+            brings = ChangeHeadersSchema if if_match else CommandHeadersSchema
+            decorated = self.arguments(brings, location="headers")(decorated)
+            told = (*refuses, 412) if if_match else refuses
+            return self._add(rule, method, view, decorated, policy, schema, status, told, None, raw=raw)
 
         return declare
 

@@ -98,6 +98,32 @@ def locale(**kwargs: Any) -> fields.String:
     return fields.String(validate=validate.OneOf(LOCALES), **kwargs)
 
 
+def prose(most: int = 2000, *, least: int = 1, **kwargs: Any) -> fields.String:
+    """A text of several lines, without other control or direction-changing characters."""
+    return fields.String(
+        validate=[
+            validate.Length(least, most),
+            validate.Regexp(r"^[^\x00-\x09\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069]*\Z"),
+        ],
+        **kwargs,
+    )
+
+
+def spot(**kwargs: Any) -> fields.List:
+    """A place that a client names: ``[lon, lat]`` in degrees, WGS-84."""
+    return fields.List(
+        fields.Float(validate=validate.Range(-180, 180)),
+        validate=[validate.Length(equal=2), _on_earth],
+        metadata={"description": "lon, lat"},
+        **kwargs,
+    )
+
+
+def _on_earth(value: list[float]) -> None:
+    if len(value) == 2 and not -90 <= value[1] <= 90:
+        raise ValidationError("Latitude is between -90 and 90; longitude comes first.")
+
+
 def names(**kwargs: Any) -> fields.Dict:
     """A name that people read, in both languages."""
     return fields.Dict(

@@ -1,8 +1,10 @@
-"""The live channel: Socket.IO at ``/socket.io``, WebSocket alone, namespace ``/desk``.
+"""The live channel: Socket.IO at ``/socket.io``, WebSocket alone, namespaces ``/desk``, ``/officer``, ``/resident``.
 
 A client connects with ``auth: {token}`` and is put where its scope puts it; it can neither join nor name a room. It
-hears ``hello``, ``positions`` (the newest of each officer, coalesced), ``officer`` (something happened to a shift:
-fetch it) and ``revoked``; it says ``token`` (a fresh access token before the old one runs out) and nothing else.
+hears ``hello``, ``changed`` (a thing it may see has: its kind, id and version; fetch it), ``behind`` (something
+may have been missed: fetch everything) and ``revoked``; the desk also ``positions`` (the newest of each officer,
+coalesced) and ``officer`` (something happened to a shift). It says ``token`` (a fresh access token before the old one
+runs out) and nothing else. An officer's or a resident's phone hears of what concerns himself and is in no room.
 
 Every right is looked at again while the socket lives: at once when a change is announced (LISTEN/NOTIFY), every three
 seconds for everybody in any case, because an announcement can be lost, and at each renewal. A revoked session gets
@@ -37,7 +39,7 @@ from backend.core import clock
 from backend.core.errors import Forbidden, Refusal, Unauthenticated
 from backend.core.failures import refusal_for
 from backend.core.ids import id_of
-from backend.core.listen import AREAS, SESSIONS, SHIFTS, Listener
+from backend.core.listen import AREAS, CHANGES, SESSIONS, SHIFTS, Listener
 from backend.core.metrics import SOCKETS_CLOSED
 from backend.core.tokens import AccessClaims
 from backend.core.uow import unit_of_work
@@ -53,6 +55,12 @@ from workflows.live import ShiftEvent
 log = logging.getLogger(__name__)
 
 DESK = "/desk"
+NAMESPACES = {
+    DESK: ("use", "desk"),
+    "/officer": ("use", "officer_client"),
+    "/resident": ("use", "resident_client"),
+}
+"""Where a client may connect, and the permission that it takes."""
 CHECK_EVERY_S = 3.0
 """So often every socket's session and memberships are looked at; a revocation has to count within five seconds."""
 CHECKED_AT_ONCE = 500
@@ -77,15 +85,16 @@ class Grant:
     claims: AccessClaims
     rooms: frozenset[UUID]
     holdings: str
+    namespace: str = DESK
 
 
 class Watch(Protocol):
     """Where the live channel looks things up; each method may wait, and refuses with a Refusal."""
 
-    def admit(self, token: str) -> Grant:
-        """Return what an access token entitles to."""
+    def admit(self, token: str, namespace: str) -> Grant:
+        """Return what an access token entitles to in a namespace."""
 
-    def look_again(self, claims: AccessClaims) -> Grant:
+    def look_again(self, claims: AccessClaims, namespace: str) -> Grant:
         """Return what a session entitles to by now."""
 
     def holdings(self, town_id: UUID, session_ids: Sequence[UUID]) -> dict[UUID, str]:
@@ -106,14 +115,16 @@ class DatabaseWatch:
         self._rooms: dict[tuple[UUID, ...], tuple[float, frozenset[UUID]]] = {}
         self._lock = threading.Lock()
 
-    def admit(self, token: str) -> Grant:
-        return self.look_again(self._identity.claims(token))
+    def admit(self, token: str, namespace: str) -> Grant:
+        return self.look_again(self._identity.claims(token), namespace)
 
-    def look_again(self, claims: AccessClaims) -> Grant:
+    def look_again(self, claims: AccessClaims, namespace: str) -> Grant:
         with unit_of_work(claims.town_id) as uow:
             actor = self._identity.actor(uow, claims)
-            access.require(actor, "use", "desk")
+            access.require(actor, *NAMESPACES[namespace])
             held = looks.holding(actor)
+            if namespace != DESK:
+                return Grant(claims, frozenset(), held, namespace)
             roots = tuple(sorted(access.roots(actor, "see", "officer")))
             with self._lock:
                 known = self._rooms.get(roots)
@@ -196,7 +207,7 @@ class LiveSocketIO(SocketIO):
             async_handlers=False,
             manage_session=False,
             transports=["websocket"],
-            namespaces=[DESK],
+            namespaces=list(NAMESPACES),
             logger=logging.getLogger("xungeng.socketio"),
             engineio_logger=logging.getLogger("xungeng.sockets"),
         )
@@ -251,24 +262,24 @@ class LiveSocketIO(SocketIO):
         self.server._handle_eio_message(sid, data)
 
 
-class Desk(Namespace):
-    """The namespace ``/desk``: what clients may say. There is no event by which a room could be asked for."""
+class Clients(Namespace):
+    """One namespace: what its clients may say. There is no event by which a room could be asked for."""
 
-    def __init__(self, channel: LiveChannel) -> None:
-        super().__init__(DESK)
+    def __init__(self, name: str, channel: LiveChannel) -> None:
+        super().__init__(name)
         self._channel = channel
 
     def trigger_event(self, event: str, *args: Any) -> Any:
         """Handle ``connect``, ``disconnect`` and ``token``; everything else is refused."""
-        return self.socketio._handle_event(self._dispatch, event, DESK, *args)
+        return self.socketio._handle_event(self._dispatch, event, self.namespace, *args)
 
     def _dispatch(self, *args: Any) -> Any:
         event = request.event["message"]  # type: ignore[attr-defined]
-        connection = self._channel.connection_of(request.sid)  # type: ignore[attr-defined]
+        connection = self._channel.connection_of(request.sid, self.namespace)  # type: ignore[attr-defined]
         if connection is None:
             return None
         if event == "connect":
-            return self._channel.admit(connection, args[0] if args else None)
+            return self._channel.admit(connection, args[0] if args else None, self.namespace)
         if event == "disconnect":
             # The namespace is left; there is nothing else to stay for.
             return connection.close(reason="client left")
@@ -287,6 +298,7 @@ class LiveChannel:
         self.socketio: LiveSocketIO | None = None
         self._viewers: dict[LiveConnection, Viewer] = {}
         self._of_session: Counter[UUID] = Counter()
+        self._of_user: dict[UUID, set[Viewer]] = {}
         self._looking = BoundedSemaphore(LOOKS_AT_ONCE)
         self._clock: gevent.Greenlet | None = None
         self._caught_up_at = clock.now()
@@ -295,18 +307,22 @@ class LiveChannel:
     def __len__(self) -> int:
         return len(self._viewers)
 
-    def connection_of(self, sid: str) -> LiveConnection | None:
+    def connection_of(self, sid: str, namespace: str) -> LiveConnection | None:
         """Return the connection of a Socket.IO session id."""
         assert self.socketio is not None
-        engine_sid = self.socketio.server.manager.eio_sid_from_sid(sid, DESK)
+        engine_sid = self.socketio.server.manager.eio_sid_from_sid(sid, namespace)
         return self.engine.sockets.get(engine_sid)
 
     # --- Clients come, renew and go
 
-    def admit(self, connection: LiveConnection, auth: Any) -> None:
-        """Let a client in, or refuse it with the code that REST would have used."""
+    def admit(self, connection: LiveConnection, auth: Any, namespace: str) -> None:
+        """Let a client in, or refuse it with the code that REST would have used. A connection is in one namespace."""
+        if connection.viewer is not None:
+            raise socketio.exceptions.ConnectionRefusedError(
+                "one_namespace", {"status": 409, "detail": "This connection is in another namespace already."}
+            )
         try:
-            grant = self._ask(self._watch.admit, _token(auth))
+            grant = self._ask(self._watch.admit, _token(auth), namespace)
         except Refusal as refusal:
             raise socketio.exceptions.ConnectionRefusedError(
                 refusal.code, {"status": refusal.status, "detail": refusal.detail}
@@ -321,6 +337,7 @@ class LiveChannel:
         self._of_session[session_id] += 1
         self.engine.admit(connection)
         viewer = connection.viewer = self._viewers[connection] = Viewer(connection, grant)
+        self._of_user.setdefault(grant.claims.user_id, set()).add(viewer)
         self._place(viewer)
         if self._clock is None:
             self._clock = gevent.spawn(self._keep_looking)
@@ -329,7 +346,11 @@ class LiveChannel:
 
     def _greet(self, viewer: Viewer) -> None:
         viewer.connection.send(
-            event("hello", {"server_time": clock.now(), "session_id": viewer.grant.claims.session_id})
+            event(
+                "hello",
+                {"server_time": clock.now(), "session_id": viewer.grant.claims.session_id},
+                viewer.grant.namespace,
+            )
         )
 
     def renew(self, connection: LiveConnection, data: Any) -> dict[str, Any]:
@@ -338,7 +359,7 @@ class LiveChannel:
         if viewer is None:
             return self.refuse(connection)
         try:
-            grant = self._ask(self._watch.admit, _token(data))
+            grant = self._ask(self._watch.admit, _token(data), viewer.grant.namespace)
             if grant.claims.session_id != viewer.grant.claims.session_id:
                 raise Forbidden("other_session", "This token belongs to another session.")
         except Refusal as refusal:
@@ -365,6 +386,10 @@ class LiveChannel:
             self._of_session[session_id] -= 1
             if not self._of_session[session_id]:
                 del self._of_session[session_id]
+            user_id = viewer.grant.claims.user_id
+            self._of_user[user_id].discard(viewer)
+            if not self._of_user[user_id]:
+                del self._of_user[user_id]
         if viewer is not None and viewer.audience is not None:
             self.audiences.leave(connection, viewer.audience)
 
@@ -390,6 +415,8 @@ class LiveChannel:
 
     def _place(self, viewer: Viewer) -> None:
         rooms = viewer.grant.rooms
+        if viewer.grant.namespace != DESK:
+            return
         before = viewer.audience
         if before is not None:
             if before.rooms == rooms:
@@ -404,11 +431,11 @@ class LiveChannel:
 
     def revoke(self, viewer: Viewer) -> None:
         """Tell a client that it is no longer wanted, and cut it off; what waited for it is dropped."""
-        viewer.connection.close(REVOKED, "revoked", last=event("revoked", {}))
+        viewer.connection.close(REVOKED, "revoked", last=event("revoked", {}, viewer.grant.namespace))
 
     def _look_again(self, viewer: Viewer) -> None:
         try:
-            grant = self._ask(self._watch.look_again, viewer.grant.claims)
+            grant = self._ask(self._watch.look_again, viewer.grant.claims, viewer.grant.namespace)
         except Refusal as refusal:
             if refusal.status in (401, 403):
                 self.revoke(viewer)
@@ -501,9 +528,26 @@ class LiveChannel:
             ),
         )
 
+    def something_changed(self, message: dict[str, Any]) -> None:
+        """Tell the desks of an area, and the people named, that a thing has changed; they fetch what they may see."""
+        town_id, area_id = id_of(message.get("town_id")), id_of(message.get("area_id"))
+        told = {key: message.get(key) for key in ("kind", "id", "version", "action")}
+        if town_id is None or id_of(told["id"]) is None:
+            log.warning("live_change_unreadable")
+            return
+        if area_id is not None:
+            self.audiences.tell(area_id, event("changed", told))
+        for user_id in map(id_of, message.get("user_ids") or ()):
+            for viewer in tuple(self._of_user.get(user_id, ())) if user_id is not None else ():
+                # The desk's own clients of his hear it by their rooms.
+                if viewer.grant.namespace != DESK and viewer.grant.claims.town_id == town_id:
+                    viewer.connection.send(event("changed", told, viewer.grant.namespace))
+
     def missed(self) -> None:
         """Announcements may have been lost: look at everybody, and tell what happened to shifts meanwhile."""
         self._watch.forget_rooms()
+        for viewer in tuple(self._viewers.values()):
+            viewer.connection.send(event("behind", {}, viewer.grant.namespace))
         gevent.spawn(self._catch_up)
 
     def _catch_up(self) -> None:
@@ -524,13 +568,14 @@ class LiveChannel:
     # --- For the layers above
 
     def everybody(self, name: str, data: Any) -> int:
-        """Send an event that must arrive to every admitted client of this process; returns to how many."""
-        return send_all(self._viewers, event(name, data))
+        """Send an event that must arrive to every desk of this process; returns to how many."""
+        desks = [viewer.connection for viewer in self._viewers.values() if viewer.grant.namespace == DESK]
+        return send_all(desks, event(name, data))
 
 
-def event(name: str, data: Any) -> bytes:
-    """Return a Socket.IO event of the desk's namespace as a WebSocket frame."""
-    return frame(TEXT, f"42{DESK},".encode() + msgspec.json.encode([name, data]))
+def event(name: str, data: Any, namespace: str = DESK) -> bytes:
+    """Return a Socket.IO event of a namespace as a WebSocket frame."""
+    return frame(TEXT, f"42{namespace},".encode() + msgspec.json.encode([name, data]))
 
 
 def install(
@@ -553,12 +598,14 @@ def install(
     )
     channel = LiveChannel(watch, engine)
     channel.socketio = LiveSocketIO(app, channel)
-    channel.socketio.on_namespace(Desk(channel))
+    for name in NAMESPACES:
+        channel.socketio.on_namespace(Clients(name, channel))
     publisher.attach(channel.audiences.publish)
     if listener is not None:
         listener.on(SESSIONS, channel.session_changed)
         listener.on(SHIFTS, channel.shift_changed)
         listener.on(AREAS, channel.areas_changed)
+        listener.on(CHANGES, channel.something_changed)
         listener.on_missed(channel.missed)
     app.extensions["xungeng.live"] = channel
     return channel

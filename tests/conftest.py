@@ -234,8 +234,8 @@ def connection(engine: Engine) -> Iterator[Connection]:
     with engine.connect() as connection, connection.begin() as outer:
         connection.begin_nested()
 
-        def leave_town(session: Session, _transaction: Any, begun: Connection) -> None:
-            if begun is connection:
+        def leave_town(session: Session, transaction: Any, begun: Connection) -> None:
+            if begun is connection and not transaction.nested:
                 begun.execute(text("select set_config('xungeng.town', '', true)"))
 
         event.listen(Session, "after_begin", leave_town)

@@ -1,4 +1,4 @@
-"""A small town to test in: two communities with a compound each, and somebody of every role.
+"""A small town to test in: two communities with a compound each, somebody of every role, and the usual kinds of task.
 
 Rows are written by the owner, as an import would, because the application's role may not make towns.
 """
@@ -14,9 +14,11 @@ from uuid import UUID
 from sqlalchemy import Engine, text
 
 from backend.adapters import passwords
-from backend.core.identity import Actor, Membership
+from backend.core.identity import Actor, Membership, system_actor
 from backend.core.ids import new_id
+from backend.core.uow import unit_of_work
 from backend.core.vocabulary import OfficerKind, Role
+from workflows import task_kinds
 
 PASSWORD = "correct horse battery staple"
 WEST, SOUTH, STEP = 121.30, 31.10, 0.01
@@ -118,6 +120,8 @@ def make_town(engine: Engine, code: str = "qinghe") -> Town:
             ("handler", Role.HANDLER, None),
         ):
             town.people[login] = _person(write, town, login, role, area, now)
+    with unit_of_work(town.id, engine=engine) as uow:
+        task_kinds.add_defaults(uow, system_actor(town.id))
     return town
 
 

@@ -30,7 +30,9 @@ from backend.core.identity import Actor
 from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import Role
 from backend.models import (
+    Alarm,
     Area,
+    Assignment,
     Crew,
     CrewMember,
     Device,
@@ -39,6 +41,7 @@ from backend.models import (
     Membership,
     Session,
     Shift,
+    Task,
     User,
 )
 
@@ -62,6 +65,15 @@ GRANTS: dict[tuple[str, str], frozenset[Role]] = {
     ("start", "shift"): frozenset({OFFICER}),
     ("end", "shift"): frozenset({DISPATCHER, SUPERVISOR}),
     ("see", "shift"): frozenset({DISPATCHER, SUPERVISOR}),
+    ("see", "task"): frozenset({DISPATCHER, SUPERVISOR}),
+    ("dispatch", "task"): frozenset({DISPATCHER, SUPERVISOR}),
+    ("verify", "task"): frozenset({DISPATCHER, SUPERVISOR}),
+    ("do", "task"): frozenset({OFFICER}),
+    ("see", "task_kind"): frozenset({DISPATCHER, SUPERVISOR, ADMIN, OFFICER}),
+    ("manage", "task_kind"): frozenset({SUPERVISOR, ADMIN}),
+    ("see", "alarm"): frozenset({DISPATCHER, SUPERVISOR}),
+    ("handle", "alarm"): frozenset({DISPATCHER, SUPERVISOR}),
+    ("raise", "alarm"): frozenset({OFFICER, RESIDENT, BUILDING_HEAD}),
     ("see", "device"): frozenset({SUPERVISOR, ADMIN}),
     ("manage", "device"): frozenset({SUPERVISOR, ADMIN}),
     ("see", "quarantine"): frozenset({SUPERVISOR, ADMIN}),
@@ -236,6 +248,67 @@ def invitation(uow: UnitOfWork, actor: Actor, invitation_id: UUID, *, lock: bool
 def invitation_parts() -> tuple[ExecutableOption, ...]:
     """Loader options for everything that an answer about an invitation shows."""
     return (joinedload(Invitation.crew).options(joinedload(Crew.leader), joinedload(Crew.area)),)
+
+
+def task(uow: UnitOfWork, actor: Actor, task_id: UUID, *, verb: str = "see", lock: bool = False) -> Task:
+    """The door to a task: one in the actor's areas, or one that the actor himself was offered; the system's own is any.
+
+    Whoever declined, or let the offer lapse, does not see what becomes of it; pressed late, his act is still told why
+    it is too late. What the desk does to a task, nobody does by taking part in it.
+    """
+    query = select(Task).where(Task.id == task_id).options(*task_parts())
+    if lock:
+        # Whoever waits for the lock finds the row as the one before him has left it, its assignments too.
+        query = query.with_for_update(of=Task).execution_options(populate_existing=True)
+    found = uow.session.scalar(query)
+    if found is None:
+        raise NotVisible()
+    if Role.SYSTEM in actor.roles:
+        return found
+    if verb != "do" and may(actor, verb, "task") and covers(uow, actor, verb, "task", found.area_id):
+        return found
+    if verb in ("see", "do") and may(actor, "do", "task") and _takes_part(found, actor, ever=verb == "do"):
+        return found
+    raise NotVisible()
+
+
+def _takes_part(task: Task, actor: Actor, *, ever: bool) -> bool:
+    gone = () if ever else ("declined", "lapsed", "withdrawn")
+    return any(a.officer_id == actor.user_id and a.state not in gone for a in task.assignments)
+
+
+def task_parts() -> tuple[ExecutableOption, ...]:
+    """Loader options for everything that an answer about a task shows."""
+    return (
+        joinedload(Task.kind),
+        joinedload(Task.area).defer(Area.geom),
+        selectinload(Task.assignments).joinedload(Assignment.officer),
+    )
+
+
+def alarm(uow: UnitOfWork, actor: Actor, alarm_id: UUID, *, verb: str = "see", lock: bool = False) -> Alarm:
+    """The door to an alarm: one in the actor's areas, or one that the actor raised himself."""
+    query = select(Alarm).where(Alarm.id == alarm_id).options(*alarm_parts())
+    if lock:
+        query = query.with_for_update(of=Alarm).execution_options(populate_existing=True)
+    found = uow.session.scalar(query)
+    if found is None:
+        raise NotVisible()
+    if may(actor, verb, "alarm") and covers(uow, actor, verb, "alarm", found.area_id):
+        return found
+    if actor.user_id is not None and found.kind == "sos" and found.source_id == actor.user_id:
+        return found
+    raise NotVisible()
+
+
+def alarm_parts() -> tuple[ExecutableOption, ...]:
+    """Loader options for everything that an answer about an alarm shows."""
+    return (
+        joinedload(Alarm.area).defer(Area.geom),
+        joinedload(Alarm.officer),
+        joinedload(Alarm.resident),
+        joinedload(Alarm.acknowledger),
+    )
 
 
 def device(

@@ -23,7 +23,7 @@ from backend.models import Area, Checkpoint, Road, Town
 from geo import features
 from geo.areas import AreaIndex
 from geo.features import LONGEST_CODE, Feature, FeatureError
-from workflows import journal
+from workflows import journal, task_kinds
 
 MOST_OUTSIDE = 0.1
 """How much of an area may lie outside the one above it: borders are drawn by different hands."""
@@ -40,7 +40,9 @@ class Imported:
 def make_town(
     uow: UnitOfWork, *, code: str, name: dict[str, str], time_zone: str, locale: str, outline: bytes
 ) -> Town:
-    """Make a town with its root area, in the unit of work of the database's owner: the application makes none.
+    """Make a town with its root area and the usual kinds of task, in the unit of work of the database's owner.
+
+    The application makes none.
 
     Raises:
         Invalid: ``bad_areas``, the outline is not one sound polygon.
@@ -69,6 +71,7 @@ def make_town(
     )  # fmt: skip
     uow.session.flush()
     journal.write(uow, system_actor(town.id), "town", town.id, "create")
+    task_kinds.add_defaults(uow, system_actor(town.id))
     return town
 
 

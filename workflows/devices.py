@@ -221,10 +221,11 @@ def record_alarm(
     device_at: datetime | None,
     raw: dict[str, Any],
     fix_stored: bool,
-) -> bool:
+) -> UUID | None:
     """Write down that an officer pressed a button on his tracker.
 
-    Returns False if it was written down before, or the device has said so too often just now.
+    Returns the act's id in the journal; None if it was written down before, or the device has said so too often just
+    now.
 
     The phone sends it once, so it is kept whatever became of its fix: where that could not be filed (off shift, without
     a place), the message is kept as it came, because whoever calls for help says where he is by his own act.
@@ -237,13 +238,13 @@ def record_alarm(
         Journal.at > uow.now - REPLAY_WINDOW,
     )
     if uow.session.scalar(known.limit(1)) is not None:
-        return False
+        return None
     for span, most in MOST_ALARMS:
         said = select(func.count()).where(
             Journal.subject_id == device_id, Journal.action == "alarm", Journal.at > uow.now - span
         )
         if (uow.session.scalar(said) or 0) >= most:
-            return False
+            return None
     data: dict[str, Any] = {"alarm": word, "fix_stored": fix_stored}
     if not fix_stored:
         kept = QuarantinedFix(
@@ -267,7 +268,7 @@ def record_alarm(
         device_at=device_at,
         data=data,
     )
-    return True
+    return command_id
 
 
 def _issue(uow: UnitOfWork, device: Device) -> Credential:

@@ -34,17 +34,28 @@ class Row(Protocol):
 
 @dataclass(frozen=True)
 class Step:
-    """One row of a table: ``action`` takes a row from one of ``sources`` to ``target``, pressed by one of ``by``."""
+    """One row of a table: ``action`` takes a row from one of ``sources`` to ``target``, pressed by one of ``by``.
+
+    A ``target`` of None (``AS_BEFORE``) takes it back to where a suspension found it, which the row remembers in
+    ``suspended_from``.
+    """
 
     action: str
     sources: frozenset[StrEnum]
-    target: StrEnum
+    target: StrEnum | None
     by: frozenset[Role]
     stamps: str | None = None
 
 
+AS_BEFORE = None
+
+
 def step(
-    action: str, sources: Iterable[StrEnum], target: StrEnum, by: Iterable[Role], stamps: str | None = None
+    action: str,
+    sources: Iterable[StrEnum],
+    target: StrEnum | None,
+    by: Iterable[Role],
+    stamps: str | None = None,
 ) -> Step:
     """Write one row of a table."""
     return Step(action, frozenset(sources), target, frozenset(by), stamps)
@@ -55,6 +66,8 @@ class Machine:
 
     def __init__(self, kind: str, initial: StrEnum, *steps: Step) -> None:
         self.kind, self.initial, self.steps = kind, initial, steps
+        going_back = {source for s in steps if s.target is None for source in s.sources}
+        self._suspends = next(iter(going_back), None)
         if missed := set(type(initial)) - self.reached():
             raise ValueError(f"{kind}: nothing leads to {', '.join(sorted(missed))}.")
         pairs = [(s.action, source) for s in steps for source in s.sources]
@@ -64,7 +77,7 @@ class Machine:
     def reached(self) -> set[StrEnum]:
         """Return the states that a row can be brought to, step by step from the initial one."""
         found = {self.initial}
-        while more := {s.target for s in self.steps if s.sources & found} - found:
+        while more := {s.target for s in self.steps if s.target is not None and s.sources & found} - found:
             found |= more
         return found
 
@@ -94,7 +107,7 @@ class Machine:
             WrongState: no row of the table starts here; the refusal names the state and what is possible.
             Forbidden: the table has the row, but none of the actor's roles may press it.
         """
-        if command_id is not None and (done := self._done(uow, actor, row, command_id)) is not None:
+        if command_id is not None and (done := self.did(uow, actor, row, command_id)) is not None:
             if done != action:
                 raise Invalid("This command's id was used for another act.", "key_reused")
             return False
@@ -103,7 +116,7 @@ class Machine:
             raise WrongState(str(row.state), self.actions(actor, row))
         if not found.by & actor.roles:
             raise Forbidden()
-        before, row.state, row.version = row.state, found.target, row.version + 1
+        before, row.state, row.version = row.state, self._target(found, row), row.version + 1
         if found.stamps:
             setattr(row, found.stamps, uow.now)
         journal.write(
@@ -113,7 +126,7 @@ class Machine:
             row.id,
             action,
             before=str(before),
-            after=str(found.target),
+            after=str(row.state),
             command_id=command_id,
             reason=reason,
             device_at=device_at,
@@ -122,7 +135,18 @@ class Machine:
         )
         return True
 
-    def _done(self, uow: UnitOfWork, actor: Actor, row: Row, command_id: UUID) -> str | None:
+    def _target(self, found: Step, row: Row) -> StrEnum:
+        """Return where the step takes this row, and let a machine that suspends remember where it came from."""
+        kind = type(self.initial)
+        if found.target is None:
+            back, row.suspended_from = row.suspended_from, None  # type: ignore[attr-defined]
+            return kind(back)
+        if self._suspends:
+            suspended = found.target == self._suspends
+            row.suspended_from = row.state if suspended else None  # type: ignore[attr-defined]
+        return found.target
+
+    def did(self, uow: UnitOfWork, actor: Actor, row: Row, command_id: UUID) -> str | None:
         """Return what the actor did to the row under ``command_id``, if anything."""
         return uow.session.scalar(
             select(Journal.action)

@@ -25,7 +25,7 @@ from backend.core.vocabulary import (
     UserState,
 )
 from backend.models import Area, Device, LatestPosition, Membership, Shift, User
-from workflows import access, crews, gate, journal
+from workflows import access, crews, gate, journal, tasks
 from workflows.crews import WantedCrew
 from workflows.machine import Machine, step
 
@@ -213,31 +213,34 @@ def end(
 
     From the commit on nothing of the officer is stored. Fixes measured before the end still count when they come late.
 
+    Nobody goes home with a task on his hands: he finishes it, hands it back, or is released. Where the desk ends the
+    shift, what he has is handed back by the system.
+
     Raises:
         WrongState: the shift has ended already.
         Invalid: the desk gives no reason.
+        Conflict: ``open_tasks``; the refusal lists the ``tasks``.
     """
     gate.close(uow.session, uow.town)
     shift = access.shift(uow, actor, shift_id, verb="end", lock=True)
     ended_by = _ended_by(actor, shift)
     if ended_by is EndedBy.DESK and not reason:
         raise Invalid("The desk says why it ends a shift.", reason=["needed"])
-    _end(uow, actor, shift, "end", ended_by, command_id=command_id, reason=reason, device_at=device_at)
+    others: Sequence[Shift] = ()
     if whole_crew and shift.crew is not None and shift.crew.leader_id == actor.user_id:
         others = uow.session.scalars(
-            select(Shift).where(Shift.crew_id == shift.crew_id, Shift.ended_at.is_(None)).with_for_update()
+            select(Shift)
+            .where(Shift.crew_id == shift.crew_id, Shift.ended_at.is_(None), Shift.id != shift.id)
+            .order_by(Shift.id)
+            .with_for_update()
+        ).all()
+    if ended_by is not EndedBy.DESK:
+        _refuse_with_open_tasks(uow, [one for one in (shift, *others) if one.state == ShiftState.ON_DUTY])
+    _end(uow, actor, shift, "end", ended_by, command_id=command_id, reason=reason, device_at=device_at)
+    for other in others:
+        _end(
+            uow, actor, other, "end", EndedBy.CREW, command_id=command_id, reason=reason, device_at=device_at
         )
-        for other in others:
-            _end(
-                uow,
-                actor,
-                other,
-                "end",
-                EndedBy.CREW,
-                command_id=command_id,
-                reason=reason,
-                device_at=device_at,
-            )
     uow.session.flush()
     return shift
 
@@ -265,6 +268,13 @@ def end_without_right(uow: UnitOfWork, user_id: UUID, *, command_id: UUID | None
         uow, system_actor(uow.town), shift, "close", EndedBy.SYSTEM,
         command_id=command_id, reason=reason, ended_at=uow.now,
     )  # fmt: skip
+
+
+def _refuse_with_open_tasks(uow: UnitOfWork, ending: Sequence[Shift]) -> None:
+    if open_ones := tasks.open_ones(uow, [shift.officer_id for shift in ending]):
+        raise Conflict(
+            "open_tasks", "There are tasks to finish, to hand back or to hand over first.", tasks=open_ones
+        )
 
 
 def bring_phone(
@@ -322,6 +332,7 @@ def _end(
     ):  # fmt: skip
         return
     shift.ended_at, shift.ended_by = ended_at or uow.now, ended_by
+    tasks.leave(uow, shift.officer_id, reason=tasks.OFF_SHIFT)
     uow.session.execute(delete(LatestPosition).where(LatestPosition.officer_id == shift.officer_id))
     uow.session.flush()
     uow.session.execute(text("select forget_after_end(:id)"), {"id": shift.id})

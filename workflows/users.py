@@ -119,6 +119,7 @@ def create(
         state=USER.initial,
         version=1,
         locale=locale,
+        skills=[],
         created_at=uow.now,
     )
     uow.session.add(user)
@@ -184,8 +185,11 @@ def change(
     display_name: str | None,
     locale: str | None,
     password_hash: str | None,
+    skills: Sequence[str] | None = None,
 ) -> User:
-    """Change an account's name or language, or give it a new password (:func:`hash_new`), which ends its sessions."""
+    """Change an account's name, language or skills, or give it a new password (:func:`hash_new`), which ends its
+    sessions.
+    """
     user = access.user(uow, actor, user_id, verb="manage", lock=True)
     if display_name is not None:
         user.display_name = display_name
@@ -197,8 +201,10 @@ def change(
             raise Invalid("This account has no login.", password=["no login"])
         user.password_hash = password_hash
         sessions.revoke_all(uow, actor, user.id, RevokeReason.PASSWORD, command_id=command_id)
-    given = {"display_name": display_name, "locale": locale, "password": password_hash}
-    changed = [name for name, value in given.items() if value]
+    if skills is not None:
+        user.skills = sorted(set(skills))
+    given = {"display_name": display_name, "locale": locale, "password": password_hash, "skills": skills}
+    changed = [name for name, value in given.items() if value is not None]
     journal.write(uow, actor, "user", user.id, "change", command_id=command_id, data={"fields": changed})
     return user
 

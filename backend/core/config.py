@@ -86,6 +86,7 @@ class Config:
     shift_max_h: int = 14
     shift_grace_min: int = 30
     silent_after_s: int = 180
+    silent_alarm_s: int = 600
     simulate_officers: int = 24
 
     log_level: str = "INFO"
@@ -236,6 +237,7 @@ def _read(env: Mapping[str, str]) -> Config:
         shift_max_h=_number(env, "XUNGENG_SHIFT_MAX_H", 14, low=1, high=48),
         shift_grace_min=_number(env, "XUNGENG_SHIFT_GRACE_MIN", 30, low=0, high=600),
         silent_after_s=_number(env, "XUNGENG_SILENT_AFTER_S", 180, low=10, high=86_400),
+        silent_alarm_s=_number(env, "XUNGENG_SILENT_ALARM_S", 600, low=30, high=86_400),
         simulate_officers=_number(env, "XUNGENG_SIMULATE_OFFICERS", 24, low=0, high=1000),
         log_level=_level(env),
     )

@@ -71,6 +71,12 @@ class WrongState(Conflict):
         super().__init__("wrong_state", detail, current=current, actions=sorted(actions))
 
 
+class Stale(Refusal):
+    """412: what the caller read has been changed since; he reads it anew and decides again."""
+
+    status, code, title = 412, "stale", "Somebody changed this meanwhile."
+
+
 class TooLarge(Refusal):
     """413: more than the route takes."""
 

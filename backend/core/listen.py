@@ -20,6 +20,8 @@ SESSIONS = "xungeng_sessions"
 SHIFTS = "xungeng_shifts"
 DEVICES = "xungeng_devices"
 AREAS = "xungeng_areas"
+CHANGES = "xungeng_changes"
+"""Something that people see has changed: ``{town_id, kind, id, version, area_id, user_ids, action}``, never more."""
 
 LOOK_EVERY_S = 0.5
 """How long the thread waits for a notification before it looks whether it is to stop or to hear more."""

@@ -187,3 +187,92 @@ class Disclosure(StrEnum):
     TRAIL = "trail"
     REPLAY = "replay"
     EXPORT = "export"
+
+
+class Priority(StrEnum):
+    """How soon something has to be looked at; an SOS is ``CRITICAL`` and comes before everything else."""
+
+    LOW = "low"
+    NORMAL = "normal"
+    HIGH = "high"
+    CRITICAL = "critical"
+
+
+class TaskSource(StrEnum):
+    """Where a task comes from."""
+
+    DESK = "desk"
+    ALARM = "alarm"
+    REPORT = "report"
+    COMPLAINT = "complaint"
+    PATROL = "patrol"
+
+
+class TaskState(StrEnum):
+    """The life of a task as everybody sees it; what each of its people does is an ``AssignmentState``."""
+
+    OPEN = "open"
+    OFFERED = "offered"
+    ACCEPTED = "accepted"
+    EN_ROUTE = "en_route"
+    ON_SITE = "on_site"
+    SUSPENDED = "suspended"
+    RESOLVED = "resolved"
+    CLOSED = "closed"
+    CANCELLED = "cancelled"
+
+
+class AssignmentState(StrEnum):
+    """One officer's share in a task, from the offer to its end. The last six have ended."""
+
+    OFFERED = "offered"
+    ACCEPTED = "accepted"
+    EN_ROUTE = "en_route"
+    ON_SITE = "on_site"
+    SUSPENDED = "suspended"
+    DECLINED = "declined"
+    LAPSED = "lapsed"
+    WITHDRAWN = "withdrawn"
+    HANDED_BACK = "handed_back"
+    RELEASED = "released"
+    DONE = "done"
+
+
+class AlarmKind(StrEnum):
+    """What must be looked at."""
+
+    SOS = "sos"
+    SILENT = "silent"
+    LEFT_AREA = "left_area"
+    BATTERY_LOW = "battery_low"
+    DEVIATION = "deviation"
+    SENSOR = "sensor"
+
+
+class AlarmSource(StrEnum):
+    """Who or what an alarm is about; of one kind and source one alarm is open at a time."""
+
+    OFFICER = "officer"
+    RESIDENT = "resident"
+    DEVICE = "device"
+
+
+class AlarmState(StrEnum):
+    """The life of an alarm."""
+
+    RAISED = "raised"
+    ACKNOWLEDGED = "acknowledged"
+    DISPATCHED = "dispatched"
+    CLEARED = "cleared"
+    FALSE = "false"
+
+
+class Due(StrEnum):
+    """What a deadline is about: an offer's end, the steps of a task, the next level of an alarm, a roll call's end."""
+
+    LAPSE = "lapse"
+    ACCEPT = "accept"
+    ARRIVE = "arrive"
+    COMPLETE = "complete"
+    ESCALATE = "escalate"
+    ROLL_CALL = "roll_call"

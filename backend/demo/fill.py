@@ -20,6 +20,7 @@ from sqlalchemy import create_engine, insert, select, text
 
 from backend.adapters import passwords
 from backend.core.config import Config
+from backend.core.identity import system_actor
 from backend.core.ids import new_id
 from backend.core.tokens import new_secret, secret_hash
 from backend.core.uow import UnitOfWork, unit_of_work
@@ -56,7 +57,7 @@ from backend.models import (
 from backend.models import Town as TownRow
 from geo.areas import AreaIndex
 from geo.fixes import Fix
-from workflows import fix_rows, gate, grouped_write, upkeep
+from workflows import fix_rows, gate, grouped_write, task_kinds, upkeep
 from workflows.devices import Credential
 from workflows.fix_rows import Rows
 from workflows.provisioning import GPSLOGGER_TEMPLATE
@@ -219,6 +220,7 @@ class _Filler:
                 for one in town.departments
             ],
         )
+        task_kinds.add_defaults(self.uow, system_actor(town.id))
 
     # --- people --------------------------------------------------------------------------------------------------
 

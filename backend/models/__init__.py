@@ -1,23 +1,29 @@
 """Tables as classes: columns, constraints, relationships, and no behaviour. One file per aggregate."""
 
+from backend.models.alarm import Alarm
 from backend.models.base import Base
 from backend.models.command import Command
+from backend.models.deadline import Deadline, LadderRung, Number
 from backend.models.device import Device, DeviceCredential
 from backend.models.fix import Fix, GateCounter, LateDay, LatestPosition, QuarantinedFix, TrackDay
 from backend.models.imported_track import ImportedTrack
 from backend.models.journal import Disclosure, Journal
 from backend.models.shift import Crew, CrewMember, Invitation, Shift
+from backend.models.task import Assignment, Task, TaskKind
 from backend.models.town import Area, Basemap, Checkpoint, Department, Road, Town
 from backend.models.user import LoginCode, Membership, RefreshToken, Session, Throttle, User
 
 __all__ = [
+    "Alarm",
     "Area",
+    "Assignment",
     "Base",
     "Basemap",
     "Checkpoint",
     "Command",
     "Crew",
     "CrewMember",
+    "Deadline",
     "Department",
     "Device",
     "DeviceCredential",
@@ -27,15 +33,19 @@ __all__ = [
     "ImportedTrack",
     "Invitation",
     "Journal",
+    "LadderRung",
     "LateDay",
     "LatestPosition",
     "LoginCode",
     "Membership",
+    "Number",
     "QuarantinedFix",
     "RefreshToken",
     "Road",
     "Session",
     "Shift",
+    "Task",
+    "TaskKind",
     "Throttle",
     "Town",
     "TrackDay",

@@ -1,14 +1,29 @@
 """The desk audience's blueprints."""
 
-from mobile_api.desk import devices, imported_tracks, map, officers, oversight, replays, shifts, users
+from mobile_api.desk import (
+    alarms,
+    devices,
+    imported_tracks,
+    map,
+    officers,
+    oversight,
+    replays,
+    shifts,
+    task_kinds,
+    tasks,
+    users,
+)
 
 BLUEPRINTS = (
     officers.blp,
     replays.blp,
     imported_tracks.blp,
     shifts.blp,
+    tasks.blp,
+    task_kinds.blp,
     map.blp,
     devices.blp,
     oversight.blp,
     users.blp,
+    alarms.blp,
 )

@@ -41,6 +41,9 @@ class DeskUserSchema(Schema):
     display_name = fields.String(required=True)
     state = Word(UserState, required=True)
     locale = locale(required=True)
+    skills = fields.List(
+        fields.String(), required=True, metadata={"description": "What kinds of task ask for."}
+    )
     totp_enabled = fields.Boolean(required=True)
     created_at = Moment(required=True)
     memberships = fields.List(fields.Nested(DeskMembershipSchema), required=True)
@@ -72,6 +75,12 @@ class DeskUserChangeSchema(Schema):
     display_name = line(60, load_default=None)
     locale = locale(load_default=None)
     password = fields.String(load_default=None, load_only=True, validate=validate.Length(1, 256))
+    skills = fields.List(
+        fields.String(validate=validate.Regexp(r"^[a-z0-9][a-z0-9_]{0,39}\Z")),
+        load_default=None,
+        validate=validate.Length(max=30),
+        metadata={"description": "All of them: first aid, a dialect, a licence; codes of the town's own."},
+    )
 
 
 class DeskReasonSchema(Schema):
@@ -116,6 +125,7 @@ def _documents(uow: UnitOfWork, actor: Actor, found: Any) -> list[dict[str, Any]
             "display_name": user.display_name,
             "state": user.state,
             "locale": user.locale,
+            "skills": user.skills,
             "totp_enabled": user.totp_enabled_at is not None,
             "created_at": user.created_at,
             "memberships": memberships[user.id],

@@ -16,10 +16,12 @@ from backend.core.failures import refusal_for
 from backend.core.metrics import ENUMERATION_ALERTS, LIMITED, REGISTRY
 from backend.core.uow import unit_of_work
 from backend.core.vocabulary import DeviceState
+from geo.datum import DATUMS
 from mobile_api.gateway.call import Answer, Call
-from mobile_api.gateway.reading import Reading
+from mobile_api.gateway.reading import Alarm, Reading
 from mobile_api.limits import Buckets
-from workflows import devices, tracks
+from workflows import alarms, devices, tracks
+from workflows.alarms import Place
 from workflows.remembered import DeviceIdentity
 
 MESSAGES = Figure(
@@ -89,7 +91,7 @@ def deliver(device: DeviceIdentity, reading: Reading, protocol: str) -> bool:
 def _record_alarms(device: DeviceIdentity, reading: Reading, protocol: str, stored: bool) -> None:
     with unit_of_work(device.town_id) as uow:
         for alarm in reading.alarms:
-            devices.record_alarm(
+            command_id = devices.record_alarm(
                 uow,
                 device_id=device.device_id,
                 officer_id=device.officer_id,
@@ -101,6 +103,31 @@ def _record_alarms(device: DeviceIdentity, reading: Reading, protocol: str, stor
                 # is kept as well, which is better than not at all.
                 fix_stored=stored and alarm.fix is not None and len(reading.fixes) == 1,
             )
+            if command_id is not None:
+                alarms.tracker_call(
+                    uow,
+                    device.officer_id,
+                    command_id=command_id,
+                    place=_place(alarm, device.datum),
+                    device_at=alarm.at,
+                    word=alarm.word,
+                )
+
+
+def _place(alarm: Alarm, datum: str) -> Place | None:
+    """Where the tracker says that help is needed, if that is a place on earth."""
+    fix = alarm.fix
+    if fix is None or not (-180 <= fix.lon <= 180 and -90 <= fix.lat <= 90):
+        return None
+    return alarms.told_place(
+        {
+            "lon": fix.lon,
+            "lat": fix.lat,
+            "datum": fix.datum if fix.datum in DATUMS else datum,
+            "accuracy_m": fix.accuracy_m,
+            "fixed_at": fix.fixed_at,
+        }
+    )
 
 
 def answering(handle: Callable[[Call], Answer]) -> Callable[[Call], Answer]:

@@ -36,7 +36,7 @@ class Tokens:
         self.admitted = 0
         self.slow_s = 0.0
 
-    def admit(self, token: str) -> Grant:
+    def admit(self, token: str, namespace: str) -> Grant:
         if self.slow_s:
             gevent.sleep(self.slow_s)
         try:
@@ -47,12 +47,13 @@ class Tokens:
             raise Unauthenticated("invalid_token") from None
         self.rooms.setdefault(claims.session_id, named)
         self.admitted += 1
-        return self.look_again(claims)
+        return self.look_again(claims, namespace)
 
-    def look_again(self, claims: AccessClaims) -> Grant:
+    def look_again(self, claims: AccessClaims, namespace: str) -> Grant:
         if claims.session_id in self.ended:
             raise Unauthenticated("session_ended")
-        return Grant(claims, self.rooms[claims.session_id], self._held(claims.session_id))
+        rooms = self.rooms[claims.session_id] if namespace == realtime.DESK else frozenset()
+        return Grant(claims, rooms, self._held(claims.session_id), namespace)
 
     def holdings(self, town_id: UUID, session_ids: Sequence[UUID]) -> dict[UUID, str]:
         return {one: self._held(one) for one in session_ids if one not in self.ended}
@@ -105,6 +106,8 @@ def control() -> dict[str, Any]:
                 channel.everybody("officer", {"number": number, "padding": "x" * asked.get("padding", 0)})
         case "shift":
             channel.shift_changed(asked["message"])
+        case "change":
+            channel.something_changed(asked["message"])
         case "revoke":
             watch.ended.add(UUID(asked["session_id"]))
             if asked.get("announce", True):

@@ -15,8 +15,10 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from backend.core.uow import unit_of_work
 from backend.core.vocabulary import Role
 from mobile_api import hot
+from tests import dispatching
 from tests.api.conftest import Caller, World
 from tests.api.test_bad_bodies import HOSTILE
 from tests.api.test_isolation import Prey, _caller, routes
@@ -55,6 +57,27 @@ BODIES: dict[tuple[str, str], Make] = {
         "device_id": ids["device_id"], "sent_at": now(),
         "fixes": [{"fixed_at": now(), "lon": 121.305, "lat": 31.105, "accuracy_m": 5}],
     },
+    ("POST", f"{OFFICER}/tasks/<task_id>/accept"): lambda ids: {"device_at": now()},
+    ("POST", f"{OFFICER}/tasks/<task_id>/decline"): lambda ids: {"reason": "tried"},
+    ("POST", f"{OFFICER}/tasks/<task_id>/depart"): lambda ids: {},
+    ("POST", f"{OFFICER}/tasks/<task_id>/arrive"): lambda ids: {},
+    ("POST", f"{OFFICER}/tasks/<task_id>/resolve"): lambda ids: {"text": "x", "answers": {"found": True}},
+    ("POST", f"{OFFICER}/tasks/<task_id>/hand-back"): lambda ids: {"reason": "tried"},
+    ("POST", f"{DESK}/tasks"): lambda ids: {
+        "kind_id": ids["kind_id"], "description": "x", "place": [float(ids["lon"]), float(ids["lat"])],
+    },
+    ("POST", f"{DESK}/tasks/<task_id>/offer"): lambda ids: {"officer_ids": [ids["officer_id"]]},
+    ("POST", f"{DESK}/tasks/<task_id>/reinforce"): lambda ids: {"officer_ids": [ids["colleague_id"]]},
+    ("POST", f"{DESK}/tasks/<task_id>/reassign"): lambda ids: {
+        "officer_ids": [ids["colleague_id"]], "reason": "tried",
+    },
+    ("POST", f"{DESK}/tasks/<task_id>/release"): lambda ids: {"officer_id": ids["officer_id"], "reason": "tried"},
+    ("POST", f"{DESK}/tasks/<task_id>/cancel"): lambda ids: {"reason": "tried"},
+    ("POST", f"{DESK}/tasks/<task_id>/rework"): lambda ids: {"reason": "tried"},
+    ("POST", f"{DESK}/task-kinds"): lambda ids: {
+        "code": f"tried_{uuid.uuid4().hex[:12]}", "name": {"zh-CN": "试", "en": "tried"},
+    },
+    ("PUT", f"{DESK}/task-kinds/<kind_id>"): lambda ids: {"name": {"zh-CN": "试", "en": "tried"}},
     ("POST", f"{DESK}/replays"): lambda ids: {"officer_ids": [ids["officer_id"]], **SPAN},
     ("POST", f"{DESK}/shifts/<shift_id>/end"): lambda ids: {"reason": "tried"},
     ("PUT", f"{DESK}/basemaps"): lambda ids: {
@@ -75,6 +98,7 @@ BODIES: dict[tuple[str, str], Make] = {
 }  # fmt: skip
 """A good body for each route that reads JSON; its ids are of whom it is about."""
 QUERIES: dict[str, Make] = {
+    f"{DESK}/tasks/nearest": lambda ids: {"lon": ids["lon"], "lat": ids["lat"]},
     f"{DESK}/officers/<officer_id>/track.gpx": lambda ids: SPAN,
     f"{DESK}/imported-tracks": lambda ids: {"officer_id": ids["officer_id"], "name": "x"},
     f"{DESK}/imported-tracks/<track_id>": lambda ids: {"reason": "a look"},
@@ -118,7 +142,8 @@ def call(caller: Caller, method: str, path: str, ids: Ids, reads: dict[str, str 
         )
     make = BODIES.get((method, path))
     assert make is not None, f"{method} {path} reads a body and has no good one in BODIES"
-    return caller.send(method, target, make(ids))
+    versions = {"If-Match": "1"} if method == "PUT" and "<kind_id>" in path else {}
+    return caller.send(method, target, make(ids), headers=versions)
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +186,7 @@ def prey(world: World) -> Iterator[Prey]:
 OF_A_PERSON = {
     "users": "id", "memberships": "user_id", "shifts": "officer_id", "devices": "officer_id",
     "crew_members": "user_id", "imported_tracks": "officer_id", "disclosures": "subject_id",
-    "invitations": "officer_id", "latest_positions": "officer_id",
+    "invitations": "officer_id", "latest_positions": "officer_id", "assignments": "officer_id",
 }  # fmt: skip
 
 
@@ -231,6 +256,8 @@ def test_a_good_request_about_another_communitys_people_is_404_on_every_route(
     for method, path, may in every_route(world):
         if not re.search(r"<\w+_id>", path) and (method, path) not in NAMES_SOMEBODY_IN_ITS_BODY:
             continue
+        if "<kind_id>" in path:  # Kinds of task are the whole town's.
+            continue
         for person in neighbours:
             if person.role not in access.GRANTS[may]:
                 continue
@@ -257,7 +284,7 @@ def test_the_good_requests_are_good(world: World, reads: dict[str, str | None], 
         own = looked_at if method == "GET" else about(world, "a")
         if Role.OFFICER in access.GRANTS[may] and path.startswith(OFFICER):
             caller = signed_in(own.officer)
-            if (method, path) == ("POST", f"{OFFICER}/shifts") or path.endswith("/accept"):
+            if (method, path) == ("POST", f"{OFFICER}/shifts") or path.endswith("<invitation_id>/accept"):
                 caller.post(f"{OFFICER}/shifts/{own.shift_id}/end", {})
         else:
             role = next(r for r in (Role.SUPERVISOR, Role.ADMIN, Role.AUDITOR, Role.RESIDENT) if r in
@@ -268,12 +295,32 @@ def test_the_good_requests_are_good(world: World, reads: dict[str, str | None], 
         if path.startswith(f"{DESK}/devices/<device_id>"):
             made = caller.post(f"{DESK}/devices", BODIES["POST", f"{DESK}/devices"](own.ids))
             own.ids["device_id"] = made.json["id"]
+        _bring_task(world, own, path)
+        if "<kind_id>" in path:
+            made = caller.post(f"{DESK}/task-kinds", BODIES["POST", f"{DESK}/task-kinds"](own.ids))
+            own.ids["kind_id"] = made.json["id"]
         if path.endswith("/enable"):
             caller.post(f"{DESK}/users/{own.officer.id}/disable", {"reason": "to try"})
         answer = call(caller, method, path, own.ids, reads)
         if not answer.status_code < 300:
             refused.append((method, path, answer.status_code, answer.text[:300]))
     assert refused == []
+
+
+BEFORE = {
+    "/tasks/<task_id>/depart": ("accept",), "/tasks/<task_id>/arrive": ("accept",),
+    "/tasks/<task_id>/hand-back": ("accept",), "/tasks/<task_id>/resolve": ("accept", "arrive"),
+    "/tasks/<task_id>/verify": ("accept", "arrive", "resolve"),
+    "/tasks/<task_id>/rework": ("accept", "arrive", "resolve"), "/tasks/<task_id>/offer": ("decline",),
+}  # fmt: skip
+"""What the officer does first, so that the act on his task is possible."""
+
+
+def _bring_task(world: World, own: Prey, path: str) -> None:
+    for ending, actions in BEFORE.items():
+        if path.endswith(ending):
+            with unit_of_work(world.here.id) as uow:
+                dispatching.press(uow, own.officer, uuid.UUID(own.ids["task_id"]), *actions)
 
 
 LOOKS = {("see", "track"), ("export", "track")}

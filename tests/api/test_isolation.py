@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from backend.core.ids import new_id
 from backend.core.uow import unit_of_work
 from backend.core.vocabulary import Role
 from backend.models import Base
@@ -21,7 +22,7 @@ from mobile_api import endpoint, hot
 from tests.api.conftest import Caller, World
 from tests.api.test_shifts import start
 from tests.factories import Person
-from workflows import access
+from workflows import access, tasks
 
 SPAN = {"from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z", "reason": "a look"}
 
@@ -49,6 +50,17 @@ class Prey:
             "officer_id": str(officer.id), "user_id": str(officer.id), "shift_id": self.shift_id,
             "device_id": self.device_id, "session_id": self.session_id, "track_id": str(uuid.uuid4()),
             "membership_id": str(uuid.uuid4()), "invitation_id": invitation["id"],
+        }  # fmt: skip
+        area = "a" if officer.area_id == world.here.areas["a"] else "b"
+        with unit_of_work(world.here.id) as uow:
+            task = tasks.create(
+                uow, world.here["supervisor"].actor(), command_id=new_id(), kind_code="check", description="x",
+                place=world.here.place(area), whom=tasks.Whom(officer_ids=[officer.id]),
+            )  # fmt: skip
+        lon, lat = world.here.place(area)
+        self.ids |= {
+            "task_id": str(task.id), "kind_id": str(task.kind_id), "lon": str(lon), "lat": str(lat),
+            "colleague_id": str(leader.id),
         }  # fmt: skip
 
 

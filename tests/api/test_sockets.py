@@ -180,7 +180,7 @@ def test_one_session_has_so_many_sockets(server: LiveServer) -> None:
     server.wait(sockets=0)
 
 
-@pytest.mark.parametrize("namespace", ["/", "/officer", "/admin", "/desk2", "/DESK"])
+@pytest.mark.parametrize("namespace", ["/", "/officers", "/admin", "/desk2", "/DESK"])
 def test_no_other_namespace_can_be_entered(desk: Callable[..., DeskClient], namespace: str) -> None:
     """F48."""
     client = desk(ROOM, namespace=namespace if namespace != "/" else "")
@@ -299,6 +299,65 @@ def test_announcements_that_were_missed_are_caught_up_with(
     server.do("missed", areas=[ROOM, OTHER_ROOM])
     assert client.until("officer")["action"] == "end"
     assert client.silence(0.2) == []
+
+
+CHANGE = {"kind": "task", "id": str(UUID(int=7)), "version": 3, "action": "offer"}
+
+
+def test_a_change_is_told_to_the_desks_of_its_area_and_to_the_phones_of_those_it_concerns(
+    desk: Callable[..., DeskClient], server: LiveServer
+) -> None:
+    """F41, F48: nobody else hears of it, not even that there is something."""
+    officer, resident, stranger = str(uuid4()), str(uuid4()), str(uuid4())
+    here, there = desk(ROOM), desk(OTHER_ROOM)
+    phone = desk(access=token(ROOM, user=officer), namespace="/officer")
+    second = desk(access=token(user=officer), namespace="/officer")
+    home = desk(access=token(user=resident), namespace="/resident")
+    foreign = desk(access=token(ROOM, user=stranger), namespace="/officer")
+    message = {"town_id": str(UUID(int=1)), "area_id": ROOM, "user_ids": [officer, resident], **CHANGE}
+    server.do("change", message=message)
+    for client in (here, phone, second, home):
+        assert client.until("changed") == CHANGE
+    for client in (there, foreign):
+        assert [name for name, _ in client.silence(0.3)] == ["hello"]
+
+
+def test_a_change_of_another_town_reaches_no_phone_of_this_one(
+    desk: Callable[..., DeskClient], server: LiveServer
+) -> None:
+    """F41: also when it names a person who is here."""
+    officer = str(uuid4())
+    phone = desk(access=token(user=officer), namespace="/officer")
+    server.do("change", message={"town_id": str(UUID(int=2)), "user_ids": [officer], **CHANGE})
+    assert [name for name, _ in phone.silence(0.3)] == ["hello"]
+
+
+def test_a_phone_hears_no_positions_whatever_its_owner_may_see_at_a_desk(
+    desk: Callable[..., DeskClient], server: LiveServer
+) -> None:
+    """P21, F48."""
+    phone, screen = desk(access=token(ROOM), namespace="/officer"), desk(ROOM)
+    server.do("publish", positions=[{"room": ROOM, "officer": OFFICER}])
+    assert screen.until("positions")
+    assert [name for name, _ in phone.silence(0.3)] == ["hello"]
+
+
+def test_a_connection_is_in_one_namespace(desk: Callable[..., DeskClient]) -> None:
+    client = desk(ROOM)
+    assert client.until("hello")
+    client.ws.send("40/officer," + json.dumps({"token": token()}))
+    answer = client.packet()
+    assert answer.startswith("44/officer,")
+    assert "one_namespace" in answer
+
+
+def test_who_may_have_missed_something_is_told_so(
+    desk: Callable[..., DeskClient], server: LiveServer
+) -> None:
+    screen, phone = desk(ROOM), desk(access=token(), namespace="/officer")
+    server.do("missed", areas=[])
+    for client in (screen, phone):
+        assert client.until("behind") == {}
 
 
 # --- What may be said

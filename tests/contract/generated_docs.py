@@ -14,14 +14,16 @@ import backend.app  # noqa: F401 (whoever has a figure registers it when importe
 from backend.core.metrics import REGISTRY
 from backend.core.vocabulary import Role
 from workflows import access
+from workflows.assignments import ASSIGNMENT
 from workflows.devices import DEVICE
 from workflows.invitations import INVITATION
 from workflows.machine import Machine
 from workflows.shifts import SHIFT
+from workflows.tasks import TASK
 from workflows.users import USER
 
 ROOT = Path(__file__).resolve().parents[2]
-MACHINES = (SHIFT, INVITATION, DEVICE, USER)
+MACHINES = (SHIFT, INVITATION, TASK, ASSIGNMENT, DEVICE, USER)
 
 
 def permissions() -> str:
@@ -57,18 +59,25 @@ def _life_cycle(machine: Machine) -> str:
     edges: dict[tuple[str, str], list[str]] = defaultdict(list)
     for step in machine.steps:
         for source in sorted(step.sources):
-            edges[source, step.target].append(step.action)
+            for target in [step.target] if step.target else _came_from(machine, source):
+                edges[source, target].append(step.action)
     drawn = [f"    [*] --> {machine.initial}"]
     drawn += [
         f"    {source} --> {target}: {', '.join(actions)}" for (source, target), actions in edges.items()
     ]
     rows = [
-        f"| {step.action} | {', '.join(sorted(step.sources))} | {step.target} | {', '.join(sorted(step.by))} |"
+        f"| {step.action} | {', '.join(sorted(step.sources))} | {target} | {', '.join(sorted(step.by))} |"
         for step in machine.steps
+        for target in [step.target or "as before"]
     ]
     diagram = "\n".join(["```mermaid", "stateDiagram-v2", *drawn, "```"])
     table = "\n".join(["| Action | From | To | By |", "|---|---|---|---|", *rows])
     return f"**{machine.kind}**\n\n{diagram}\n\n{table}"
+
+
+def _came_from(machine: Machine, state: str) -> list[str]:
+    """Where a row in ``state`` may go back to: whence it is brought there."""
+    return sorted(source for step in machine.steps if step.target == state for source in step.sources)
 
 
 PARTS: dict[tuple[str, str], Callable[[], str]] = {

@@ -241,7 +241,8 @@ KEEPS_PLACES = {
     "latest_positions": "delete(LatestPosition)",
 }
 """Tables that say where somebody was, and what forgets it."""
-GROUND = {"areas", "roads", "checkpoints"}
+GROUND = {"areas", "roads", "checkpoints", "tasks"}
+"""Where things are, and where something has to be done."""
 
 
 def test_whatever_says_where_somebody_was_is_forgotten_in_time() -> None:

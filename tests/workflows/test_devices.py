@@ -255,9 +255,9 @@ def test_an_alarm_is_written_down_once_and_kept_whole_where_no_fix_is(here: Unit
         "raw": {"alarm": "sos", "lat": "31.1", "lon": "121.3"},
         "fix_stored": False,
     }
-    assert devices.record_alarm(here, **alarm) is True
+    assert devices.record_alarm(here, **alarm) is not None
     here.session.flush()
-    assert devices.record_alarm(here, **alarm) is False
+    assert devices.record_alarm(here, **alarm) is None
     here.session.flush()
     (entry,) = here.session.scalars(select(Journal).where(Journal.action == "alarm"))
     (kept,) = here.session.scalars(select(QuarantinedFix).where(QuarantinedFix.device_id == device.id))

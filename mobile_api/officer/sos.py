@@ -1,0 +1,96 @@
+"""The officer's call for help: stored first, answered fast; on shift or off."""
+
+from typing import Any
+from uuid import UUID
+
+from marshmallow import Schema, fields, validate
+
+from backend.core.identity import Actor
+from backend.core.paging import Page
+from backend.core.uow import UnitOfWork
+from backend.core.vocabulary import AlarmState, Audience
+from geo.datum import DATUMS
+from mobile_api.endpoint import Door
+from mobile_api.fields import Moment, Word, line
+from mobile_api.paging import PageQuerySchema, decode_cursor, page_of
+from workflows import alarms
+
+blp = Door("sos", Audience.OFFICER, "/sos", "The officer's call for help.")
+RAISE = ("raise", "alarm")
+
+
+class OfficerSosPlaceSchema(Schema):
+    """Where one is. The datum is that of the numbers, WGS-84 unless said otherwise."""
+
+    lon = fields.Float(required=True, validate=validate.Range(-180, 180))
+    lat = fields.Float(required=True, validate=validate.Range(-90, 90))
+    accuracy_m = fields.Float(load_default=None, allow_none=True, validate=validate.Range(0, 1_000_000))
+    fixed_at = Moment(load_default=None, allow_none=True)
+    datum = fields.String(load_default="wgs84", validate=validate.OneOf(DATUMS))
+
+
+class OfficerSosCallSchema(Schema):
+    """A call for help; nothing is required, because nobody has time."""
+
+    id = fields.UUID(load_default=None, allow_none=True)
+    place = fields.Nested(OfficerSosPlaceSchema, load_default=None, allow_none=True)
+    note = line(200, load_default=None, allow_none=True)
+    device_at = Moment(load_default=None, allow_none=True)
+
+
+class OfficerSosPersonSchema(Schema):
+    """Who answers."""
+
+    id = fields.UUID(required=True)
+    display_name = fields.String(required=True)
+
+
+class OfficerSosSchema(Schema):
+    """One's call for help, and who answers it."""
+
+    id = fields.UUID(required=True)
+    number = fields.Integer(required=True)
+    state = Word(AlarmState, required=True)
+    raised_at = Moment(required=True)
+    acknowledged_at = Moment(allow_none=True, required=True)
+    acknowledged_by = fields.Nested(OfficerSosPersonSchema, allow_none=True, required=True)
+    dispatched_at = Moment(allow_none=True, required=True)
+    cleared_at = Moment(allow_none=True, required=True)
+    version = fields.Integer(required=True)
+
+
+def _document(alarm: Any) -> dict[str, Any]:
+    return {
+        "id": alarm.id,
+        "number": alarm.number,
+        "state": alarm.state,
+        "raised_at": alarm.raised_at,
+        "acknowledged_at": alarm.acknowledged_at,
+        "acknowledged_by": alarm.acknowledger,
+        "dispatched_at": alarm.dispatched_at,
+        "cleared_at": alarm.cleared_at,
+        "version": alarm.version,
+    }
+
+
+@blp.command("", may=RAISE, body=OfficerSosCallSchema, answers=OfficerSosSchema, status=201)
+def call_for_help(uow: UnitOfWork, actor: Actor, command_id: UUID, body: dict[str, Any]) -> dict[str, Any]:
+    """Call for help. One that is open already takes the newer place and answers with itself."""
+    return _document(
+        alarms.call_for_help(
+            uow,
+            actor,
+            command_id=command_id,
+            alarm_id=body["id"],
+            place=alarms.told_place(body["place"]),
+            note=body["note"],
+            device_at=body["device_at"],
+        )
+    )
+
+
+@blp.query("", may=("use", "officer_client"), answers=page_of(OfficerSosSchema), arguments=PageQuerySchema)
+def list_calls(uow: UnitOfWork, actor: Actor, query: dict[str, Any]) -> Page[dict[str, Any]]:
+    """List one's own calls for help, newest first."""
+    found = alarms.own(uow, actor, after=decode_cursor(query.get("cursor")), limit=query["limit"])
+    return Page([_document(alarm) for alarm in found.items], found.after)

@@ -1,0 +1,449 @@
+"""Alarms: raised once, acknowledged by name, escalated by the clock, ended with their cause."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+from threading import Barrier
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import Engine, create_engine, func, select, text
+from sqlalchemy.pool import NullPool
+
+from backend.core.config import Config
+from backend.core.errors import Conflict, Forbidden, Invalid, NotVisible, WrongState
+from backend.core.ids import new_id
+from backend.core.uow import UnitOfWork, unit_of_work
+from backend.core.vocabulary import AlarmKind, AlarmSource, AlarmState, Due
+from backend.models import Alarm, Deadline, Journal, LatestPosition, Shift
+from tests import factories
+from tests.factories import Person, Town
+from workflows import access, alarms, deadlines, shifts, watchdog
+from workflows.alarms import ALARM, Place
+
+LIMITS = shifts.Limits(longest=timedelta(hours=14), grace=timedelta(minutes=30))
+BOUNDS = watchdog.Bounds(silent_after=timedelta(minutes=10))
+ACTS = {"alarm": alarms.see_to}
+
+
+@pytest.fixture(scope="module")
+def town(owner_engine: Engine) -> Town:
+    return factories.make_town(owner_engine, f"alarms-{new_id().hex[-6:]}")
+
+
+@pytest.fixture
+def here(uow: UnitOfWork, town: Town) -> UnitOfWork:
+    uow.enter_town(town.id)
+    return uow
+
+
+def on_shift(uow: UnitOfWork, person: Person) -> Shift:
+    return shifts.start(uow, person.actor(), command_id=new_id(), limits=LIMITS)
+
+
+def seen_at(
+    uow: UnitOfWork,
+    shift: Shift,
+    town: Town,
+    *,
+    ago: timedelta = timedelta(0),
+    area: str = "a",
+    battery_pct: float | None = 80.0,
+    charging: bool | None = False,
+) -> None:
+    """Put the officer's newest position there, and a fix of that time and place behind it."""
+    lon, lat = town.place(area)
+    device_id = new_id()
+    at = uow.now - ago
+    uow.session.execute(
+        text("delete from latest_positions where officer_id = :officer"), {"officer": shift.officer_id}
+    )
+    row = {
+        "officer": shift.officer_id, "town": town.id, "shift": shift.id, "room": shift.area_id, "device": device_id,
+        "area": town.areas[area], "lon": lon, "lat": lat, "at": at, "battery": battery_pct, "charging": charging,
+    }  # fmt: skip
+    uow.session.execute(
+        text(
+            "insert into latest_positions (officer_id, town_id, shift_id, room_id, device_id, area_id, geom, fixed_at,"
+            " received_at, battery_pct, charging) values (:officer, :town, :shift, :room, :device, :area,"
+            " ST_SetSRID(ST_MakePoint(:lon, :lat), 4326)::geography, :at, :at, :battery, :charging)"
+        ),
+        row,
+    )
+    uow.session.execute(
+        text(
+            "insert into fixes (town_id, device_id, fixed_at, seq, shift_id, area_id, geom, received_at)"
+            " values (:town, :device, :at, 0, :shift, :area, ST_SetSRID(ST_MakePoint(:lon, :lat), 4326), :at)"
+        ),
+        row,
+    )
+
+
+def help_of(uow: UnitOfWork, person: Person, **more: Any) -> Alarm:
+    return alarms.call_for_help(uow, person.actor(), command_id=new_id(), **more)
+
+
+def journalled(uow: UnitOfWork, alarm_id: UUID) -> list[str]:
+    return list(
+        uow.session.scalars(
+            select(Journal.action).where(Journal.subject_id == alarm_id).order_by(Journal.at, Journal.id)
+        )
+    )
+
+
+# --- Raising
+
+
+def test_a_call_for_help_is_one_alarm_however_often_the_button_is_pressed(
+    here: UnitOfWork, town: Town
+) -> None:
+    officer = town["officer_a"]
+    on_shift(here, officer)
+    lon, lat = town.place()
+    first = help_of(here, officer, place=Place(lon, lat, 20.0, here.now))
+    again = help_of(here, officer, place=Place(lon + 0.001, lat, 5.0, here.now + timedelta(seconds=5)))
+    assert again.id == first.id
+    assert again.state == AlarmState.RAISED
+    place = alarms.place_of(again)
+    assert place is not None
+    assert (round(place.lon, 6), place.accuracy_m) == (round(lon + 0.001, 6), 5.0)
+    assert journalled(here, first.id) == ["raise", "call_again"]
+    jobs = here.session.execute(
+        text("select args from jobs.procrastinate_jobs where task_name = :name"), {"name": alarms.IN_DISTRESS}
+    ).scalars()
+    assert [job["alarm_id"] for job in jobs if job["alarm_id"] == str(first.id)] == [str(first.id)]
+
+
+def test_an_older_place_does_not_replace_a_newer_one(here: UnitOfWork, town: Town) -> None:
+    lon, lat = town.place()
+    first = help_of(here, town["officer_a"], place=Place(lon, lat, 20.0, here.now))
+    again = help_of(here, town["officer_a"], place=Place(0.5, 0.5, 5.0, here.now - timedelta(minutes=5)))
+    place = alarms.place_of(again)
+    assert again.id == first.id
+    assert place is not None
+    assert round(place.lon, 6) == round(lon, 6)
+
+
+def test_a_call_without_a_place_is_where_he_was_last(here: UnitOfWork, town: Town) -> None:
+    officer = town["officer_a"]
+    seen_at(here, on_shift(here, officer), town, ago=timedelta(seconds=30))
+    place = alarms.place_of(help_of(here, officer))
+    assert place is not None
+    assert place.fixed_at == here.now - timedelta(seconds=30)
+    assert alarms.place_of(help_of(here, town["officer_b"])) is None, "off shift there is no last place"
+
+
+def test_an_officer_off_shift_and_a_resident_may_call_and_their_own_desk_sees_it(
+    here: UnitOfWork, town: Town
+) -> None:
+    """P21, F41: off shift by his own act alone; the desk of another area sees neither."""
+    for person in (town["officer_a"], town["resident"]):
+        called = help_of(here, person, note="门口有人持刀")
+        assert access.alarm(here, town["desk_a"].actor(), called.id).id == called.id
+        assert access.alarm(here, person.actor(), called.id).id == called.id
+        for stranger in ("desk_b", "officer_b", "resident2", "auditor"):
+            with pytest.raises(NotVisible):
+                access.alarm(here, town[stranger].actor(), called.id)
+
+
+def test_who_has_neither_part_may_not_call(here: UnitOfWork, town: Town) -> None:
+    with pytest.raises(Forbidden):
+        help_of(here, town["handler"])
+
+
+def test_somebody_elses_id_is_taken(here: UnitOfWork, town: Town) -> None:
+    first = help_of(here, town["officer_a"])
+    with pytest.raises(Conflict) as refused:
+        help_of(here, town["officer_b"], alarm_id=first.id)
+    assert refused.value.code == "id_taken"
+
+
+def test_many_who_raise_at_once_raise_one(live_config: Config, live_engine: Engine, thin: Any) -> None:
+    """F27: a storm about one source collapses into one alarm, and nobody waits for ever."""
+    owner = create_engine(live_config.owner_url, poolclass=NullPool)
+    town = factories.make_town(owner, "storm")
+    owner.dispose()
+    count = thin(32, 8)
+    gate = Barrier(count)
+
+    def call(_: int) -> UUID:
+        gate.wait()
+        with unit_of_work(town.id) as uow:
+            return help_of(uow, town["officer_a"]).id
+
+    with ThreadPoolExecutor(count) as pool:
+        found = set(pool.map(call, range(count)))
+    assert len(found) == 1
+    with unit_of_work(town.id) as uow:
+        assert uow.session.scalar(select(func.count()).select_from(Alarm)) == 1
+
+
+def test_a_cleared_alarm_makes_room_for_the_next(here: UnitOfWork, town: Town) -> None:
+    first = help_of(here, town["officer_a"])
+    alarms.dismiss(here, town["desk_a"].actor(), first.id, command_id=new_id(), reason="误触")
+    second = help_of(here, town["officer_a"])
+    assert second.id != first.id
+    assert second.number > first.number
+
+
+# --- The desk
+
+
+def test_an_alarm_is_acknowledged_once_and_by_name(here: UnitOfWork, town: Town) -> None:
+    raised = help_of(here, town["officer_a"])
+    desk, supervisor = town["desk_a"].actor(), town["supervisor"].actor()
+    done = alarms.acknowledge(here, desk, raised.id, command_id=new_id())
+    assert done.acknowledger is not None
+    assert (done.state, done.acknowledger.id) == (AlarmState.ACKNOWLEDGED, town["desk_a"].id)
+    with pytest.raises(WrongState) as late:
+        alarms.acknowledge(here, supervisor, raised.id, command_id=new_id())
+    assert late.value.extra["current"] == AlarmState.ACKNOWLEDGED
+    assert "dispatch" in late.value.extra["actions"]
+
+
+def test_a_command_that_is_sent_again_acknowledges_once(here: UnitOfWork, town: Town) -> None:
+    raised, command = help_of(here, town["officer_a"]), new_id()
+    for _ in range(2):
+        alarms.acknowledge(here, town["desk_a"].actor(), raised.id, command_id=command)
+    assert journalled(here, raised.id).count("acknowledge") == 1
+
+
+def test_who_called_cannot_handle_his_own_call_nor_can_a_desk_elsewhere(here: UnitOfWork, town: Town) -> None:
+    raised = help_of(here, town["officer_a"])
+    with pytest.raises(Forbidden):
+        alarms.acknowledge(here, town["officer_a"].actor(), raised.id, command_id=new_id())
+    with pytest.raises(NotVisible):
+        alarms.acknowledge(here, town["desk_b"].actor(), raised.id, command_id=new_id())
+
+
+def test_dismissing_takes_a_reason(here: UnitOfWork, town: Town) -> None:
+    raised = help_of(here, town["officer_a"])
+    with pytest.raises(Invalid):
+        alarms.dismiss(here, town["desk_a"].actor(), raised.id, command_id=new_id(), reason="")
+    done = alarms.dismiss(here, town["desk_a"].actor(), raised.id, command_id=new_id(), reason="误触")
+    assert done.state == AlarmState.FALSE
+    assert ALARM.actions(town["desk_a"].actor(), done) == []
+
+
+# --- The ladder
+
+
+def test_what_nobody_acknowledges_climbs_and_what_somebody_does_stays(
+    here: UnitOfWork, town: Town, time_machine: Any
+) -> None:
+    climbing, taken = help_of(here, town["officer_a"]), help_of(here, town["officer_b"])
+    alarms.acknowledge(here, town["desk_b"].actor(), taken.id, command_id=new_id())
+    rungs = deadlines.rungs(here, "alarm.sos")
+    start = here.now
+    for level, (after_s, _) in enumerate(rungs[1:], 1):
+        here.now = start + timedelta(seconds=after_s - 1)
+        deadlines.see_to(here, ACTS)
+        assert here.session.get_one(Alarm, climbing.id).level == level - 1
+        here.now = start + timedelta(seconds=after_s + 1)
+        assert deadlines.see_to(here, ACTS) == 1
+        assert here.session.get_one(Alarm, climbing.id).level == level
+    assert here.session.get_one(Alarm, taken.id).level == 0
+    here.now = start + timedelta(days=1)
+    assert deadlines.see_to(here, ACTS) == 0
+    assert journalled(here, climbing.id) == ["raise", *["escalate"] * (len(rungs) - 1)]
+
+
+def test_the_ladder_is_the_towns_own_data(here: UnitOfWork, town: Town) -> None:
+    here.session.execute(
+        text(
+            "insert into ladder_rungs values (:town, 'alarm.sos', 0, 0, 'dispatcher'),"
+            " (:town, 'alarm.sos', 1, 5, 'admin')"
+        ),
+        {"town": town.id},
+    )
+    raised = help_of(here, town["officer_a"])
+    waiting = here.session.scalars(select(Deadline).where(Deadline.subject_id == raised.id)).one()
+    assert (waiting.about, waiting.due_at) == (Due.ESCALATE, here.now + timedelta(seconds=5))
+
+
+@pytest.fixture
+def quiet_town(live_config: Config, live_engine: Engine) -> Iterator[Town]:
+    owner = create_engine(live_config.owner_url, poolclass=NullPool)
+    yield factories.make_town(owner, "clock")
+    owner.dispose()
+
+
+def test_two_workers_and_a_restart_escalate_once(quiet_town: Town, live_engine: Engine) -> None:
+    """The clock's work is a row: what a killed worker had begun is due again, what is done is done once."""
+    with unit_of_work(quiet_town.id) as uow:
+        raised = help_of(uow, quiet_town["officer_a"])
+        uow.session.execute(text("update deadlines set due_at = now() - interval '1 second'"))
+    with pytest.raises(RuntimeError, match="killed"), unit_of_work(quiet_town.id) as uow:
+        assert deadlines.see_to(uow, ACTS) == 1
+        raise RuntimeError("killed")
+    gate = Barrier(4)
+
+    def tick(_: int) -> int:
+        gate.wait()
+        with unit_of_work(quiet_town.id) as uow:
+            return deadlines.see_to(uow, ACTS)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sum(pool.map(tick, range(4))) == 1
+    with unit_of_work(quiet_town.id) as uow:
+        assert uow.session.get_one(Alarm, raised.id).level == 1
+        assert journalled(uow, raised.id) == ["raise", "escalate"]
+
+
+def test_an_act_that_fails_stays_due_and_stops_no_other(here: UnitOfWork, town: Town) -> None:
+    failing, fine = help_of(here, town["officer_a"]), help_of(here, town["officer_b"])
+    here.now += timedelta(hours=1)
+
+    def act(uow: UnitOfWork, deadline: Deadline) -> None:
+        alarms.see_to(uow, deadline)
+        if deadline.subject_id == failing.id:
+            raise RuntimeError("broken")
+
+    assert deadlines.see_to(here, {"alarm": act}) == 1
+    levels = {
+        a.id: a.level for a in here.session.scalars(select(Alarm).execution_options(populate_existing=True))
+    }
+    assert (levels[failing.id], levels[fine.id]) == (0, 1)
+    waiting = select(Deadline).where(Deadline.subject_id == failing.id, Deadline.done_at.is_(None))
+    assert here.session.scalars(waiting.execution_options(populate_existing=True)).one().level == 1
+
+
+# --- The watchdog
+
+
+def kinds_open(uow: UnitOfWork, person: Person) -> set[str]:
+    rows = uow.session.scalars(
+        select(Alarm.kind).where(
+            Alarm.source_id == person.id,
+            Alarm.source == AlarmSource.OFFICER,
+            Alarm.state.in_(["raised", "acknowledged"]),
+        )
+    )
+    return set(rows)
+
+
+def test_silence_on_shift_is_noticed_and_takes_itself_back(here: UnitOfWork, town: Town) -> None:
+    officer = town["officer_a"]
+    shift = on_shift(here, officer)
+    seen_at(here, shift, town)
+    start = here.now
+    here.now = start + timedelta(minutes=9, seconds=59)
+    assert watchdog.look(here, BOUNDS) == 0
+    here.now = start + timedelta(minutes=10, seconds=1)
+    assert watchdog.look(here, BOUNDS) == 1
+    assert kinds_open(here, officer) == {AlarmKind.SILENT}
+    assert watchdog.look(here, BOUNDS) == 0, "the clock looks again and raises nothing twice"
+    seen_at(here, shift, town)
+    assert watchdog.look(here, BOUNDS) == 1
+    assert kinds_open(here, officer) == set()
+
+
+def test_who_never_sent_anything_is_silent_too_and_who_is_off_shift_is_not_looked_at(
+    here: UnitOfWork, town: Town
+) -> None:
+    """P21."""
+    shift = on_shift(here, town["officer_a"])
+    here.now += timedelta(minutes=11)
+    assert watchdog.look(here, BOUNDS) == 1
+    shifts.end(here, town["officer_a"].actor(), shift.id, command_id=new_id())
+    assert watchdog.look(here, BOUNDS) == 1
+    assert kinds_open(here, town["officer_a"]) == set()
+    assert kinds_open(here, town["officer_b"]) == set()
+
+
+def test_what_the_desk_has_dismissed_is_not_raised_again_while_the_silence_lasts(
+    here: UnitOfWork, town: Town
+) -> None:
+    officer = town["officer_a"]
+    shift = on_shift(here, officer)
+    seen_at(here, shift, town)
+    here.now += timedelta(minutes=11)
+    watchdog.look(here, BOUNDS)
+    raised = here.session.scalars(select(Alarm).where(Alarm.source_id == officer.id)).one()
+    alarms.dismiss(
+        here, town["desk_a"].actor(), raised.id, command_id=new_id(), reason="手机没电，已电话联系"
+    )
+    here.now += timedelta(hours=1)
+    assert watchdog.look(here, BOUNDS) == 0
+    seen_at(here, shift, town)
+    here.now += timedelta(minutes=31)
+    assert watchdog.look(here, BOUNDS) == 1, "he was heard of, and is silent again"
+
+
+def test_leaving_the_area_is_noticed_after_minutes_and_coming_back_ends_it(
+    here: UnitOfWork, town: Town
+) -> None:
+    officer = town["officer_a"]
+    shift = on_shift(here, officer)
+    here.now += timedelta(minutes=10)
+    seen_at(here, shift, town, area="a1")
+    assert watchdog.look(here, BOUNDS) == 0, "a compound of the area is in the area"
+    seen_at(here, shift, town, area="b")
+    assert watchdog.look(here, BOUNDS) == 1
+    assert kinds_open(here, officer) == {AlarmKind.LEFT_AREA}
+    seen_at(here, shift, town, area="a")
+    assert watchdog.look(here, BOUNDS) == 1
+    assert kinds_open(here, officer) == set()
+
+
+def test_one_fix_inside_among_those_outside_is_not_leaving(here: UnitOfWork, town: Town) -> None:
+    officer = town["officer_a"]
+    shift = on_shift(here, officer)
+    here.now += timedelta(minutes=10)
+    seen_at(here, shift, town, area="b")
+    latest = here.session.scalars(
+        select(LatestPosition.device_id).where(LatestPosition.officer_id == officer.id)
+    ).one()
+    lon, lat = town.place("a")
+    here.session.execute(
+        text(
+            "insert into fixes (town_id, device_id, fixed_at, seq, shift_id, area_id, geom, received_at) values (:town,"
+            " :device, :at, 0, :shift, :area, ST_SetSRID(ST_MakePoint(:lon, :lat), 4326), :at)"
+        ),
+        {
+            "town": town.id, "device": latest, "at": here.now - timedelta(minutes=2), "shift": shift.id,
+            "area": town.areas["a"], "lon": lon, "lat": lat,
+        },
+    )  # fmt: skip
+    assert watchdog.look(here, BOUNDS) == 0
+
+
+@pytest.mark.parametrize(
+    ("battery_pct", "charging", "expected"),
+    [(14.9, False, True), (14.9, None, True), (15.0, False, False), (5.0, True, False), (None, None, False)],
+)
+def test_a_battery_that_runs_out_is_noticed_unless_it_charges(
+    here: UnitOfWork, town: Town, battery_pct: float | None, charging: bool | None, expected: bool
+) -> None:
+    officer = town["officer_a"]
+    shift = on_shift(here, officer)
+    seen_at(here, shift, town, battery_pct=battery_pct, charging=charging)
+    watchdog.look(here, BOUNDS)
+    assert (AlarmKind.BATTERY_LOW in kinds_open(here, officer)) is expected
+    seen_at(here, shift, town, battery_pct=17.0)
+    watchdog.look(here, BOUNDS)
+    assert (AlarmKind.BATTERY_LOW in kinds_open(here, officer)) is expected, (
+        "between the bounds nothing changes"
+    )
+    seen_at(here, shift, town, battery_pct=20.0)
+    watchdog.look(here, BOUNDS)
+    assert kinds_open(here, officer) == set()
+
+
+def test_a_desk_sees_the_alarms_of_its_areas_newest_first(here: UnitOfWork, town: Town) -> None:
+    """F41."""
+    first: datetime = here.now
+    raised = []
+    for n, name in enumerate(("officer_a", "resident", "officer_b")):
+        here.now = first + timedelta(seconds=n)
+        raised.append(help_of(here, town[name]).id)
+    a, b = town["desk_a"].actor(), town["desk_b"].actor()
+    page = alarms.at_desk(here, a, still_open=True, after=None, limit=1)
+    assert [alarm.id for alarm in page.items] == [raised[1]]
+    assert page.after is not None
+    rest = alarms.at_desk(here, a, still_open=True, after=[str(part) for part in page.after], limit=5)
+    assert [alarm.id for alarm in rest.items] == [raised[0]]
+    assert [alarm.id for alarm in alarms.at_desk(here, b, after=None, limit=5).items] == [raised[2]]

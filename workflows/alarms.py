@@ -1,0 +1,526 @@
+"""Alarms: what must be looked at, raised once per source and kind, acknowledged by name, escalated by the clock.
+
+An alarm that is open already is not raised again: the newer place and figures are noted on it. What stands behind it
+(an SOS, a silent phone) ends it: the desk clears it, the clock clears what has righted itself, and closing the task
+that it led to clears it too (``workflows.dispatching``).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from geoalchemy2 import Geometry
+from geoalchemy2.elements import WKTElement
+from geoalchemy2.shape import to_shape
+from sqlalchemy import ColumnElement, cast, func, literal_column, or_, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.sql import Select
+
+from backend.core import jobs, listen
+from backend.core.errors import Conflict, Invalid, NotVisible
+from backend.core.identity import Actor, system_actor
+from backend.core.ids import new_id
+from backend.core.paging import Page, moment_and_id, page
+from backend.core.uow import UnitOfWork
+from backend.core.vocabulary import (
+    AlarmKind,
+    AlarmSource,
+    AlarmState,
+    Due,
+    Priority,
+    Role,
+    TaskSource,
+    TaskState,
+)
+from backend.models import Alarm, Deadline, LatestPosition, Membership, Shift, Task
+from geo import datum
+from workflows import access, deadlines, journal
+from workflows.machine import Machine, step
+from workflows.numbers import next_number
+
+DESK = (Role.DISPATCHER, Role.SUPERVISOR)
+A = AlarmState
+ALARM = Machine(
+    "alarm", A.RAISED,
+    #    action         from                          to              by                    stamps
+    step("acknowledge", {A.RAISED},                   A.ACKNOWLEDGED, DESK,                 "acknowledged_at"),
+    step("dispatch",    {A.RAISED, A.ACKNOWLEDGED},   A.DISPATCHED,   (*DESK, Role.SYSTEM), "dispatched_at"),
+    step("dismiss",     {A.RAISED, A.ACKNOWLEDGED},   A.FALSE,        DESK,                 "dismissed_at"),
+    step("escalate",    {A.RAISED},                   A.RAISED,       (Role.SYSTEM,),       None),
+    step("right_itself", {A.RAISED, A.ACKNOWLEDGED},  A.CLEARED,      (Role.SYSTEM,),       "cleared_at"),
+    step("clear",       {A.DISPATCHED},               A.CLEARED,      (*DESK, Role.SYSTEM), "cleared_at"),
+)  # fmt: skip
+
+PRIORITIES: Mapping[AlarmKind, Priority] = {
+    AlarmKind.SOS: Priority.CRITICAL,
+    AlarmKind.SENSOR: Priority.HIGH,
+    AlarmKind.SILENT: Priority.HIGH,
+    AlarmKind.DEVIATION: Priority.NORMAL,
+    AlarmKind.LEFT_AREA: Priority.NORMAL,
+    AlarmKind.BATTERY_LOW: Priority.LOW,
+}
+IN_DISTRESS = "alarms.dispatch_sos"
+"""The job that sends people to an SOS; it runs after the SOS is stored, whatever becomes of it."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where something is, WGS-84 degrees, and when and how well it was measured."""
+
+    lon: float
+    lat: float
+    accuracy_m: float | None = None
+    fixed_at: datetime | None = None
+
+
+def call_for_help(
+    uow: UnitOfWork,
+    actor: Actor,
+    *,
+    command_id: UUID,
+    alarm_id: UUID | None = None,
+    place: Place | None = None,
+    note: str | None = None,
+    device_at: datetime | None = None,
+) -> Alarm:
+    """Raise an SOS for oneself. It is stored first; people are sent by a job of its own once it is committed.
+
+    Off shift too: whoever calls for help says where he is by his own act (P21). Without a place the officer's last one
+    stands in, if he is on shift.
+
+    Raises:
+        Forbidden: neither an officer nor a resident. NotVisible: of no area that a desk looks after.
+    """
+    access.require(actor, "raise", "alarm")
+    assert actor.user_id is not None
+    if Role.OFFICER in actor.roles:
+        return _officers_call(
+            uow, actor, actor.user_id, command_id=command_id, alarm_id=alarm_id, place=place, device_at=device_at,
+            detail={"note": note} if note else {},
+        )  # fmt: skip
+    area_id = next(iter(actor.areas(Role.RESIDENT, Role.BUILDING_HEAD)), None)
+    if area_id is None:
+        raise NotVisible()
+    return _called(
+        uow,
+        actor,
+        raise_alarm(
+            uow, actor, AlarmKind.SOS, AlarmSource.RESIDENT, actor.user_id, area_id=area_id, alarm_id=alarm_id,
+            resident_id=actor.user_id, place=place, detail={"note": note} if note else {}, command_id=command_id,
+            device_at=device_at,
+        ),
+    )  # fmt: skip
+
+
+def tracker_call(
+    uow: UnitOfWork,
+    officer_id: UUID,
+    *,
+    command_id: UUID,
+    place: Place | None,
+    device_at: datetime | None,
+    word: str,
+) -> Alarm | None:
+    """Raise an SOS that an officer's tracker sent; None where he belongs to no area any more."""
+    actor = Actor(user_id=officer_id, town_id=uow.town)
+    try:
+        return _officers_call(
+            uow, actor, officer_id, command_id=command_id, alarm_id=None, place=place, device_at=device_at,
+            detail={"tracker": word},
+        )  # fmt: skip
+    except NotVisible:
+        return None
+
+
+def _officers_call(
+    uow: UnitOfWork,
+    actor: Actor,
+    officer_id: UUID,
+    *,
+    command_id: UUID,
+    alarm_id: UUID | None,
+    place: Place | None,
+    device_at: datetime | None,
+    detail: dict[str, Any],
+) -> Alarm:
+    shift = uow.session.scalar(select(Shift).where(Shift.officer_id == officer_id, Shift.ended_at.is_(None)))
+    if place is None and shift is not None:
+        place = _last_place(uow, officer_id)
+        detail = {**detail, "place_from": "last_fix"}
+    area_id = shift.area_id if shift else _own_area(uow, officer_id)
+    raised = raise_alarm(
+        uow, actor, AlarmKind.SOS, AlarmSource.OFFICER, officer_id, area_id=area_id, alarm_id=alarm_id,
+        officer_id=officer_id, shift_id=shift.id if shift else None, place=place, detail=detail,
+        command_id=command_id, device_at=device_at,
+    )  # fmt: skip
+    return _called(uow, actor, raised)
+
+
+def _called(uow: UnitOfWork, actor: Actor, raised: tuple[Alarm, bool]) -> Alarm:
+    alarm, is_new = raised
+    if is_new:
+        jobs.enqueue(uow, IN_DISTRESS, priority=100, town_id=str(uow.town), alarm_id=str(alarm.id))
+    return alarm
+
+
+def _own_area(uow: UnitOfWork, officer_id: UUID) -> UUID:
+    found = uow.session.scalar(
+        select(Membership.area_id)
+        .where(
+            Membership.user_id == officer_id, Membership.role == Role.OFFICER, Membership.ended_at.is_(None)
+        )
+        .order_by(Membership.granted_at)
+        .limit(1)
+    )
+    if found is None:
+        raise NotVisible()
+    return found
+
+
+def _last_place(uow: UnitOfWork, officer_id: UUID) -> Place | None:
+    found = uow.session.execute(
+        select(
+            func.ST_X(cast(LatestPosition.geom, Geometry)).label("lon"),
+            func.ST_Y(cast(LatestPosition.geom, Geometry)).label("lat"),
+            LatestPosition.accuracy_m,
+            LatestPosition.fixed_at,
+        ).where(LatestPosition.officer_id == officer_id)
+    ).first()
+    return Place(found.lon, found.lat, found.accuracy_m, found.fixed_at) if found else None
+
+
+def raise_alarm(
+    uow: UnitOfWork,
+    actor: Actor,
+    kind: AlarmKind,
+    source: AlarmSource,
+    source_id: UUID,
+    *,
+    area_id: UUID,
+    alarm_id: UUID | None = None,
+    officer_id: UUID | None = None,
+    resident_id: UUID | None = None,
+    shift_id: UUID | None = None,
+    place: Place | None = None,
+    detail: Mapping[str, Any] | None = None,
+    command_id: UUID | None = None,
+    device_at: datetime | None = None,
+) -> tuple[Alarm, bool]:
+    """Raise an alarm, or find the one that is open for this source and kind; say whether it is a new one.
+
+    An open one keeps its state and takes the newer place. Of two that raise at once one makes the alarm and the other
+    finds it.
+    """
+    values = {
+        "id": alarm_id or new_id(), "town_id": uow.town, "kind": kind, "source": source, "source_id": source_id,
+        "state": A.RAISED, "priority": PRIORITIES[kind], "area_id": area_id, "officer_id": officer_id,
+        "resident_id": resident_id, "shift_id": shift_id, "raised_at": uow.now, "raised_device_at": device_at,
+        "detail": dict(detail or {}), "version": 1, **_located(place),
+    }  # fmt: skip
+    found = _open_one(uow, kind, source, source_id)
+    if found is None:
+        made = insert(Alarm).values(number=next_number(uow, "alarm"), **values)
+        made = made.on_conflict_do_nothing(
+            index_elements=[Alarm.town_id, Alarm.kind, Alarm.source, Alarm.source_id],
+            index_where=is_open(),
+        )
+        try:
+            with uow.attempt():
+                new = uow.session.execute(made.returning(Alarm.id)).scalar_one_or_none()
+        except IntegrityError as error:
+            raise Conflict("id_taken", "This id is in use.") from error
+        if new is not None:
+            journal.write(
+                uow, actor, "alarm", new, "raise", after=A.RAISED, command_id=command_id, device_at=device_at,
+                data={"kind": str(kind)},
+            )  # fmt: skip
+            _next_rung(uow, new, kind, 1)
+            alarm = read(uow, new)
+            _announce(uow, alarm, "raise")
+            return alarm, True
+        found = _open_one(uow, kind, source, source_id)
+        assert found is not None
+    _note_again(uow, actor, found, place, detail, command_id, device_at)
+    return read(uow, found.id), False
+
+
+def _located(place: Place | None) -> dict[str, Any]:
+    if place is None:
+        return {}
+    point = WKTElement(f"POINT({place.lon!r} {place.lat!r})", srid=4326)
+    return {"geom": point, "accuracy_m": place.accuracy_m, "fixed_at": place.fixed_at}
+
+
+def _note_again(
+    uow: UnitOfWork,
+    actor: Actor,
+    alarm: Alarm,
+    place: Place | None,
+    detail: Mapping[str, Any] | None,
+    command_id: UUID | None,
+    device_at: datetime | None,
+) -> None:
+    known = alarm.fixed_at or alarm.raised_device_at or alarm.raised_at
+    newer = place is not None and (place.fixed_at or uow.now) > known
+    if newer:
+        for name, value in _located(place).items():
+            setattr(alarm, name, value)
+    if detail:
+        alarm.detail = {**alarm.detail, **detail}
+    if alarm.kind != AlarmKind.SOS and not newer:
+        return  # The clock looks every few seconds; only what a person does again is an act.
+    alarm.version += 1
+    uow.session.flush()
+    if alarm.kind == AlarmKind.SOS:
+        journal.write(uow, actor, "alarm", alarm.id, "call_again", command_id=command_id, device_at=device_at)
+    _announce(uow, alarm, "call_again")
+
+
+def is_open() -> ColumnElement[bool]:
+    """Return the condition that an alarm is not over, in the literal words of the partial indexes."""
+    return Alarm.state.in_(
+        [literal_column(f"'{state}'") for state in (A.RAISED, A.ACKNOWLEDGED, A.DISPATCHED)]
+    )
+
+
+def _open_one(uow: UnitOfWork, kind: AlarmKind, source: AlarmSource, source_id: UUID) -> Alarm | None:
+    return uow.session.scalar(
+        select(Alarm)
+        .where(
+            Alarm.town_id == uow.town,
+            Alarm.kind == kind,
+            Alarm.source == source,
+            Alarm.source_id == source_id,
+        )
+        .where(is_open())
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    )
+
+
+def read(uow: UnitOfWork, alarm_id: UUID) -> Alarm:
+    """Return an alarm as it is now, with all that an answer shows."""
+    return uow.session.scalars(
+        select(Alarm)
+        .where(Alarm.id == alarm_id)
+        .options(*access.alarm_parts())
+        .execution_options(populate_existing=True)
+    ).one()
+
+
+# --- What the desk does
+
+
+def acknowledge(uow: UnitOfWork, actor: Actor, alarm_id: UUID, *, command_id: UUID) -> Alarm:
+    """Take an alarm on oneself, by name; from then on it climbs no further. Of several at once one is the name.
+
+    Raises:
+        WrongState: somebody did it before.
+    """
+    alarm = access.alarm(uow, actor, alarm_id, verb="handle", lock=True)
+    if ALARM.fire(uow, actor, alarm, "acknowledge", command_id=command_id):
+        alarm.acknowledged_by = actor.user_id
+        deadlines.drop(uow, alarm.id, Due.ESCALATE)
+        uow.session.flush()
+        _announce(uow, alarm, "acknowledge")
+    return read(uow, alarm.id)
+
+
+def dismiss(uow: UnitOfWork, actor: Actor, alarm_id: UUID, *, command_id: UUID, reason: str) -> Alarm:
+    """Say that there is nothing to it, and why.
+
+    Raises:
+        WrongState: people are on their way already, or it is over.
+    """
+    alarm = access.alarm(uow, actor, alarm_id, verb="handle", lock=True)
+    if not reason:
+        raise Invalid("The desk says why it dismisses an alarm.", reason=["needed"])
+    if ALARM.fire(uow, actor, alarm, "dismiss", command_id=command_id, reason=reason):
+        _over(uow, alarm, "dismiss")
+    return read(uow, alarm.id)
+
+
+def right_itself(uow: UnitOfWork, alarm: Alarm) -> None:
+    """Clear a locked alarm whose cause is gone; one that people were sent to is left to them."""
+    if alarm.state in (A.RAISED, A.ACKNOWLEDGED):
+        ALARM.fire(uow, system_actor(uow.town), alarm, "right_itself", command_id=None)
+        _over(uow, alarm, "right_itself")
+
+
+def dispatched(
+    uow: UnitOfWork, actor: Actor, alarm: Alarm, task_id: UUID, *, command_id: UUID | None
+) -> bool:
+    """Bind a locked alarm to the task that it led to."""
+    if not ALARM.fire(uow, actor, alarm, "dispatch", command_id=command_id, data={"task_id": str(task_id)}):
+        return False
+    alarm.task_id = task_id
+    uow.session.flush()
+    _announce(uow, alarm, "dispatch")
+    return True
+
+
+def clear(
+    uow: UnitOfWork, actor: Actor, alarm: Alarm, *, command_id: UUID | None, reason: str | None = None
+) -> bool:
+    """End a locked alarm that people were sent to; its task is ended with it by ``workflows.dispatching``."""
+    if not ALARM.fire(uow, actor, alarm, "clear", command_id=command_id, reason=reason):
+        return False
+    _over(uow, alarm, "clear")
+    return True
+
+
+def ended_with(uow: UnitOfWork, task: Task) -> None:
+    """End the alarm of a task that has just ended: what people were sent to is over when they are done."""
+    if task.source != TaskSource.ALARM:
+        return
+    alarm = uow.session.scalar(
+        select(Alarm)
+        .where(Alarm.id == task.source_id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    )
+    if alarm is None or alarm.task_id != task.id:
+        return
+    system = system_actor(uow.town)
+    if alarm.state in (A.RAISED, A.ACKNOWLEDGED):
+        if task.state != TaskState.CLOSED:
+            alarm.task_id = None  # Called off, and still nobody has said that there is nothing to it.
+            uow.session.flush()
+            return
+        dispatched(uow, system, alarm, task.id, command_id=None)
+    if alarm.state == A.DISPATCHED:
+        clear(uow, system, alarm, command_id=None, reason=f"task {task.state}")
+
+
+def _over(uow: UnitOfWork, alarm: Alarm, action: str) -> None:
+    deadlines.drop(uow, alarm.id, Due.ESCALATE)
+    uow.session.flush()
+    _announce(uow, alarm, action)
+
+
+def _announce(uow: UnitOfWork, alarm: Alarm, action: str) -> None:
+    """Tell at commit that the alarm has changed: the desks of its area, and who called for help."""
+    concerned = [alarm.source_id] if alarm.kind == AlarmKind.SOS else []
+    uow.notify(
+        listen.CHANGES,
+        {
+            "town_id": uow.town,
+            "kind": "alarm",
+            "id": alarm.id,
+            "version": alarm.version,
+            "area_id": alarm.area_id,
+            "user_ids": concerned,
+            "action": action,
+        },
+    )
+
+
+# --- The clock
+
+
+def ladder_of(kind: AlarmKind | str) -> str:
+    """Return the name of the ladder that an alarm of this kind climbs."""
+    return "alarm.sos" if kind == AlarmKind.SOS else "alarm"
+
+
+def _next_rung(uow: UnitOfWork, alarm_id: UUID, kind: AlarmKind | str, level: int) -> None:
+    rungs = deadlines.rungs(uow, ladder_of(kind))
+    if level < len(rungs):
+        deadlines.put(
+            uow, "alarm", alarm_id, Due.ESCALATE, uow.now + timedelta(seconds=rungs[level][0]), level=level
+        )
+
+
+def see_to(uow: UnitOfWork, deadline: Deadline) -> None:
+    """Escalate an alarm that nobody has acknowledged in time: the next level of its ladder is told."""
+    alarm = uow.session.scalar(
+        select(Alarm)
+        .where(Alarm.id == deadline.subject_id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    )
+    if alarm is None or alarm.state != A.RAISED or alarm.level >= deadline.level:
+        return
+    rungs = deadlines.rungs(uow, ladder_of(alarm.kind))
+    ALARM.fire(
+        uow, system_actor(uow.town), alarm, "escalate", command_id=None,
+        data={"level": deadline.level, "tells": rungs[deadline.level][1]},
+    )  # fmt: skip
+    alarm.level = deadline.level
+    # From the raising on, not from this tick: a clock that stood still does not stretch the ladder.
+    if deadline.level + 1 < len(rungs):
+        due_at = alarm.raised_at + timedelta(seconds=rungs[deadline.level + 1][0])
+        deadlines.put(uow, "alarm", alarm.id, Due.ESCALATE, max(due_at, uow.now), level=deadline.level + 1)
+    uow.session.flush()
+    _announce(uow, alarm, "escalate")
+
+
+# --- Looks
+
+
+def seen(uow: UnitOfWork, actor: Actor, alarm_id: UUID) -> Alarm:
+    """Return one alarm that the actor may see."""
+    return access.alarm(uow, actor, alarm_id)
+
+
+def place_of(alarm: Alarm) -> Place | None:
+    """Return where an alarm is, as it was last told."""
+    if alarm.geom is None:
+        return None
+    point = to_shape(alarm.geom)
+    return Place(point.x, point.y, alarm.accuracy_m, alarm.fixed_at)
+
+
+def told_place(told: Mapping[str, Any] | None) -> Place | None:
+    """Return a place that somebody told, in WGS-84 whatever datum he declared."""
+    if told is None:
+        return None
+    lon, lat = datum.convert(told["lon"], told["lat"], told["datum"], "wgs84")
+    return Place(lon, lat, told["accuracy_m"], told["fixed_at"])
+
+
+def heard_at(alarm: Alarm) -> datetime | None:
+    """Return when a silent officer was last heard of."""
+    at = alarm.detail.get("heard_at")
+    return datetime.fromisoformat(at) if at else None
+
+
+# --- Lists
+
+
+def at_desk(
+    uow: UnitOfWork,
+    actor: Actor,
+    *,
+    still_open: bool | None = None,
+    kind: AlarmKind | None = None,
+    area_id: UUID | None = None,
+    after: Sequence[str] | None,
+    limit: int,
+) -> Page[Alarm]:
+    """Return the alarms in the actor's areas, newest first."""
+    query = select(Alarm).where(access.within(Alarm.area_id, access.roots(actor, "see", "alarm")))
+    if still_open is not None:
+        query = query.where(is_open() if still_open else Alarm.state.in_([A.CLEARED, A.FALSE]))
+    if kind is not None:
+        query = query.where(Alarm.kind == kind)
+    if area_id is not None:
+        query = query.where(access.within(Alarm.area_id, [area_id]))
+    return _page(uow, query, after, limit)
+
+
+def own(uow: UnitOfWork, actor: Actor, *, after: Sequence[str] | None, limit: int) -> Page[Alarm]:
+    """Return the actor's own calls for help, newest first."""
+    query = select(Alarm).where(Alarm.kind == AlarmKind.SOS, Alarm.source_id == actor.user_id)
+    return _page(uow, query, after, limit)
+
+
+def _page(uow: UnitOfWork, query: Select[Alarm], after: Sequence[str] | None, limit: int) -> Page[Alarm]:
+    if key := moment_and_id(after):
+        query = query.where(or_(Alarm.raised_at < key[0], (Alarm.raised_at == key[0]) & (Alarm.id < key[1])))
+    query = query.where(Alarm.town_id == uow.town).options(*access.alarm_parts())
+    query = query.order_by(Alarm.raised_at.desc(), Alarm.id.desc()).limit(limit + 1)
+    return page(list(uow.session.scalars(query)), limit, lambda row: (row.raised_at.isoformat(), row.id))
