@@ -17,6 +17,7 @@ import structlog
 from procrastinate import JobContext, PsycopgConnector
 from procrastinate.testing import InMemoryConnector
 
+from backend import worker_outbox
 from backend.core import db
 from backend.core.clock import now
 from backend.core.config import Config, libpq_url
@@ -102,15 +103,15 @@ def keep_partitions(timestamp: int) -> None:
 @app.periodic(cron="37 * * * *")
 @app.task(name="upkeep.forget", queueing_lock="upkeep.forget", lock="upkeep.forget")
 def forget_expired(timestamp: int) -> None:
-    """Delete what is past its time: one-time codes, sessions, kept answers, tracks of closed days, counters."""
+    """Delete what is past its time: codes, sessions, kept answers, notices, tracks of closed days, counters."""
     config = _settings()
 
     def forget(uow: UnitOfWork) -> int:
         gone = sessions.forget_expired(uow, refresh_ttl=timedelta(seconds=config.refresh_ttl_s))
         answers = upkeep.forget_answers(uow, retention_days=config.idempotency_retention_days)
-        return (
-            sum(gone.values()) + answers + upkeep.forget_tracks(uow, retention_days=config.fix_retention_days)
-        )
+        notices = upkeep.forget_notices(uow, retention_days=config.notice_retention_days)
+        tracks = upkeep.forget_tracks(uow, retention_days=config.fix_retention_days)
+        return sum(gone.values()) + answers + notices + tracks
 
     deleted = sum(in_every_town(forget))
     with unit_of_work() as uow:
@@ -168,16 +169,20 @@ def connector(config: Config) -> PsycopgConnector:
 
 def run(config: Config, *, wait: bool = True) -> None:
     """Work until told to stop (SIGTERM, SIGINT); with ``wait=False`` until the queue is empty."""
-    db.set_engine(db.engine_for(config, pool_size=4, bounds=db.JOBS))
+    db.set_engine(db.engine_for(config, pool_size=8, bounds=db.JOBS))
     use(config)
     with app.replace_connector(connector(config)) as working:
         log.info("worker started")
+        sender = worker_outbox.start(config, in_every_town) if wait else None
         try:
             _work(working, wait)
         except procrastinate.exceptions.ConnectorException as error:
             raise Unreachable(
                 "The worker lost the database; whoever supervises it starts it again."
             ) from error
+        finally:
+            if sender is not None:
+                sender.stop()
 
 
 def _work(working: procrastinate.App, wait: bool) -> None:

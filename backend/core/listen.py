@@ -20,6 +20,8 @@ SESSIONS = "xungeng_sessions"
 SHIFTS = "xungeng_shifts"
 DEVICES = "xungeng_devices"
 AREAS = "xungeng_areas"
+NOTICES = "xungeng_notices"
+"""``{town_id, user_id, notice_id, kind, subject_kind, subject_id}`` of each new notice, at its commit."""
 
 LOOK_EVERY_S = 0.5
 """How long the thread waits for a notification before it looks whether it is to stop or to hear more."""

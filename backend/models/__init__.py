@@ -6,11 +6,13 @@ from backend.models.device import Device, DeviceCredential
 from backend.models.fix import Fix, GateCounter, LateDay, LatestPosition, QuarantinedFix, TrackDay
 from backend.models.imported_track import ImportedTrack
 from backend.models.journal import Disclosure, Journal
+from backend.models.notice import Address, Delivery, Notice, NoticeSetting, WechatCredit
 from backend.models.shift import Crew, CrewMember, Invitation, Shift
 from backend.models.town import Area, Basemap, Checkpoint, Department, Road, Town
 from backend.models.user import LoginCode, Membership, RefreshToken, Session, Throttle, User
 
 __all__ = [
+    "Address",
     "Area",
     "Base",
     "Basemap",
@@ -18,6 +20,7 @@ __all__ = [
     "Command",
     "Crew",
     "CrewMember",
+    "Delivery",
     "Department",
     "Device",
     "DeviceCredential",
@@ -31,6 +34,8 @@ __all__ = [
     "LatestPosition",
     "LoginCode",
     "Membership",
+    "Notice",
+    "NoticeSetting",
     "QuarantinedFix",
     "RefreshToken",
     "Road",
@@ -40,4 +45,5 @@ __all__ = [
     "Town",
     "TrackDay",
     "User",
+    "WechatCredit",
 ]
