@@ -162,7 +162,7 @@ _COALESCED = text("""
     order by id for update
 """)
 _SKIP = text("""
-    update deliveries set state = 'skipped', error = :why, ended_at = :now, leased_until = null
+    update deliveries set state = 'skipped', error = :why, ended_at = :now, lease_ends_at = null
     where notice_id = any (:notices) and state = 'waiting' and (:all or channel <> 'wecom_robot')
 """)
 _REPLACED = text("""
@@ -299,7 +299,7 @@ class Claimed:
     notice_id: UUID
     channel: NoticeChannel
     attempts: int
-    leased_until: datetime
+    lease_ends_at: datetime
 
 
 @dataclass(frozen=True)
@@ -328,9 +328,9 @@ _CLAIM = text("""
       for update of d skip locked
     )
     update deliveries d
-    set state = 'leased', leased_until = :until, not_before_at = :until, attempts = d.attempts + 1
+    set state = 'leased', lease_ends_at = :until, not_before_at = :until, attempts = d.attempts + 1
     from due where d.id = due.id
-    returning d.id, d.notice_id, d.channel, d.attempts, d.leased_until
+    returning d.id, d.notice_id, d.channel, d.attempts, d.lease_ends_at
 """)
 
 
@@ -356,7 +356,7 @@ def claim(
         },
     ).all()  # fmt: skip
     return [
-        Claimed(row.id, row.notice_id, NoticeChannel(row.channel), row.attempts, row.leased_until)
+        Claimed(row.id, row.notice_id, NoticeChannel(row.channel), row.attempts, row.lease_ends_at)
         for row in rows
     ]
 
@@ -533,9 +533,9 @@ def _hold(uow: UnitOfWork, one: Claimed) -> Row[Any] | None:
         text(
             "select d.*, n.kind, n.expires_at, n.confirmed_at as notice_confirmed_at, n.recipient_id as told"
             " from deliveries d join notices n on n.id = d.notice_id"
-            " where d.id = :id and d.state = 'leased' and d.leased_until = :until"
+            " where d.id = :id and d.state = 'leased' and d.lease_ends_at = :until"
         ),
-        {"id": one.id, "until": one.leased_until},
+        {"id": one.id, "until": one.lease_ends_at},
     ).first()
 
 
@@ -547,7 +547,7 @@ def sent(uow: UnitOfWork, one: Claimed, provider_ref: str | None) -> bool:
     confirmed = held.notice_confirmed_at is not None and one.channel is not NoticeChannel.WECOM_ROBOT
     uow.session.execute(
         text(
-            "update deliveries set state = :state, sent_at = :now, confirmed_at = :confirmed, leased_until = null,"
+            "update deliveries set state = :state, sent_at = :now, confirmed_at = :confirmed, lease_ends_at = null,"
             " provider_ref = :ref, error = null where id = :id"
         ),
         {
@@ -606,12 +606,12 @@ def release(uow: UnitOfWork, one: Claimed, after_s: float) -> None:
 def _wait(uow: UnitOfWork, one: Claimed, until: datetime, code: str, *, counted: bool) -> None:
     uow.session.execute(
         text(
-            "update deliveries set state = 'waiting', leased_until = null, not_before_at = :until, error = :code,"
-            " attempts = attempts - :uncounted where id = :id and state = 'leased' and leased_until = :lease"
+            "update deliveries set state = 'waiting', lease_ends_at = null, not_before_at = :until, error = :code,"
+            " attempts = attempts - :uncounted where id = :id and state = 'leased' and lease_ends_at = :lease"
         ),
         {
             "until": until, "code": code, "uncounted": 0 if counted else 1, "id": one.id,
-            "lease": one.leased_until,
+            "lease": one.lease_ends_at,
         },
     )  # fmt: skip
 
@@ -653,10 +653,10 @@ def _is_on_its_way(uow: UnitOfWork, one: Claimed) -> bool:
 def _end(uow: UnitOfWork, one: Claimed, state: DeliveryState, code: str) -> None:
     uow.session.execute(
         text(
-            "update deliveries set state = :state, leased_until = null, error = :code, ended_at = :now"
-            " where id = :id and state = 'leased' and leased_until = :lease"
+            "update deliveries set state = :state, lease_ends_at = null, error = :code, ended_at = :now"
+            " where id = :id and state = 'leased' and lease_ends_at = :lease"
         ),
-        {"state": str(state), "code": code, "now": uow.now, "id": one.id, "lease": one.leased_until},
+        {"state": str(state), "code": code, "now": uow.now, "id": one.id, "lease": one.lease_ends_at},
     )
 
 

@@ -14,6 +14,7 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from backend.models.base import Base, Id, Small, TownId
@@ -111,7 +112,7 @@ class Delivery(Base):
             name="ck_deliveries_state",
         ),
         CheckConstraint("attempts >= 0", name="ck_deliveries_attempts"),
-        CheckConstraint("(state = 'leased') = (leased_until is not null)", name="ck_deliveries_leased"),
+        CheckConstraint("(state = 'leased') = (lease_ends_at is not null)", name="ck_deliveries_leased"),
         CheckConstraint("state <> 'leased' or not_before_at is not null", name="ck_deliveries_leased_due"),
         CheckConstraint(
             "(state in ('sent', 'confirmed')) = (sent_at is not null)", name="ck_deliveries_sent"
@@ -133,7 +134,7 @@ class Delivery(Base):
     state: Mapped[str]
     not_before_at: Mapped[datetime | None]
     attempts: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
-    leased_until: Mapped[datetime | None]
+    lease_ends_at: Mapped[datetime | None]
     provider_ref: Mapped[str | None]
     error: Mapped[str | None]
     created_at: Mapped[datetime]
@@ -168,7 +169,7 @@ class Address(Base):
     user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id"))
     channel: Mapped[str]
     token: Mapped[str]
-    keys: Mapped[dict[str, str] | None]
+    keys: Mapped[dict[str, str] | None] = mapped_column(JSONB(none_as_null=True))
     session_id: Mapped[UUID | None] = mapped_column(ForeignKey("sessions.id", ondelete="CASCADE"))
     created_at: Mapped[datetime]
     dead_at: Mapped[datetime | None]

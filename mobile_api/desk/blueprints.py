@@ -1,6 +1,16 @@
 """The desk audience's blueprints."""
 
-from mobile_api.desk import devices, imported_tracks, map, officers, oversight, replays, shifts, users
+from mobile_api.desk import (
+    devices,
+    imported_tracks,
+    map,
+    notices,
+    officers,
+    oversight,
+    replays,
+    shifts,
+    users,
+)
 
 BLUEPRINTS = (
     officers.blp,
@@ -11,4 +21,5 @@ BLUEPRINTS = (
     devices.blp,
     oversight.blp,
     users.blp,
+    notices.blp,
 )

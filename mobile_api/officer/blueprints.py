@@ -1,6 +1,6 @@
 """The officer audience's blueprints. Fixes come over the hot route (``mobile_api.hot``)."""
 
 from mobile_api.officer import map as ground
-from mobile_api.officer import shifts, tracks
+from mobile_api.officer import notices, shifts, tracks
 
-BLUEPRINTS = (shifts.blp, tracks.blp, ground.blp)
+BLUEPRINTS = (shifts.blp, tracks.blp, ground.blp, notices.blp)

@@ -1,5 +1,5 @@
 """The resident audience's blueprints."""
 
-from mobile_api.resident import home
+from mobile_api.resident import home, notices
 
-BLUEPRINTS = (home.blp,)
+BLUEPRINTS = (home.blp, notices.blp)

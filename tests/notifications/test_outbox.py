@@ -527,7 +527,7 @@ def write(uow: UnitOfWork, town: Town, **row: Any) -> None:
     made = offer(uow, town["officer_a"])
     given = {
         "id": new_id(), "town": town.id, "notice": made, "user": town["officer_a"].id, "state": "waiting",
-        "not_before_at": None, "leased_until": None, "error": None, "sent_at": None, "confirmed_at": None,
+        "not_before_at": None, "lease_ends_at": None, "error": None, "sent_at": None, "confirmed_at": None,
         "ended_at": None,
     } | row  # fmt: skip
     with uow.attempt():
@@ -535,8 +535,8 @@ def write(uow: UnitOfWork, town: Town, **row: Any) -> None:
         uow.session.execute(
             text(
                 "insert into deliveries (id, town_id, notice_id, recipient_id, channel, position, priority, state,"
-                " not_before_at, leased_until, error, created_at, sent_at, confirmed_at, ended_at) values (:id, :town,"
-                " :notice, :user, 'sms', 0, 1, :state, :not_before_at, :leased_until, :error, now(), :sent_at,"
+                " not_before_at, lease_ends_at, error, created_at, sent_at, confirmed_at, ended_at) values (:id, :town,"
+                " :notice, :user, 'sms', 0, 1, :state, :not_before_at, :lease_ends_at, :error, now(), :sent_at,"
                 " :confirmed_at, :ended_at)"
             ),
             given,
@@ -545,7 +545,7 @@ def write(uow: UnitOfWork, town: Town, **row: Any) -> None:
 
 GOOD: dict[DeliveryState, set[str]] = {
     DeliveryState.WAITING: set(),
-    DeliveryState.LEASED: {"leased_until", "not_before_at"},
+    DeliveryState.LEASED: {"lease_ends_at", "not_before_at"},
     DeliveryState.SENT: {"sent_at"},
     DeliveryState.CONFIRMED: {"sent_at", "confirmed_at"},
     DeliveryState.FAILED: {"ended_at", "error"},
@@ -558,13 +558,13 @@ GOOD: dict[DeliveryState, set[str]] = {
 def test_the_schema_takes_each_state_with_its_stamps_and_without_none_of_them(
     here: UnitOfWork, town: Town, state: DeliveryState
 ) -> None:
-    stamps: dict[str, Any] = dict.fromkeys(("leased_until", "sent_at", "confirmed_at", "ended_at"), here.now)
+    stamps: dict[str, Any] = dict.fromkeys(("lease_ends_at", "sent_at", "confirmed_at", "ended_at"), here.now)
     stamps |= {"not_before_at": here.now, "error": "x"}
     write(here, town, state=str(state), **{name: stamps[name] for name in GOOD[state]})
     for name in GOOD[state]:
         with pytest.raises(IntegrityError):
             write(here, town, state=str(state), **{n: stamps[n] for n in GOOD[state] - {name}})
-    for name in {"leased_until", "sent_at", "confirmed_at", "ended_at"} - GOOD[state]:
+    for name in {"lease_ends_at", "sent_at", "confirmed_at", "ended_at"} - GOOD[state]:
         with pytest.raises(IntegrityError):
             write(here, town, state=str(state), **{n: stamps[n] for n in GOOD[state] | {name}})
 
