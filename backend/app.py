@@ -31,6 +31,7 @@ from mobile_api.officer.blueprints import BLUEPRINTS as OFFICER
 from mobile_api.public.blueprints import BLUEPRINTS as PUBLIC
 from mobile_api.resident.blueprints import BLUEPRINTS as RESIDENT
 from mobile_api.slow_bodies import Patience
+from notifications import reach
 from workflows.sessions import Sessions
 from workflows.throttling import Throttling
 
@@ -113,6 +114,7 @@ def create_app(config: Config, *, propagate_failures: bool = False, hot_routes: 
     )
     app.json.ensure_ascii = False  # type: ignore[attr-defined]
     sessions = Sessions(config)
+    reach.use(config.notices)
     app.extensions["xungeng.config"] = config
     app.extensions["xungeng.sessions"] = sessions
     app.extensions["xungeng.identity"] = Identity(sessions.tokens)

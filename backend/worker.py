@@ -11,6 +11,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -21,6 +22,7 @@ import structlog
 from procrastinate import JobContext, PsycopgConnector
 from procrastinate.testing import InMemoryConnector
 
+from backend import worker_outbox
 from backend.core import db, preflight
 from backend.core.clock import now
 from backend.core.config import Config, libpq_url
@@ -149,7 +151,7 @@ def keep_partitions(timestamp: int) -> None:
 @app.periodic(cron="37 * * * *")
 @app.task(name="upkeep.forget", queueing_lock="upkeep.forget", lock="upkeep.forget")
 def forget_expired(timestamp: int) -> None:
-    """Delete what is past its time: one-time codes, sessions, kept answers, tracks of closed days, counters."""
+    """Delete what is past its time: codes, sessions, kept answers, notices, tracks of closed days, counters."""
     config = _settings()
 
     def forget(uow: UnitOfWork) -> int:
@@ -159,6 +161,7 @@ def forget_expired(timestamp: int) -> None:
             sum(gone.values())
             + answers
             + deadlines.forget_done(uow)
+            + upkeep.forget_notices(uow, retention_days=config.notice_retention_days)
             + upkeep.forget_tracks(uow, retention_days=config.fix_retention_days)
         )
 
@@ -225,7 +228,7 @@ def run(config: Config, *, wait: bool = True) -> None:
         Unreachable: it went away while the queue was being emptied.
         ConfigError: it came back such that it must not be used.
     """
-    db.set_engine(db.engine_for(config, pool_size=4, bounds=db.JOBS))
+    db.set_engine(db.engine_for(config, pool_size=8, bounds=db.JOBS))
     use(config)
     for part in (f"worker.{NAME}", "worker", "utils", "psycopg_connector"):
         logging.getLogger(f"procrastinate.{part}").addFilter(_is_no_loss)
@@ -235,7 +238,8 @@ def run(config: Config, *, wait: bool = True) -> None:
         try:
             with app.replace_connector(connector(config)) as working:
                 log.info("worker started")
-                _work(working, wait)
+                with worker_outbox.running(config, in_every_town) if wait else nullcontext():
+                    _work(working, wait)
             return
         except procrastinate.exceptions.ConnectorException as error:
             if not wait:

@@ -1,8 +1,8 @@
 """The live channel: Socket.IO at ``/socket.io``, WebSocket alone, namespaces ``/desk``, ``/officer``, ``/resident``.
 
 A client connects with ``auth: {token}`` and is put where its scope puts it; it can neither join nor name a room. It
-hears ``hello``, ``changed`` (a thing it may see has: its kind, id and version; fetch it), ``behind`` (something
-may have been missed: fetch everything) and ``revoked``; the desk also ``positions`` (the newest of each officer,
+hears ``hello``, ``changed`` (a thing it may see has: its kind, id and version; fetch it), ``notice`` (there is one for
+its person), ``behind`` (something may have been missed: fetch everything) and ``revoked``; the desk also ``positions`` (the newest of each officer,
 coalesced) and ``officer`` (something happened to a shift). It says ``token`` (a fresh access token before the old one
 runs out) and nothing else. An officer's or a resident's phone hears of what concerns himself and is in no room.
 
@@ -39,7 +39,7 @@ from backend.core import clock
 from backend.core.errors import Forbidden, Refusal, Unauthenticated
 from backend.core.failures import refusal_for
 from backend.core.ids import id_of
-from backend.core.listen import AREAS, CHANGES, SESSIONS, SHIFTS, Listener
+from backend.core.listen import AREAS, CHANGES, NOTICES, SESSIONS, SHIFTS, Listener
 from backend.core.metrics import SOCKETS_CLOSED
 from backend.core.tokens import AccessClaims
 from backend.core.uow import unit_of_work
@@ -543,6 +543,17 @@ class LiveChannel:
                 if viewer.grant.namespace != DESK and viewer.grant.claims.town_id == town_id:
                     viewer.connection.send(event("changed", told, viewer.grant.namespace))
 
+    def notice_written(self, message: dict[str, Any]) -> None:
+        """Tell all clients of one person that there is a notice for him; they fetch what it says."""
+        town_id, user_id = id_of(message.get("town_id")), id_of(message.get("user_id"))
+        if town_id is None or user_id is None:
+            log.warning("live_notice_unreadable")
+            return
+        told = {key: message.get(key) for key in ("notice_id", "kind", "subject_kind", "subject_id")}
+        for viewer in tuple(self._of_user.get(user_id, ())):
+            if viewer.grant.claims.town_id == town_id:
+                viewer.connection.send(event("notice", told, viewer.grant.namespace))
+
     def missed(self) -> None:
         """Announcements may have been lost: look at everybody, and tell what happened to shifts meanwhile."""
         self._watch.forget_rooms()
@@ -606,6 +617,7 @@ def install(
         listener.on(SHIFTS, channel.shift_changed)
         listener.on(AREAS, channel.areas_changed)
         listener.on(CHANGES, channel.something_changed)
+        listener.on(NOTICES, channel.notice_written)
         listener.on_missed(channel.missed)
     app.extensions["xungeng.live"] = channel
     return channel

@@ -30,15 +30,18 @@ from backend.core.identity import Actor
 from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import Role
 from backend.models import (
+    Address,
     Alarm,
     Area,
     Assignment,
     Crew,
     CrewMember,
+    Delivery,
     Device,
     ImportedTrack,
     Invitation,
     Membership,
+    Notice,
     Session,
     Shift,
     Task,
@@ -81,6 +84,8 @@ GRANTS: dict[tuple[str, str], frozenset[Role]] = {
     ("see", "user"): frozenset({ADMIN}),
     ("manage", "user"): frozenset({ADMIN}),
     ("manage", "basemap"): frozenset({ADMIN}),
+    ("see", "delivery"): frozenset({DISPATCHER, SUPERVISOR, ADMIN}),
+    ("retry", "delivery"): frozenset({DISPATCHER, SUPERVISOR, ADMIN}),
     ("see", "journal"): frozenset({AUDITOR}),
     ("see", "disclosure"): frozenset({AUDITOR}),
 }
@@ -402,6 +407,51 @@ def imported_track(uow: UnitOfWork, actor: Actor, track_id: UUID, *, verb: str =
     found = uow.session.scalar(
         select(ImportedTrack).where(ImportedTrack.id == track_id, imported_tracks_seen_by(actor, verb=verb))
     )
+    if found is None:
+        raise NotVisible()
+    return found
+
+
+def notice(uow: UnitOfWork, actor: Actor, notice_id: UUID) -> Notice:
+    """The door to a notice: it is the actor's own."""
+    return _found(
+        uow, select(Notice).where(Notice.id == notice_id, Notice.recipient_id == actor.user_id), False
+    )
+
+
+def own_address(uow: UnitOfWork, actor: Actor, address_id: UUID, *, lock: bool = False) -> Address:
+    """The door to one of one's own addresses."""
+    return _found(
+        uow, select(Address).where(Address.id == address_id, Address.user_id == actor.user_id), lock
+    )
+
+
+def address(
+    uow: UnitOfWork, actor: Actor, address_id: UUID, *, verb: str = "see", lock: bool = False
+) -> Address:
+    """The door to anybody's address, for those who administer the town."""
+    require_in_whole_town(uow, actor, verb, "user")
+    return _found(uow, select(Address).where(Address.id == address_id), lock)
+
+
+def deliveries_in_scope(actor: Actor, *, verb: str = "see") -> ColumnElement[bool]:
+    """Return the condition on deliveries: they are to people who hold a membership in the actor's areas."""
+    scope = roots(actor, verb, "delivery")
+    return Delivery.recipient_id.in_(
+        select(Membership.user_id).where(Membership.ended_at.is_(None), within(Membership.area_id, scope))
+    )
+
+
+def delivery(
+    uow: UnitOfWork, actor: Actor, delivery_id: UUID, *, verb: str = "see", lock: bool = False
+) -> Delivery:
+    """The door to a delivery: its recipient belongs to the actor's areas."""
+    require(actor, verb, "delivery")
+    query = select(Delivery).where(Delivery.id == delivery_id, deliveries_in_scope(actor, verb=verb))
+    query = query.options(joinedload(Delivery.notice), joinedload(Delivery.recipient))
+    if lock:
+        query = query.with_for_update(of=Delivery)
+    found = uow.session.scalar(query)
     if found is None:
         raise NotVisible()
     return found

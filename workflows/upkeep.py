@@ -15,6 +15,7 @@ from workflows.closed_days import zone_of
 
 JOURNALS_AHEAD = timedelta(days=62)
 QUARANTINE_RETENTION_DAYS = 30
+DEAD_ADDRESS_DAYS = 30
 LATE_AT_MOST = timedelta(days=5)
 """How long after it a day may still receive many fixes: 72 hours of a phone's backlog and a good margin."""
 
@@ -66,6 +67,22 @@ def forget_answers(uow: UnitOfWork, *, retention_days: int) -> int:
         {"limit": uow.now - timedelta(days=retention_days)},
     )
     return int(done.rowcount)  # type: ignore[attr-defined]
+
+
+def forget_notices(uow: UnitOfWork, *, retention_days: int) -> int:
+    """Delete this town's notices with their deliveries, and addresses at which nobody was reached for long."""
+    before = uow.now - timedelta(days=retention_days)
+    gone = 0
+    for statement in (
+        "delete from notices where town_id = xungeng_town() and created_at < :before",
+        "delete from addresses where dead_at < :dead",
+        "delete from wechat_credits where updated_at < :before and remaining = 0",
+    ):
+        done = uow.session.execute(
+            text(statement), {"before": before, "dead": uow.now - timedelta(days=DEAD_ADDRESS_DAYS)}
+        )
+        gone += int(done.rowcount)  # type: ignore[attr-defined]
+    return gone
 
 
 def forget_tracks(uow: UnitOfWork, *, retention_days: int) -> int:

@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-import httpx
-
+from backend.adapters import gateway
 from backend.core.errors import Unavailable
 
 TIMEOUT_S = 5.0
@@ -27,23 +26,22 @@ class Sms(Protocol):
 
 
 class HttpSms:
-    """POSTs ``{"phone", "template", "parameters"}`` as JSON to the gateway with a bearer token."""
+    """POSTs ``{"phone", "template", "parameters"}`` as signed JSON to the gateway."""
 
     name = "sms"
 
     def __init__(self, url: str, token: str | None) -> None:
-        self._url = url
-        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._url, self._token = url, token
 
     def send(self, phone: str, template: str, parameters: Mapping[str, str]) -> None:
         body = {"phone": phone, "template": template, "parameters": dict(parameters)}
         try:
-            response = httpx.post(self._url, json=body, headers=self._headers, timeout=TIMEOUT_S)
-        except httpx.HTTPError as error:
+            answer = gateway.post(self._url, self._token, body, timeout_s=TIMEOUT_S)
+        except gateway.Unanswered as error:
             raise Unavailable(
                 "The text message could not be sent; please try again.", code="sms_unavailable"
             ) from error
-        if response.status_code >= 300:
+        if not answer.taken:
             raise Unavailable("The text message was not taken; please try again.", code="sms_unavailable")
 
 

@@ -12,12 +12,22 @@ import re
 import secrets
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
+from backend.core.notice_settings import (
+    Gateway,
+    Mail,
+    NoticeSettings,
+    Templates,
+    WechatApp,
+    WecomApp,
+    read_templates,
+)
 from backend.core.phones import DEMO_PHONES, MAINLAND_MOBILES
+from backend.core.vocabulary import NoticeProfile
 
 EMBEDDED_DATABASE = "xungeng"
 EMBEDDED_SOCKET_PORT = 54329
@@ -68,6 +78,9 @@ class Config:
     sms_token: str | None = None
     code_prefixes: tuple[str, ...] = MAINLAND_MOBILES
     """What the numbers begin with (E.164) that one-time codes are sent to: each message costs money, abroad most."""
+    notices: NoticeSettings = field(default_factory=NoticeSettings)
+    """By what people are reached beside the app itself."""
+    notice_retention_days: int = 90
     metrics_token: str | None = None
     """Lets another machine read ``/metrics``; without it only this machine may."""
 
@@ -223,6 +236,8 @@ def _read(env: Mapping[str, str]) -> Config:
         sms_url=_text(env, "XUNGENG_SMS_URL"),
         sms_token=_text(env, "XUNGENG_SMS_TOKEN"),
         code_prefixes=_prefixes(_text(env, "XUNGENG_CODE_PREFIXES")) + ((DEMO_PHONES,) if demo else ()),
+        notices=_notices(env, data_dir, public_url),
+        notice_retention_days=_number(env, "XUNGENG_NOTICE_RETENTION_DAYS", 90, low=7, high=3660),
         metrics_token=_text(env, "XUNGENG_METRICS_TOKEN"),
         redis_url=redis_url,
         web_processes=web_processes,
@@ -290,6 +305,98 @@ def _prefixes(text: str | None) -> tuple[str, ...]:
                 f"XUNGENG_CODE_PREFIXES names {prefix!r}, but each has to begin as +8613 does, with the country."
             )
     return prefixes
+
+
+def _notices(env: Mapping[str, str], data_dir: Path, public_url: str | None) -> NoticeSettings:
+    profile = _text(env, "XUNGENG_NOTICE_PROFILE")
+    if profile is not None and profile not in set(NoticeProfile):
+        raise ConfigError(f"XUNGENG_NOTICE_PROFILE is {profile!r}, but it has to be cn or intl.")
+    contact = _text(env, "XUNGENG_WEBPUSH_CONTACT")
+    if contact and not contact.startswith(("mailto:", "https://")):
+        raise ConfigError("XUNGENG_WEBPUSH_CONTACT has to start with mailto: or https://.")
+    wecom = _together(env, "XUNGENG_WECOM_CORP_ID", "XUNGENG_WECOM_AGENT_ID", "XUNGENG_WECOM_SECRET")
+    if wecom and not wecom[1].isdigit():
+        raise ConfigError("XUNGENG_WECOM_AGENT_ID has to be a number.")
+    mini = _together(env, "XUNGENG_WECHAT_MINI_ID", "XUNGENG_WECHAT_MINI_SECRET")
+    service = _together(env, "XUNGENG_WECHAT_SERVICE_ID", "XUNGENG_WECHAT_SERVICE_SECRET")
+    wecom_base, wechat_base = _url(env, "XUNGENG_WECOM_URL"), _url(env, "XUNGENG_WECHAT_URL")
+    sms, voice = _text(env, "XUNGENG_SMS_URL"), _url(env, "XUNGENG_VOICE_URL")
+    return NoticeSettings(
+        profile=NoticeProfile(profile) if profile else None,
+        fcm_credentials=_file(env, "XUNGENG_FCM_CREDENTIALS"),
+        webpush_contact=contact,
+        webpush_services=tuple((_text(env, "XUNGENG_WEBPUSH_SERVICES") or "").replace(",", " ").split()),
+        vapid_key=data_dir / "secrets" / "vapid.pem",
+        wecom=WecomApp(wecom[0], int(wecom[1]), wecom[2], wecom_base) if wecom else None,
+        wecom_robots=_robots(_text(env, "XUNGENG_WECOM_ROBOTS")),
+        wechat_mini=WechatApp(mini[0], mini[1], wechat_base) if mini else None,
+        wechat_service=WechatApp(service[0], service[1], wechat_base) if service else None,
+        sms=Gateway(sms, _text(env, "XUNGENG_SMS_TOKEN")) if sms else None,
+        voice=Gateway(voice, _text(env, "XUNGENG_VOICE_TOKEN")) if voice else None,
+        mail=_mail(_text(env, "XUNGENG_SMTP_URL"), _text(env, "XUNGENG_MAIL_FROM")),
+        templates=_templates(_file(env, "XUNGENG_NOTICE_TEMPLATES")),
+        public_url=public_url,
+    )
+
+
+def _together(env: Mapping[str, str], *names: str) -> list[str] | None:
+    """Return settings that mean something together only; None when none of them is set."""
+    values = {name: _text(env, name) for name in names}
+    given = [value for value in values.values() if value is not None]
+    if not given:
+        return None
+    if len(given) < len(names):
+        missing = ", ".join(name for name, value in values.items() if value is None)
+        raise ConfigError(f"{' and '.join(names)} belong together, but {missing} is not set.")
+    return given
+
+
+def _url(env: Mapping[str, str], name: str) -> str | None:
+    text = _text(env, name)
+    if text is not None and not (text.startswith(("https://", "http://")) and urlsplit(text).hostname):
+        raise ConfigError(f"{name} has to be a whole address such as https://gateway.example.cn.")
+    return text.rstrip("/") if text else None
+
+
+def _robots(text: str | None) -> dict[str, str]:
+    robots = {}
+    for part in (text or "").split():
+        town, separator, url = part.partition("=")
+        if not separator or not town or not url.startswith(("https://", "http://")):
+            raise ConfigError(
+                "XUNGENG_WECOM_ROBOTS has to name towns and webhooks as in qinghe=https://qyapi.weixin.qq.com/…,"
+                " separated by spaces."
+            )
+        robots[town] = url
+    return robots
+
+
+def _mail(url: str | None, sender: str | None) -> Mail | None:
+    if url is None and sender is None:
+        return None
+    parts = urlsplit(url or "")
+    if parts.scheme not in ("smtp", "smtps") or not parts.hostname or not sender or "@" not in sender:
+        raise ConfigError(
+            "XUNGENG_SMTP_URL (smtp://user:password@host:587, or smtps://) and XUNGENG_MAIL_FROM (an address) belong"
+            " together."
+        )
+    return Mail(
+        host=parts.hostname,
+        port=parts.port or (465 if parts.scheme == "smtps" else 587),
+        sender=sender,
+        user=unquote(parts.username) if parts.username else None,
+        password=unquote(parts.password) if parts.password else None,
+        tls=parts.scheme == "smtps",
+    )
+
+
+def _templates(path: Path | None) -> Templates:
+    if path is None:
+        return {}
+    try:
+        return read_templates(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"XUNGENG_NOTICE_TEMPLATES: {path} {error}.") from None
 
 
 def _level(env: Mapping[str, str]) -> str:

@@ -22,6 +22,8 @@ DEVICES = "xungeng_devices"
 AREAS = "xungeng_areas"
 CHANGES = "xungeng_changes"
 """Something that people see has changed: ``{town_id, kind, id, version, area_id, user_ids, action}``, never more."""
+NOTICES = "xungeng_notices"
+"""``{town_id, user_id, notice_id, kind, subject_kind, subject_id}`` of each new notice, at its commit."""
 
 LOOK_EVERY_S = 0.5
 """How long the thread waits for a notification before it looks whether it is to stop or to hear more."""

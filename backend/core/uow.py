@@ -1,7 +1,7 @@
 """The unit of work: one transaction, one clock reading, one town."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
@@ -53,6 +53,13 @@ class UnitOfWork:
         self.session.execute(
             text("select pg_notify(:channel, :payload)"),
             {"channel": channel, "payload": json.dumps(payload, default=str)},
+        )
+
+    def notify_each(self, channel: str, payloads: Sequence[Mapping[str, Any]]) -> None:
+        """Tell the same as ``notify`` would one by one, in one statement."""
+        self.session.execute(
+            text("select pg_notify(:channel, payload) from unnest(cast(:payloads as text[])) as t (payload)"),
+            {"channel": channel, "payloads": [json.dumps(payload, default=str) for payload in payloads]},
         )
 
 

@@ -276,3 +276,80 @@ class Due(StrEnum):
     COMPLETE = "complete"
     ESCALATE = "escalate"
     ROLL_CALL = "roll_call"
+
+
+class NoticeKind(StrEnum):
+    """What people are told, as ``<thing>.<participle>`` (``report.answered``: what became of an officer's report)."""
+
+    TASK_OFFERED = "task.offered"
+    TASK_ACCEPTED = "task.accepted"
+    TASK_DECLINED = "task.declined"
+    TASK_LAPSED = "task.lapsed"
+    TASK_HANDED_BACK = "task.handed_back"
+    TASK_RESOLVED = "task.resolved"
+    TASK_REWORKED = "task.reworked"
+    TASK_CANCELLED = "task.cancelled"
+    TASK_WITHDRAWN = "task.withdrawn"
+    TASK_REASSIGNED = "task.reassigned"
+    TASK_SUSPENDED = "task.suspended"
+    TASK_RESUMED = "task.resumed"
+    TASK_OVERDUE = "task.overdue"
+    ALARM_RAISED = "alarm.raised"
+    ALARM_ESCALATED = "alarm.escalated"
+    ALARM_CLEARED = "alarm.cleared"
+    SOS_RAISED = "sos.raised"
+    SOS_ACKNOWLEDGED = "sos.acknowledged"
+    SOS_ANSWERED = "sos.answered"
+    OFFICER_SILENT = "officer.silent"
+    ROLL_CALL_CALLED = "roll_call.called"
+    BROADCAST_SENT = "broadcast.sent"
+    REPORT_ANSWERED = "report.answered"
+
+
+class NoticeChannel(StrEnum):
+    """By what a notice travels, beside the app itself, in which every notice stands from the commit on.
+
+    ``WECOM_ROBOT`` speaks to a town's group and to nobody by himself.
+    """
+
+    FCM = "fcm"
+    WEBPUSH = "webpush"
+    WECOM = "wecom"
+    WECOM_ROBOT = "wecom_robot"
+    WECHAT_MINI = "wechat_mini"
+    WECHAT_SERVICE = "wechat_service"
+    SMS = "sms"
+    VOICE = "voice"
+    EMAIL = "email"
+
+
+class DeliveryState(StrEnum):
+    """How far one channel's part is: ``FAILED`` when another channel took over, ``DEAD`` when none was left."""
+
+    WAITING = "waiting"
+    LEASED = "leased"
+    SENT = "sent"
+    CONFIRMED = "confirmed"
+    FAILED = "failed"
+    DEAD = "dead"
+    SKIPPED = "skipped"
+
+
+class NoticeProfile(StrEnum):
+    """In which order channels are tried: on the mainland's phones, or elsewhere."""
+
+    CN = "cn"
+    INTL = "intl"
+
+
+class PhoneMaker(StrEnum):
+    """Whose battery saver stops an officer's phone from measuring; each hides the switch elsewhere."""
+
+    HUAWEI = "huawei"
+    HONOR = "honor"
+    XIAOMI = "xiaomi"
+    OPPO = "oppo"
+    VIVO = "vivo"
+    SAMSUNG = "samsung"
+    APPLE = "apple"
+    OTHER = "other"

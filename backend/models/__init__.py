@@ -8,12 +8,14 @@ from backend.models.device import Device, DeviceCredential
 from backend.models.fix import Fix, GateCounter, LateDay, LatestPosition, QuarantinedFix, TrackDay
 from backend.models.imported_track import ImportedTrack
 from backend.models.journal import Disclosure, Journal
+from backend.models.notice import Address, Delivery, Notice, NoticeSetting, WechatCredit
 from backend.models.shift import Crew, CrewMember, Invitation, Shift
 from backend.models.task import Assignment, Task, TaskKind
 from backend.models.town import Area, Basemap, Checkpoint, Department, Road, Town
 from backend.models.user import LoginCode, Membership, RefreshToken, Session, Throttle, User
 
 __all__ = [
+    "Address",
     "Alarm",
     "Area",
     "Assignment",
@@ -24,6 +26,7 @@ __all__ = [
     "Crew",
     "CrewMember",
     "Deadline",
+    "Delivery",
     "Department",
     "Device",
     "DeviceCredential",
@@ -38,6 +41,8 @@ __all__ = [
     "LatestPosition",
     "LoginCode",
     "Membership",
+    "Notice",
+    "NoticeSetting",
     "Number",
     "QuarantinedFix",
     "RefreshToken",
@@ -50,4 +55,5 @@ __all__ = [
     "Town",
     "TrackDay",
     "User",
+    "WechatCredit",
 ]

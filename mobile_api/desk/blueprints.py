@@ -5,6 +5,7 @@ from mobile_api.desk import (
     devices,
     imported_tracks,
     map,
+    notices,
     officers,
     oversight,
     replays,
@@ -26,4 +27,5 @@ BLUEPRINTS = (
     oversight.blp,
     users.blp,
     alarms.blp,
+    notices.blp,
 )

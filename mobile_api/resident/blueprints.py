@@ -1,5 +1,5 @@
 """The resident audience's blueprints."""
 
-from mobile_api.resident import home, sos
+from mobile_api.resident import home, notices, sos
 
-BLUEPRINTS = (home.blp, sos.blp)
+BLUEPRINTS = (home.blp, sos.blp, notices.blp)

@@ -108,6 +108,8 @@ def control() -> dict[str, Any]:
             channel.shift_changed(asked["message"])
         case "change":
             channel.something_changed(asked["message"])
+        case "notice":
+            channel.notice_written(asked["message"])
         case "revoke":
             watch.ended.add(UUID(asked["session_id"]))
             if asked.get("announce", True):

@@ -49,7 +49,7 @@ class Prey:
         self.ids = {
             "officer_id": str(officer.id), "user_id": str(officer.id), "shift_id": self.shift_id,
             "device_id": self.device_id, "session_id": self.session_id, "track_id": str(uuid.uuid4()),
-            "membership_id": str(uuid.uuid4()), "invitation_id": invitation["id"],
+            "membership_id": str(uuid.uuid4()), "invitation_id": invitation["id"], **noticed(world, officer),
         }  # fmt: skip
         area = "a" if officer.area_id == world.here.areas["a"] else "b"
         with unit_of_work(world.here.id) as uow:
@@ -62,6 +62,36 @@ class Prey:
             "task_id": str(task.id), "kind_id": str(task.kind_id), "lon": str(lon), "lat": str(lat),
             "colleague_id": str(leader.id),
         }  # fmt: skip
+
+
+def noticed(world: World, person: Person) -> dict[str, str]:
+    """A notice to somebody that nobody could bring him, and an address of his."""
+    row = {"town": person.town_id, "user": person.id, "token": uuid.uuid4().hex}
+    with world.owner.begin() as connection:
+        notice_id = connection.scalar(
+            text(
+                "insert into notices (id, town_id, recipient_id, kind, subject_kind, subject_id, params, priority,"
+                " created_at) values (gen_random_uuid(), :town, :user, 'task.offered', 'task', gen_random_uuid(),"
+                " '{\"number\": 7}', 1, now()) returning id"
+            ),
+            row,
+        )
+        delivery_id = connection.scalar(
+            text(
+                "insert into deliveries (id, town_id, notice_id, recipient_id, channel, position, priority, state,"
+                " attempts, error, created_at, ended_at) values (gen_random_uuid(), :town, :notice, :user, 'wecom', 0,"
+                " 1, 'dead', 1, 'no_address', now(), now()) returning id"
+            ),
+            row | {"notice": notice_id},
+        )
+        address_id = connection.scalar(
+            text(
+                "insert into addresses (id, town_id, user_id, channel, token, created_at)"
+                " values (gen_random_uuid(), :town, :user, 'wecom', :token, now()) returning id"
+            ),
+            row,
+        )
+    return {"notice_id": str(notice_id), "delivery_id": str(delivery_id), "address_id": str(address_id)}
 
 
 def _moment(epoch_s: float) -> str:

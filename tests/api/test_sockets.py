@@ -332,6 +332,22 @@ def test_a_change_of_another_town_reaches_no_phone_of_this_one(
     assert [name for name, _ in phone.silence(0.3)] == ["hello"]
 
 
+def test_a_notice_is_told_to_its_person_on_every_screen_and_to_nobody_else(
+    desk: Callable[..., DeskClient], server: LiveServer
+) -> None:
+    """F48."""
+    person, other = str(uuid4()), str(uuid4())
+    screen, phone = desk(access=token(ROOM, user=person)), desk(access=token(user=person), namespace="/officer")
+    stranger = desk(access=token(ROOM, user=other))
+    told = {"notice_id": str(UUID(int=8)), "kind": "task.offered", "subject_kind": "task", "subject_id": str(UUID(int=9))}
+    server.do("notice", message={"town_id": str(UUID(int=1)), "user_id": person, **told})
+    for client in (screen, phone):
+        assert client.until("notice") == told
+    assert [name for name, _ in stranger.silence(0.3)] == ["hello"]
+    server.do("notice", message={"town_id": str(UUID(int=2)), "user_id": person, **told})
+    assert screen.silence(0.3) == []
+
+
 def test_a_phone_hears_no_positions_whatever_its_owner_may_see_at_a_desk(
     desk: Callable[..., DeskClient], server: LiveServer
 ) -> None:

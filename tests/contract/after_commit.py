@@ -25,6 +25,10 @@ SEVERAL_ON_PURPOSE = {
     "POST /api/v1/desk/users": "who may is asked before a password is hashed, outside of any transaction",
     "PATCH /api/v1/desk/users/<uuid:user_id>": "the same, and what the new password must not be made of is read",
     "POST /api/v1/desk/imported-tracks": "who may is asked before a large file is read, outside of any transaction",
+    **{
+        f"POST /api/v1/{audience}/addresses": "WeChat is asked whose a code is, outside of any transaction"
+        for audience in ("officer", "resident", "desk")
+    },
     **{f"{route.method} {route.path}": "the one grouped commit for many requests" for route in hot.HOT},
 }
 """Routes whose requests take more than one transaction, beside those of signing in and the gateways."""

@@ -9,6 +9,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from sqlalchemy import Engine, text
@@ -21,12 +22,14 @@ from backend.core.config import Config
 from backend.core.errors import Forbidden, TooMany, Unauthenticated
 from backend.core.identity import Actor, Membership
 from backend.core.ids import new_id
-from backend.core.vocabulary import Audience, DeviceState, Role
+from backend.core.vocabulary import Audience, DeviceState, NoticeChannel, NoticeKind, PhoneMaker, Role
 from backend.models import Base
 from mobile_api import endpoint, hot
 from mobile_api.gateway import answers, delivery
 from mobile_api.gateway.call import Call
 from mobile_api.limits import Buckets, Limit
+from notifications import kinds, reach, recipients, sending, templates
+from notifications.templates import phone_settings
 from tests.contract import generated_docs
 from tests.workflows import test_machine
 from workflows import access
@@ -304,15 +307,81 @@ def test_a_machine_moves_a_row_that_has_a_state_a_version_and_its_moments(machin
 
 
 def test_whatever_has_a_state_has_a_machine() -> None:
-    """A state that is changed beside a table would have no guard, no actions and no generated tests."""
+    """A state that is changed beside a table would have no guard, no actions and no generated tests.
+
+    Deliveries are moved in sets by the sender, by the table ``outbox.MOVES``, which ``tests/notifications`` tries.
+    """
     with_state = {t.name for t in Base.metadata.tables.values() if "state" in t.columns}
-    assert with_state == {f"{machine.kind}s" for machine in generated_docs.MACHINES}
+    assert with_state == {f"{machine.kind}s" for machine in generated_docs.MACHINES} | {"deliveries"}
 
 
-def test_there_are_no_notices_yet() -> None:
-    """With the first one comes a test here: each kind has recipients, and a template in both languages."""
-    for name in ("outbox.py", "recipients.py", "templates"):
-        assert not (ROOT / "notifications" / name).exists(), f"notifications/{name} has no contract test"
+@pytest.mark.parametrize("kind", NoticeKind)
+def test_every_kind_of_notice_has_recipients_a_priority_and_a_template_in_both_languages(
+    kind: NoticeKind,
+) -> None:
+    """What its texts are filled with are its own parameters; what they cannot do without, it has to have."""
+    rule = kinds.RULES[kind]
+    assert kinds.URGENT <= rule.priority <= kinds.LOW
+    assert rule.roles
+    assert Role.SYSTEM not in rule.roles
+    assert recipients.NAMED_BY[kind]
+    for name in recipients.NAMED_BY[kind]:
+        assert inspect.isfunction(getattr(recipients, name)), name
+    assert rule.params <= kinds.PARAMS.keys()
+    for language in ("zh-CN", "en"):
+        for text_of in templates.TEXTS[language][kind]:
+            needed, optional = templates.fields_of(text_of)
+            assert needed <= rule.needs, (language, text_of)
+            assert optional <= rule.params, (language, text_of)
+        shown = {name: EXAMPLES[name] for name in rule.params}
+        for params in (shown, {name: EXAMPLES[name] for name in rule.needs}):
+            stored = kinds.checked(kind, params)
+            told = templates.render(kind, stored, language, ZoneInfo("Asia/Shanghai"))
+            for words in (told.title, told.body):
+                assert words
+                assert not re.search(r"[\[\]{}]", words), words
+                assert bool(re.search("[\u4e00-\u9fff]", words)) is (language == "zh-CN"), words
+
+
+EXAMPLES: dict[str, Any] = {
+    "number": 7,
+    "what": {"zh-CN": "噪声扰民", "en": "Noise"},
+    "place": {"zh-CN": "东门", "en": "East gate"},
+    "call_sign": "A1",
+    "distance_m": 120,
+    "eta_min": 3,
+    "answer_min": 2,
+    "minutes": 5,
+    "due_at": "2026-05-01T08:00:00+00:00",
+    "at": "2026-05-01T08:00:00+00:00",
+    "area_id": "0190163d-8694-739b-aea5-966c26f8ad91",
+    "officer_id": "0190163d-8694-739b-aea5-966c26f8ad91",
+    "by_id": "0190163d-8694-739b-aea5-966c26f8ad91",
+    "level": "supervisor",
+    "maker": "huawei",
+    "outcome": "handled",
+}
+
+
+def test_the_tables_of_notices_name_the_same_kinds() -> None:
+    """No kind without a rule, and no rule, text or list of recipients for a kind that is not there."""
+    wanted = set(NoticeKind)
+    assert kinds.RULES.keys() == wanted
+    assert recipients.NAMED_BY.keys() == wanted
+    for language in templates.TEXTS.values():
+        assert language.keys() == wanted
+    assert EXAMPLES.keys() == kinds.PARAMS.keys()
+    assert all(re.fullmatch(r"[a-z_]+\.[a-z_]+", kind) for kind in NoticeKind)
+    for texts in phone_settings.TEXTS.values():
+        assert texts.keys() == set(PhoneMaker)
+
+
+def test_every_channel_can_be_made_and_stands_in_the_order_of_both_profiles() -> None:
+    everything = set(NoticeChannel)
+    assert sending.MAKERS.keys() == everything
+    for order in reach.ORDER.values():
+        assert set(order) == everything - {NoticeChannel.WECOM_ROBOT}
+        assert len(order) == len(set(order))
 
 
 # --- Schemas

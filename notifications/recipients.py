@@ -1,0 +1,124 @@
+"""Who is told: the one place that decides it, because that is where leaks happen.
+
+Everything here goes by membership and area within the town of the unit of work, which row-level security holds as
+well. A notice goes to whom one of these names, and of those only to whom its rule allows (``kinds.RULES``): the outbox
+leaves out whoever is disabled, of another town, or holds none of the rule's roles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Literal
+from uuid import UUID
+
+from sqlalchemy import text
+
+from backend.core.uow import UnitOfWork
+from backend.core.vocabulary import NoticeKind, Role
+
+Level = Literal["dispatcher", "supervisor"]
+K = NoticeKind
+
+_DESK = text("""
+    select distinct m.user_id
+    from areas a
+    join memberships m on m.area_id = any (a.ancestors) and m.ended_at is null and m.role = any (:roles)
+    join users u on u.id = m.user_id and u.state = 'active'
+    where a.id = :area
+    order by m.user_id
+""")
+
+
+def desk_for(uow: UnitOfWork, area_id: UUID, level: Level = "dispatcher") -> list[UUID]:
+    """Return whose desk an area is: dispatchers there or above it, for ``supervisor`` supervisors.
+
+    An area that no dispatcher has is its supervisors'; so nothing happens in a place that nobody is told about.
+    """
+    for role in (Role.DISPATCHER, Role.SUPERVISOR) if level == "dispatcher" else (Role.SUPERVISOR,):
+        found = uow.session.execute(_DESK, {"area": area_id, "roles": [role]}).scalars().all()
+        if found:
+            return list(found)
+    return []
+
+
+_ON_SHIFT = text("""
+    select s.officer_id
+    from shifts s
+    join areas at on at.id = s.area_id
+    join users u on u.id = s.officer_id and u.state = 'active'
+    where s.ended_at is null and s.closes_at > :now and :area = any (at.ancestors)
+      and s.officer_id <> all (:without)
+    order by s.officer_id
+""")
+
+
+def officers_on_shift(uow: UnitOfWork, area_id: UUID, *, without: Collection[UUID] = ()) -> list[UUID]:
+    """Return the officers who are on duty in an area or below it, but those of ``without``."""
+    given = {"area": area_id, "now": uow.now, "without": list(without)}
+    return list(uow.session.execute(_ON_SHIFT, given).scalars())
+
+
+_CREW = text("""
+    select s.officer_id
+    from shifts s
+    join shifts of on of.crew_id = s.crew_id and of.ended_at is null and of.officer_id = :officer
+    join users u on u.id = s.officer_id and u.state = 'active'
+    where s.ended_at is null and s.closes_at > :now
+    order by s.officer_id
+""")
+
+
+def crew_of(uow: UnitOfWork, officer_id: UUID) -> list[UUID]:
+    """Return who is on duty in an officer's crew now, himself included; himself alone when he goes alone."""
+    found = list(uow.session.execute(_CREW, {"officer": officer_id, "now": uow.now}).scalars())
+    return found or one(uow, officer_id)
+
+
+_ONE = text("select id from users where id = :id and state = 'active'")
+
+
+def one(uow: UnitOfWork, user_id: UUID | None) -> list[UUID]:
+    """Return one person of the town, or nobody when he is disabled, of another town or not known."""
+    return list(uow.session.execute(_ONE, {"id": user_id}).scalars()) if user_id is not None else []
+
+
+_RESIDENT = text("""
+    select u.id from users u
+    where u.id = :id and u.state = 'active' and exists (
+      select 1 from memberships m
+      where m.user_id = u.id and m.ended_at is null and m.role in ('resident', 'building_head'))
+""")
+
+
+def resident(uow: UnitOfWork, user_id: UUID | None) -> list[UUID]:
+    """Return a resident for what is his own; nobody when he is no resident of the town any more."""
+    return list(uow.session.execute(_RESIDENT, {"id": user_id}).scalars()) if user_id is not None else []
+
+
+NAMED_BY: dict[NoticeKind, tuple[str, ...]] = {
+    K.TASK_OFFERED: ("one", "crew_of"),
+    K.TASK_ACCEPTED: ("desk_for",),
+    K.TASK_DECLINED: ("desk_for",),
+    K.TASK_LAPSED: ("desk_for", "one"),
+    K.TASK_HANDED_BACK: ("desk_for",),
+    K.TASK_RESOLVED: ("desk_for",),
+    K.TASK_REWORKED: ("one", "crew_of"),
+    K.TASK_CANCELLED: ("one", "crew_of", "desk_for"),
+    K.TASK_WITHDRAWN: ("one", "crew_of"),
+    K.TASK_REASSIGNED: ("one", "crew_of", "desk_for"),
+    K.TASK_SUSPENDED: ("one", "crew_of", "desk_for"),
+    K.TASK_RESUMED: ("one", "crew_of", "desk_for"),
+    K.TASK_OVERDUE: ("desk_for", "one"),
+    K.ALARM_RAISED: ("desk_for",),
+    K.ALARM_ESCALATED: ("desk_for",),
+    K.ALARM_CLEARED: ("desk_for",),
+    K.SOS_RAISED: ("desk_for", "officers_on_shift", "crew_of", "one"),
+    K.SOS_ACKNOWLEDGED: ("one", "resident"),
+    K.SOS_ANSWERED: ("one", "resident", "desk_for"),
+    K.OFFICER_SILENT: ("one", "desk_for"),
+    K.ROLL_CALL_CALLED: ("officers_on_shift", "crew_of"),
+    K.BROADCAST_SENT: ("officers_on_shift", "crew_of"),
+    K.REPORT_ANSWERED: ("one",),
+}
+"""By kind the functions above that may name its recipients. SOS to ``one``: the nearest N, whom the alarm's workflow
+found by their positions."""

@@ -1,0 +1,81 @@
+"""What notices say in English."""
+
+from backend.core.vocabulary import NoticeKind as K
+
+TEXTS: dict[K, tuple[str, str]] = {
+    K.TASK_OFFERED: (
+        "New task {number}",
+        "[{what}. ][{place}. ][About {distance_m} m away. ][Please answer within {answer_min} min. ]Open the app to"
+        " accept.",
+    ),
+    K.TASK_ACCEPTED: (
+        "Task {number} accepted",
+        "Accepted[ by {call_sign}][: {what}][, {place}][, there in {eta_min} min].",
+    ),
+    K.TASK_DECLINED: (
+        "Task {number} declined",
+        "Declined[ by {call_sign}][: {what}][, {place}]. Please offer it to another.",
+    ),
+    K.TASK_LAPSED: ("Task {number} lapsed", "The offer was not answered in time[: {what}][, {place}]."),
+    K.TASK_HANDED_BACK: (
+        "Task {number} handed back",
+        "Handed back[ by {call_sign}][: {what}][, {place}]. Please dispatch it anew.",
+    ),
+    K.TASK_RESOLVED: (
+        "Task {number} resolved",
+        "Resolved[ by {call_sign}][: {what}][, {place}]. Please verify.",
+    ),
+    K.TASK_REWORKED: (
+        "Task {number} needs more work",
+        "The desk asks you to go on[: {what}][, {place}][, by {due_at}].",
+    ),
+    K.TASK_CANCELLED: ("Task {number} cancelled", "Nothing more to do[: {what}][, {place}]."),
+    K.TASK_WITHDRAWN: ("Task {number} withdrawn", "You are no longer needed[: {what}][, {place}]."),
+    K.TASK_REASSIGNED: (
+        "Task {number} reassigned",
+        "It goes to another[: {call_sign}][, {what}][, {place}].",
+    ),
+    K.TASK_SUSPENDED: ("Task {number} suspended", "Suspended for a call for help[: {what}][, {place}]."),
+    K.TASK_RESUMED: ("Task {number} resumed", "Please go on[: {what}][, {place}]."),
+    K.TASK_OVERDUE: (
+        "Task {number} overdue",
+        "[{what}. ][{place}. ][Due at {due_at}. ]Please act now[ ({level})].",
+    ),
+    K.ALARM_RAISED: ("Alarm[: {what}]", "[{place}. ][{call_sign}. ][No. {number}. ]Please look."),
+    K.ALARM_ESCALATED: (
+        "Alarm escalated[: {what}]",
+        "[{place}. ][No. {number}. ][Nobody took it for {minutes} min. ]Please act now[ ({level})].",
+    ),
+    K.ALARM_CLEARED: ("Alarm cleared[: {what}]", "[{place}. ][No. {number}. ]Cleared."),
+    K.SOS_RAISED: (
+        "Call for help",
+        "[{call_sign}. ][{place}. ][About {distance_m} m away. ][Sent at {at}. ]Please respond now.",
+    ),
+    K.SOS_ACKNOWLEDGED: (
+        "Your call was received",
+        "The desk has your call for help[ ({place})][ since {at}]. In danger also dial 110.",
+    ),
+    K.SOS_ANSWERED: (
+        "Somebody is coming",
+        "An officer[ ({call_sign})] is on the way[ to {place}][, there in {eta_min} min]. In danger also dial 110.",
+    ),
+    K.OFFICER_SILENT: (
+        "No position",
+        "[{call_sign}: ]no position for {minutes} min.[ Please check the phone: {maker}]",
+    ),
+    K.ROLL_CALL_CALLED: ("Roll call", "Please open the app and answer within {answer_min} min."),
+    K.BROADCAST_SENT: ("Message from the desk", "Please open the app, read and confirm."),
+    K.REPORT_ANSWERED: (
+        "Report {number} was answered",
+        "[{what}. ][{place}. ][Result: {outcome}. ]Open the app for more.",
+    ),
+}
+
+WORDS: dict[str, str] = {
+    "level.dispatcher": "dispatcher",
+    "level.supervisor": "supervisor",
+    "outcome.handled": "handled",
+    "outcome.task_made": "made a task",
+    "outcome.closed": "closed",
+    "outcome.refused": "refused",
+}

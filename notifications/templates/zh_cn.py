@@ -1,0 +1,65 @@
+"""What notices say in Chinese."""
+
+from backend.core.vocabulary import NoticeKind as K
+
+TEXTS: dict[K, tuple[str, str]] = {
+    K.TASK_OFFERED: (
+        "新任务 {number}",
+        "[{what}，][{place}，][距您约 {distance_m} 米，][请在 {answer_min} 分钟内答复，]请打开应用接单。",
+    ),
+    K.TASK_ACCEPTED: (
+        "任务 {number} 已接单",
+        "[{call_sign} ]已接单[：{what}][，{place}][，预计 {eta_min} 分钟到达]。",
+    ),
+    K.TASK_DECLINED: ("任务 {number} 被拒接", "[{call_sign} ]未接此任务[：{what}][，{place}]，请另行派单。"),
+    K.TASK_LAPSED: ("任务 {number} 超时未接", "派单已超时[：{what}][，{place}]。"),
+    K.TASK_HANDED_BACK: (
+        "任务 {number} 被退回",
+        "[{call_sign} ]退回了任务[：{what}][，{place}]，请重新派单。",
+    ),
+    K.TASK_RESOLVED: ("任务 {number} 已办结", "[{call_sign} ]已办结[：{what}][，{place}]，请核查。"),
+    K.TASK_REWORKED: ("任务 {number} 需返工", "指挥席要求继续处理[：{what}][，{place}][，{due_at} 前完成]。"),
+    K.TASK_CANCELLED: ("任务 {number} 已取消", "无需再处理[：{what}][，{place}]。"),
+    K.TASK_WITHDRAWN: ("任务 {number} 已撤回", "此派单已不需要您[：{what}][，{place}]。"),
+    K.TASK_REASSIGNED: ("任务 {number} 已转派", "任务改派[给 {call_sign}][：{what}][，{place}]。"),
+    K.TASK_SUSPENDED: ("任务 {number} 已暂停", "因紧急求援暂停[：{what}][，{place}]。"),
+    K.TASK_RESUMED: ("任务 {number} 已恢复", "请继续处理[：{what}][，{place}]。"),
+    K.TASK_OVERDUE: (
+        "任务 {number} 已超时",
+        "[{what}，][{place}，][应于 {due_at} 前完成，]请立即处理[（{level}）]。",
+    ),
+    K.ALARM_RAISED: ("告警[：{what}]", "[{place}，][{call_sign}，][编号 {number}，]请查看。"),
+    K.ALARM_ESCALATED: (
+        "告警升级[：{what}]",
+        "[{place}，][编号 {number}，][{minutes} 分钟无人受理，]请[{level}]立即处理。",
+    ),
+    K.ALARM_CLEARED: ("告警解除[：{what}]", "[{place}，][编号 {number}，]已解除。"),
+    K.SOS_RAISED: (
+        "紧急求援",
+        "[{call_sign} ][{place}，][距您约 {distance_m} 米，][{at} 发出，]请立即响应。",
+    ),
+    K.SOS_ACKNOWLEDGED: (
+        "求援已收到",
+        "指挥席已[于 {at} ]收到您的求援[（{place}）]。情况危急请同时拨打 110。",
+    ),
+    K.SOS_ANSWERED: (
+        "有人正赶来",
+        "[{call_sign} ]巡逻队员正赶往[{place}][，预计 {eta_min} 分钟到达]。情况危急请同时拨打 110。",
+    ),
+    K.OFFICER_SILENT: ("定位中断", "[{call_sign} ]已 {minutes} 分钟没有定位。[请检查手机：{maker}]"),
+    K.ROLL_CALL_CALLED: ("点名", "请在 {answer_min} 分钟内打开应用应答。"),
+    K.BROADCAST_SENT: ("指挥席广播", "请打开应用查看并确认。"),
+    K.REPORT_ANSWERED: (
+        "上报 {number} 有结果",
+        "[{what}，][{place}，]处理结果[：{outcome}]，请打开应用查看。",
+    ),
+}
+
+WORDS: dict[str, str] = {
+    "level.dispatcher": "指挥席",
+    "level.supervisor": "主管",
+    "outcome.handled": "已处理",
+    "outcome.task_made": "已转任务",
+    "outcome.closed": "已结案",
+    "outcome.refused": "不予处理",
+}

@@ -1,0 +1,234 @@
+"""One's own notices: what one was told, what one has read and confirmed, and what one wants to be told by."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import time
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import func, select, tuple_
+from sqlalchemy.dialects.postgresql import insert
+
+from backend.core.errors import Invalid
+from backend.core.identity import Actor
+from backend.core.paging import Page, moment_and_id, page
+from backend.core.uow import UnitOfWork
+from backend.core.vocabulary import NoticeChannel, NoticeKind
+from backend.models import Notice, NoticeSetting, Town, User, WechatCredit
+from notifications import kinds, outbox, reach, templates
+from notifications.kinds import RULES
+from notifications.templates import Text
+from workflows import access
+
+PRIORITIES = ("urgent", "high", "normal", "low")
+MOST_COUNTED = 1000
+"""Unread notices are counted up to here: who has more has stopped to look."""
+MOST_CREDITS = 100
+
+
+@dataclass(frozen=True)
+class Told:
+    """A notice as its recipient reads it."""
+
+    notice: Notice
+    text: Text
+    actions: list[str]
+
+    @property
+    def priority(self) -> str:
+        """Return its urgency in a word."""
+        return PRIORITIES[self.notice.priority]
+
+    @property
+    def needs_confirmation(self) -> bool:
+        """Say whether further channels are tried until it is confirmed."""
+        return _needs_confirmation(self.notice)
+
+
+def own(
+    uow: UnitOfWork, actor: Actor, *, unread: bool, after: Sequence[str] | None, limit: int
+) -> Page[Told]:
+    """Return one's own notices, newest first, without those that a newer one replaced."""
+    query = (
+        select(Notice)
+        .where(Notice.recipient_id == actor.user_id, Notice.replaced_at.is_(None))
+        .order_by(Notice.created_at.desc(), Notice.id.desc())
+        .limit(limit + 1)
+    )
+    if unread:
+        query = query.where(Notice.read_at.is_(None))
+    if key := moment_and_id(after):
+        query = query.where(tuple_(Notice.created_at, Notice.id) < key)
+    found = page(list(uow.session.scalars(query)), limit, lambda n: (n.created_at, n.id))
+    return Page(_told(uow, actor, found.items), found.after)
+
+
+def unread_count(uow: UnitOfWork, actor: Actor) -> int:
+    """Return how many of one's notices are not read, up to ``MOST_COUNTED``."""
+    some = (
+        select(Notice.id)
+        .where(Notice.recipient_id == actor.user_id, Notice.read_at.is_(None), Notice.replaced_at.is_(None))
+        .limit(MOST_COUNTED)
+        .subquery()
+    )
+    return uow.session.scalar(select(func.count()).select_from(some)) or 0
+
+
+def read(uow: UnitOfWork, actor: Actor, notice_ids: Collection[UUID]) -> int:
+    """Mark one's own notices as read, whatever else is named; return how many are left unread."""
+    assert actor.user_id is not None
+    outbox.read(uow, actor.user_id, notice_ids)
+    return unread_count(uow, actor)
+
+
+def confirm(uow: UnitOfWork, actor: Actor, notice_id: UUID) -> Told:
+    """Say that one knows; no further channel is tried."""
+    notice = access.notice(uow, actor, notice_id)
+    assert actor.user_id is not None
+    outbox.confirm(uow, actor.user_id, [notice_id])
+    uow.session.refresh(notice)
+    return _told(uow, actor, [notice])[0]
+
+
+def _told(uow: UnitOfWork, actor: Actor, notices: Sequence[Notice]) -> list[Told]:
+    if not notices:
+        return []
+    language = templates.language_of(
+        uow.session.scalars(select(User.locale).where(User.id == actor.user_id)).one()
+    )
+    zone = ZoneInfo(uow.session.scalars(select(Town.time_zone).where(Town.id == uow.town)).one())
+    return [
+        Told(n, templates.render(NoticeKind(n.kind), n.params, language, zone), _actions(n)) for n in notices
+    ]
+
+
+def _needs_confirmation(notice: Notice) -> bool:
+    return RULES[NoticeKind(notice.kind)].next_after_s is not None
+
+
+def _actions(notice: Notice) -> list[str]:
+    read = [] if notice.read_at is not None else ["read"]
+    return read + ([] if notice.confirmed_at is not None else ["confirm"])
+
+
+# --- What one wants
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One's own choice, and what there is to choose from.
+
+    Attributes:
+        channels: by kind those that may carry it; of a kind that is not named, all.
+        available: the channels of the installation that reach a person.
+        fixed: kinds about which there is no choice.
+    """
+
+    channels: Mapping[str, list[str]]
+    quiet_from: time | None
+    quiet_until: time | None
+    available: list[str]
+    fixed: list[str]
+
+
+def wanted(uow: UnitOfWork, actor: Actor) -> Wanted:
+    """Return one's own settings."""
+    found = uow.session.get(NoticeSetting, actor.user_id)
+    channels = found.channels if found else {}
+    return Wanted(
+        channels,
+        found.quiet_from if found else None,
+        found.quiet_until if found else None,
+        sorted(reach.settings().configured - {NoticeChannel.WECOM_ROBOT}),
+        [str(kind) for kind, rule in RULES.items() if rule.priority == kinds.URGENT],
+    )
+
+
+def want(
+    uow: UnitOfWork,
+    actor: Actor,
+    *,
+    channels: Mapping[str, Sequence[str]],
+    quiet_from: time | None,
+    quiet_until: time | None,
+) -> Wanted:
+    """Replace one's own settings.
+
+    Raises:
+        Invalid: half of the quiet hours, or hours that are the same.
+    """
+    if (quiet_from is None) != (quiet_until is None) or (
+        quiet_from is not None and quiet_from == quiet_until
+    ):
+        raise Invalid("Quiet hours begin and end, and not at once.", quiet_until=["differs from the begin"])
+    values = {
+        "channels": {str(kind): sorted(set(names)) for kind, names in channels.items()},
+        "quiet_from": quiet_from,
+        "quiet_until": quiet_until,
+        "updated_at": uow.now,
+    }
+    uow.session.execute(
+        insert(NoticeSetting)
+        .values(user_id=actor.user_id, town_id=uow.town, **values)
+        .on_conflict_do_update(index_elements=["user_id"], set_=values)
+    )
+    uow.session.expire_all()
+    return wanted(uow, actor)
+
+
+# --- WeChat's credits
+
+
+@dataclass(frozen=True)
+class Credit:
+    """A template of the mini program, and how often one still lets it bring something."""
+
+    kind: str
+    template_id: str
+    remaining: int
+
+
+def credits(uow: UnitOfWork, actor: Actor) -> list[Credit]:
+    """Return the templates that make sense to ask the actor for: those of kinds that may be for him.
+
+    The client asks in the moment in which it is clear what for (a report was filed, a call for help was made).
+    """
+    held = {
+        row.template_id: row.remaining
+        for row in uow.session.scalars(select(WechatCredit).where(WechatCredit.user_id == actor.user_id))
+    }
+    carried = reach.settings().templates.get(NoticeChannel.WECHAT_MINI, {})
+    if NoticeChannel.WECHAT_MINI not in reach.settings().configured:
+        return []
+    return [
+        Credit(str(kind), template.id, held.get(template.id, 0))
+        for kind, template in carried.items()
+        if RULES[kind].roles & actor.roles
+    ]
+
+
+def add_credits(uow: UnitOfWork, actor: Actor, template_ids: Collection[str]) -> list[Credit]:
+    """Count one more message of each template that the actor has just allowed in WeChat; others are left out."""
+    known = {credit.template_id for credit in credits(uow, actor)}
+    for template_id in sorted(known & set(template_ids)):
+        uow.session.execute(
+            insert(WechatCredit)
+            .values(
+                user_id=actor.user_id,
+                template_id=template_id,
+                town_id=uow.town,
+                remaining=1,
+                updated_at=uow.now,
+            )
+            .on_conflict_do_update(
+                index_elements=["user_id", "template_id"],
+                set_={
+                    "remaining": func.least(WechatCredit.remaining + 1, MOST_CREDITS),
+                    "updated_at": uow.now,
+                },
+            )
+        )
+    uow.session.expire_all()
+    return credits(uow, actor)
