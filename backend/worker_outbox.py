@@ -209,9 +209,7 @@ def start(config: Config, in_every_town: Callable[[Callable[[UnitOfWork], Any]],
 
 
 @contextmanager
-def running(
-    config: Config, in_every_town: Callable[[Callable[[UnitOfWork], Any]], Any]
-) -> Iterator[None]:
+def running(config: Config, in_every_town: Callable[[Callable[[UnitOfWork], Any]], Any]) -> Iterator[None]:
     """Send for as long as the block lasts."""
     sender = start(config, in_every_town)
     try:

@@ -204,7 +204,7 @@ create table ladder_rungs (
   after_s integer not null,
   tells text not null,
   constraint pk_ladder_rungs primary key (town_id, about, level),
-  constraint ck_ladder_rungs_tells check (tells in ('officer', 'dispatcher', 'supervisor', 'admin')),
+  constraint ck_ladder_rungs_tells check (tells in ('officer', 'dispatcher', 'supervisor')),
   constraint ck_ladder_rungs_after check (after_s between 0 and 604800)
 );
 """

@@ -2,9 +2,10 @@
 
 A client connects with ``auth: {token}`` and is put where its scope puts it; it can neither join nor name a room. It
 hears ``hello``, ``changed`` (a thing it may see has: its kind, id and version; fetch it), ``notice`` (there is one for
-its person), ``behind`` (something may have been missed: fetch everything) and ``revoked``; the desk also ``positions`` (the newest of each officer,
-coalesced) and ``officer`` (something happened to a shift). It says ``token`` (a fresh access token before the old one
-runs out) and nothing else. An officer's or a resident's phone hears of what concerns himself and is in no room.
+its person), ``behind`` (something may have been missed: fetch everything) and ``revoked``; the desk also ``positions``
+(the newest of each officer, coalesced) and ``officer`` (something happened to a shift). It says ``token`` (a fresh
+access token before the old one runs out) and nothing else. An officer's or a resident's phone hears of what concerns
+himself and is in no room.
 
 Every right is looked at again while the socket lives: at once when a change is announced (LISTEN/NOTIFY), every three
 seconds for everybody in any case, because an announcement can be lost, and at each renewal. A revoked session gets

@@ -35,9 +35,9 @@ from backend.core.vocabulary import (
     TaskSource,
     TaskState,
 )
-from backend.models import Alarm, Deadline, LatestPosition, Membership, Shift, Task
+from backend.models import Alarm, Assignment, Deadline, LatestPosition, Membership, Shift, Task
 from geo import datum
-from workflows import access, deadlines, journal
+from workflows import access, deadlines, journal, telling
 from workflows.machine import Machine, step
 from workflows.numbers import next_number
 
@@ -239,7 +239,7 @@ def raise_alarm(
             )  # fmt: skip
             _next_rung(uow, new, kind, 1)
             alarm = read(uow, new)
-            _announce(uow, alarm, "raise")
+            _announce(uow, alarm, "raise", by=actor.user_id)
             return alarm, True
         found = _open_one(uow, kind, source, source_id)
         assert found is not None
@@ -276,7 +276,7 @@ def _note_again(
     uow.session.flush()
     if alarm.kind == AlarmKind.SOS:
         journal.write(uow, actor, "alarm", alarm.id, "call_again", command_id=command_id, device_at=device_at)
-    _announce(uow, alarm, "call_again")
+    _announce(uow, alarm, "call_again", by=actor.user_id)
 
 
 def is_open() -> ColumnElement[bool]:
@@ -325,7 +325,7 @@ def acknowledge(uow: UnitOfWork, actor: Actor, alarm_id: UUID, *, command_id: UU
         alarm.acknowledged_by = actor.user_id
         deadlines.drop(uow, alarm.id, Due.ESCALATE)
         uow.session.flush()
-        _announce(uow, alarm, "acknowledge")
+        _announce(uow, read(uow, alarm.id), "acknowledge", by=actor.user_id)
     return read(uow, alarm.id)
 
 
@@ -339,7 +339,7 @@ def dismiss(uow: UnitOfWork, actor: Actor, alarm_id: UUID, *, command_id: UUID, 
     if not reason:
         raise Invalid("The desk says why it dismisses an alarm.", reason=["needed"])
     if ALARM.fire(uow, actor, alarm, "dismiss", command_id=command_id, reason=reason):
-        _over(uow, alarm, "dismiss")
+        _over(uow, actor, alarm, "dismiss")
     return read(uow, alarm.id)
 
 
@@ -347,7 +347,7 @@ def right_itself(uow: UnitOfWork, alarm: Alarm) -> None:
     """Clear a locked alarm whose cause is gone; one that people were sent to is left to them."""
     if alarm.state in (A.RAISED, A.ACKNOWLEDGED):
         ALARM.fire(uow, system_actor(uow.town), alarm, "right_itself", command_id=None)
-        _over(uow, alarm, "right_itself")
+        _over(uow, system_actor(uow.town), alarm, "right_itself")
 
 
 def dispatched(
@@ -358,7 +358,7 @@ def dispatched(
         return False
     alarm.task_id = task_id
     uow.session.flush()
-    _announce(uow, alarm, "dispatch")
+    _announce(uow, alarm, "dispatch", by=actor.user_id)
     return True
 
 
@@ -368,7 +368,7 @@ def clear(
     """End a locked alarm that people were sent to; its task is ended with it by ``workflows.dispatching``."""
     if not ALARM.fire(uow, actor, alarm, "clear", command_id=command_id, reason=reason):
         return False
-    _over(uow, alarm, "clear")
+    _over(uow, actor, alarm, "clear")
     return True
 
 
@@ -395,14 +395,26 @@ def ended_with(uow: UnitOfWork, task: Task) -> None:
         clear(uow, system, alarm, command_id=None, reason=f"task {task.state}")
 
 
-def _over(uow: UnitOfWork, alarm: Alarm, action: str) -> None:
+def answered(uow: UnitOfWork, task: Task, share: Assignment) -> None:
+    """Tell who called for help that somebody is on his way; of other tasks nobody waits for this."""
+    if task.source != TaskSource.ALARM:
+        return
+    alarm = uow.session.scalar(select(Alarm).where(Alarm.id == task.source_id).options(*access.alarm_parts()))
+    if alarm is not None and alarm.kind == AlarmKind.SOS:
+        telling.sos_answered(uow, alarm, share)
+
+
+def _over(uow: UnitOfWork, actor: Actor, alarm: Alarm, action: str) -> None:
     deadlines.drop(uow, alarm.id, Due.ESCALATE)
     uow.session.flush()
-    _announce(uow, alarm, action)
+    _announce(uow, read(uow, alarm.id), action, by=actor.user_id)
 
 
-def _announce(uow: UnitOfWork, alarm: Alarm, action: str) -> None:
+def _announce(
+    uow: UnitOfWork, alarm: Alarm, action: str, *, by: UUID | None, tells: str = "dispatcher"
+) -> None:
     """Tell at commit that the alarm has changed: the desks of its area, and who called for help."""
+    telling.of_alarm(uow, alarm, action, by=by, tells=tells)
     concerned = [alarm.source_id] if alarm.kind == AlarmKind.SOS else []
     uow.notify(
         listen.CHANGES,
@@ -455,7 +467,7 @@ def see_to(uow: UnitOfWork, deadline: Deadline) -> None:
         due_at = alarm.raised_at + timedelta(seconds=rungs[deadline.level + 1][0])
         deadlines.put(uow, "alarm", alarm.id, Due.ESCALATE, max(due_at, uow.now), level=deadline.level + 1)
     uow.session.flush()
-    _announce(uow, alarm, "escalate")
+    _announce(uow, read(uow, alarm.id), "escalate", by=None, tells=rungs[deadline.level][1])
 
 
 # --- Looks

@@ -26,7 +26,7 @@ LADDER: Mapping[str, tuple[tuple[int, str], ...]] = {
     "task.accept": ((0, "dispatcher"), (300, "supervisor")),
     "task.arrive": ((0, "officer"), (120, "dispatcher"), (600, "supervisor")),
     "task.complete": ((0, "officer"), (600, "dispatcher"), (3600, "supervisor")),
-    "alarm.sos": ((0, "dispatcher"), (30, "supervisor"), (90, "admin")),
+    "alarm.sos": ((0, "dispatcher"), (30, "supervisor"), (90, "supervisor")),
     "alarm": ((0, "dispatcher"), (300, "supervisor")),
 }
 

@@ -27,7 +27,7 @@ from backend.core.vocabulary import AssignmentState, Due, Priority, Role, TaskSo
 from backend.core.vocabulary import TaskState as T
 from backend.models import Area, Assignment, Deadline, Shift, Task, TaskKind, User
 from geo import queries
-from workflows import access, alarms, assignments, deadlines, journal, nearest, numbers, task_kinds
+from workflows import access, alarms, assignments, deadlines, journal, nearest, numbers, task_kinds, telling
 from workflows.assignments import ASSIGNMENT, active, offers, share_of
 from workflows.machine import AS_BEFORE, Machine, step
 from workflows.nearest import Place, place_of
@@ -275,7 +275,7 @@ def create(
         _make_offers(uow, actor, task, chosen, command_id=command_id)
     elif offers_itself:
         _go_on(uow, task)
-    return _done(uow, task, "create")
+    return _done(uow, task, "create", by=actor.user_id)
 
 
 def offer(uow: UnitOfWork, actor: Actor, task_id: UUID, whom: Whom, *, command_id: UUID | None) -> Task:
@@ -291,7 +291,7 @@ def offer(uow: UnitOfWork, actor: Actor, task_id: UUID, whom: Whom, *, command_i
     chosen = _chosen(uow, actor, task, whom) if task.state == T.OPEN else []
     TASK.fire(uow, actor, task, "offer", command_id=command_id)
     _make_offers(uow, actor, task, chosen, command_id=command_id)
-    return _done(uow, task, "offer")
+    return _done(uow, task, "offer", by=actor.user_id)
 
 
 def reinforce(
@@ -321,7 +321,7 @@ def reinforce(
         uow, actor, TASK.kind, task.id, "reinforce", before=task.state, after=task.state, command_id=command_id,
         data={"needed": task.needed},
     )  # fmt: skip
-    return _done(uow, task, "reinforce")
+    return _done(uow, task, "reinforce", by=actor.user_id)
 
 
 def reassign(
@@ -342,7 +342,7 @@ def reassign(
     _end_all(uow, task, reason=reason)
     _begin_again(uow, task)
     _make_offers(uow, actor, task, chosen, command_id=command_id)
-    return _done(uow, task, "reassign")
+    return _done(uow, task, "reassign", by=actor.user_id)
 
 
 def take_off(
@@ -371,7 +371,7 @@ def release(
             task.needed = min(task.needed, len(active(task)) + len(offers(task)))
         _left(uow, actor, task, "release", command_id=command_id, reason=reason)
         _free(uow, task, [officer_id])
-        return _done(uow, task, "release")
+        return _done(uow, task, "release", by=actor.user_id)
     return task
 
 
@@ -389,7 +389,7 @@ def withdraw(
         task.needed = max(1, min(task.needed, len(active(task)) + len(offers(task))))
         _unanswered(uow, actor, task, "withdraw", command_id=command_id, reason=reason)
         _fill(uow, task)
-        return _done(uow, task, "withdraw")
+        return _done(uow, task, "withdraw", by=actor.user_id)
     return task
 
 
@@ -403,7 +403,7 @@ def cancel(uow: UnitOfWork, actor: Actor, task_id: UUID, *, reason: str, command
     if TASK.fire(uow, actor, task, "cancel", command_id=command_id, reason=reason):
         _end_all(uow, task, reason=reason)
         deadlines.drop(uow, task.id)
-        return _done(uow, task, "cancel")
+        return _done(uow, task, "cancel", by=actor.user_id)
     return task
 
 
@@ -415,7 +415,7 @@ def verify(uow: UnitOfWork, actor: Actor, task_id: UUID, *, command_id: UUID | N
     """
     task = access.task(uow, actor, task_id, verb="verify", lock=True)
     if TASK.fire(uow, actor, task, "verify", command_id=command_id):
-        return _done(uow, task, "verify")
+        return _done(uow, task, "verify", by=actor.user_id)
     return task
 
 
@@ -441,7 +441,7 @@ def rework(uow: UnitOfWork, actor: Actor, task_id: UUID, *, reason: str, command
             _hand_back(uow, system_actor(uow.town), task, share, reason=OFF_SHIFT)
         elif task.kind.code == task_kinds.SOS:
             _suspend_others(uow, task, share.officer_id)
-    return _done(uow, task, "rework")
+    return _done(uow, task, "rework", by=actor.user_id)
 
 
 OFF_SHIFT = "off shift"
@@ -483,7 +483,8 @@ def accept(
     if task.kind.code == task_kinds.SOS:
         for officer_id in bound:
             _suspend_others(uow, task, officer_id)
-    return _done(uow, task, "accept")
+    alarms.answered(uow, task, share)
+    return _done(uow, task, "accept", by=actor.user_id)
 
 
 def decline(
@@ -506,7 +507,7 @@ def decline(
     ):
         _unanswered(uow, actor, task, "decline", command_id=command_id, reason=reason, device_at=device_at)
         _go_on(uow, task)
-        return _done(uow, task, "decline")
+        return _done(uow, task, "decline", by=actor.user_id)
     return task
 
 
@@ -558,7 +559,7 @@ def _advance(
             TASK.fire(uow, actor, task, action, command_id=command_id, device_at=device_at)
         else:
             task.version += 1
-        return _done(uow, task, action)
+        return _done(uow, task, action, by=actor.user_id)
     return task
 
 
@@ -594,7 +595,7 @@ def resolve(
         finish(uow, system_actor(uow.town), task, other)
     _end_all(uow, task)
     deadlines.drop(uow, task.id)
-    return _done(uow, task, "resolve")
+    return _done(uow, task, "resolve", by=actor.user_id)
 
 
 def hand_back(
@@ -619,7 +620,7 @@ def hand_back(
         task, share = _pressed(uow, actor, task_id, command_id)
     if _hand_back(uow, actor, task, share, reason=reason, command_id=command_id, device_at=device_at):
         _go_on(uow, task)
-        return _done(uow, task, "hand_back")
+        return _done(uow, task, "hand_back", by=actor.user_id)
     return task
 
 
@@ -657,7 +658,7 @@ def leave(uow: UnitOfWork, officer_id: UUID, *, reason: str) -> None:
         else:
             _hand_back(uow, system, task, share, reason=reason)
             _go_on(uow, task)
-            _done(uow, task, "hand_back")
+            _done(uow, task, "hand_back", by=None)
 
 
 def lapse(uow: UnitOfWork, actor: Actor, task: Task, share: Assignment) -> None:
@@ -665,21 +666,21 @@ def lapse(uow: UnitOfWork, actor: Actor, task: Task, share: Assignment) -> None:
     if assignments.fire(uow, actor, share, "lapse"):
         _unanswered(uow, actor, task, "lapse")
         _go_on(uow, task)
-        _done(uow, task, "lapse")
+        _done(uow, task, "lapse", by=actor.user_id)
 
 
 def suspend(uow: UnitOfWork, actor: Actor, task: Task, share: Assignment, *, by: UUID) -> None:
     """Suspend an officer's share in a locked task while he does the task ``by``; the task rests when all of it does."""
     assignments.fire(uow, actor, share, "suspend", by=by)
     _settle(uow, task)
-    _done(uow, task, "suspend")
+    _done(uow, task, "suspend", by=actor.user_id)
 
 
 def resume(uow: UnitOfWork, actor: Actor, task: Task, share: Assignment) -> None:
     """Let an officer go on with a suspended share in a locked task."""
     assignments.fire(uow, actor, share, "resume")
     _settle(uow, task)
-    _done(uow, task, "resume")
+    _done(uow, task, "resume", by=actor.user_id)
 
 
 def finish(uow: UnitOfWork, actor: Actor, task: Task, share: Assignment) -> None:
@@ -1078,7 +1079,7 @@ def _is_past(uow: UnitOfWork, due_at: datetime | None) -> bool:
     return due_at is not None and due_at <= uow.now
 
 
-def _done(uow: UnitOfWork, task: Task, action: str) -> Task:
+def _done(uow: UnitOfWork, task: Task, action: str, *, by: UUID | None) -> Task:
     """End an act on a task: clocks that have nothing to wait for stop, and everybody concerned is told."""
     _look_at_clock(uow, task)
     over = [about for about in _CLOCKS if not _waits(task, about)]
@@ -1087,15 +1088,23 @@ def _done(uow: UnitOfWork, task: Task, action: str) -> Task:
     uow.session.flush()
     if task.state in (T.CLOSED, T.CANCELLED):
         alarms.ended_with(uow, task)
-    _announce(uow, task, action)
+    _announce(uow, task, action, by=by)
     return task
 
 
-def _announce(uow: UnitOfWork, task: Task, action: str, *, data: Mapping[str, Any] | None = None) -> None:
+def _announce(
+    uow: UnitOfWork,
+    task: Task,
+    action: str,
+    *,
+    by: UUID | None = None,
+    data: Mapping[str, Any] | None = None,
+) -> None:
     """Tell who is concerned at commit: the desk of the area, and whoever has a share or has just lost it.
 
     ``data`` says more of what happened, for notices.
     """
+    telling.of_task(uow, task, action, by=by, data=data)
     concerned = {
         share.officer_id for share in task.assignments if share.ended_at is None or share.ended_at == uow.now
     }

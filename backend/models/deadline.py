@@ -46,9 +46,7 @@ class LadderRung(Base):
     __tablename__ = "ladder_rungs"
     __table_args__ = (
         PrimaryKeyConstraint("town_id", "about", "level", name="pk_ladder_rungs"),
-        CheckConstraint(
-            "tells in ('officer', 'dispatcher', 'supervisor', 'admin')", name="ck_ladder_rungs_tells"
-        ),
+        CheckConstraint("tells in ('officer', 'dispatcher', 'supervisor')", name="ck_ladder_rungs_tells"),
         CheckConstraint("after_s between 0 and 604800", name="ck_ladder_rungs_after"),
     )
 

@@ -337,9 +337,17 @@ def test_a_notice_is_told_to_its_person_on_every_screen_and_to_nobody_else(
 ) -> None:
     """F48."""
     person, other = str(uuid4()), str(uuid4())
-    screen, phone = desk(access=token(ROOM, user=person)), desk(access=token(user=person), namespace="/officer")
+    screen, phone = (
+        desk(access=token(ROOM, user=person)),
+        desk(access=token(user=person), namespace="/officer"),
+    )
     stranger = desk(access=token(ROOM, user=other))
-    told = {"notice_id": str(UUID(int=8)), "kind": "task.offered", "subject_kind": "task", "subject_id": str(UUID(int=9))}
+    told = {
+        "notice_id": str(UUID(int=8)),
+        "kind": "task.offered",
+        "subject_kind": "task",
+        "subject_id": str(UUID(int=9)),
+    }
     server.do("notice", message={"town_id": str(UUID(int=1)), "user_id": person, **told})
     for client in (screen, phone):
         assert client.until("notice") == told

@@ -255,7 +255,7 @@ def test_the_ladder_is_the_towns_own_data(here: UnitOfWork, town: Town) -> None:
     here.session.execute(
         text(
             "insert into ladder_rungs values (:town, 'alarm.sos', 0, 0, 'dispatcher'),"
-            " (:town, 'alarm.sos', 1, 5, 'admin')"
+            " (:town, 'alarm.sos', 1, 5, 'supervisor')"
         ),
         {"town": town.id},
     )

@@ -1,0 +1,136 @@
+"""Who is told what of tasks and alarms, in the act's own transaction."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import Engine, select
+
+from backend.core.ids import new_id
+from backend.core.uow import UnitOfWork
+from backend.core.vocabulary import AlarmKind, NoticeKind
+from backend.models import Alarm, Notice, Task
+from tests import factories
+from tests.factories import Town
+from tests.workflows.test_alarms import ACTS, BOUNDS, help_of, on_shift, seen_at
+from tests.workflows.test_dispatching import a_place, done_by
+from workflows import alarms, deadlines, dispatching, tasks, watchdog
+from workflows.tasks import Whom
+
+K = NoticeKind
+
+
+@pytest.fixture(scope="module")
+def town(owner_engine: Engine) -> Town:
+    town = factories.make_town(owner_engine, f"telling-{new_id().hex[-6:]}")
+    town.people["officer_a3"] = factories.add_officer(owner_engine, town, "officer_a3")
+    return town
+
+
+@pytest.fixture
+def here(uow: UnitOfWork, town: Town) -> UnitOfWork:
+    uow.enter_town(town.id)
+    return uow
+
+
+def told(uow: UnitOfWork, town: Town, subject_id: UUID, since: Any = None) -> set[tuple[str, str]]:
+    """(kind, who) of the notices about something."""
+    names = {person.id: name for name, person in town.people.items()}
+    rows = uow.session.execute(
+        select(Notice.kind, Notice.recipient_id).where(Notice.subject_id == subject_id)
+    ).all()
+    return {(row.kind, names[row.recipient_id]) for row in rows}
+
+
+def offered(uow: UnitOfWork, town: Town, *names: str, needed: int = 1) -> Task:
+    for name in names:
+        seen_at(uow, on_shift(uow, town[name]), town)
+    return tasks.create(
+        uow, town["desk_a"].actor(), command_id=new_id(), description="有人打架，电话 13900001111", place=town.place(),
+        kind_code="noise", needed=needed, whom=Whom(officer_ids=[town[name].id for name in names]),
+    )  # fmt: skip
+
+
+def test_whoever_is_offered_a_task_is_told_and_the_others_when_it_is_taken(
+    here: UnitOfWork, town: Town
+) -> None:
+    task = offered(here, town, "officer_a", "officer_a2")
+    assert told(here, town, task.id) == {(K.TASK_OFFERED, "officer_a"), (K.TASK_OFFERED, "officer_a2")}
+    here.now += timedelta(seconds=5)
+    tasks.accept(here, town["officer_a"].actor(), task.id, command_id=new_id())
+    after = told(here, town, task.id)
+    assert (K.TASK_ACCEPTED, "desk_a") in after
+    assert (K.TASK_WITHDRAWN, "officer_a2") in after
+    assert (K.TASK_WITHDRAWN, "officer_a") not in after
+    assert not any(name in ("desk_b", "officer_b", "resident") for _, name in after), "F41: nobody elsewhere"
+
+
+def test_a_notice_holds_figures_and_words_of_places_and_nothing_that_somebody_typed(
+    here: UnitOfWork, town: Town
+) -> None:
+    """F93: what was typed may name a person, and notices travel through other people's servers."""
+    task = offered(here, town, "officer_a")
+    params = here.session.scalars(select(Notice.params).where(Notice.subject_id == task.id)).all()
+    assert params
+    assert "139" not in str(params)
+    assert all(one["number"] == task.number for one in params)
+
+
+def test_a_task_that_is_called_off_is_told_to_those_who_had_it(here: UnitOfWork, town: Town) -> None:
+    task = offered(here, town, "officer_a")
+    here.now += timedelta(seconds=5)
+    tasks.accept(here, town["officer_a"].actor(), task.id, command_id=new_id())
+    here.now += timedelta(seconds=5)
+    tasks.cancel(here, town["desk_a"].actor(), task.id, reason="重复", command_id=new_id())
+    assert (K.TASK_CANCELLED, "officer_a") in told(here, town, task.id)
+
+
+def test_the_desk_hears_of_results_and_of_what_is_handed_back_and_not_of_its_own_acts(
+    here: UnitOfWork, town: Town
+) -> None:
+    task = offered(here, town, "officer_a")
+    here.now += timedelta(seconds=5)
+    done_by(here, town["officer_a"], task)
+    after = told(here, town, task.id)
+    assert (K.TASK_RESOLVED, "desk_a") in after
+    here.now += timedelta(seconds=5)
+    tasks.verify(here, town["desk_a"].actor(), task.id, command_id=new_id())
+    assert told(here, town, task.id) == after
+
+
+def test_an_sos_is_told_to_the_desk_and_its_answers_to_who_called(here: UnitOfWork, town: Town) -> None:
+    seen_at(here, on_shift(here, town["officer_a2"]), town)
+    raised = help_of(here, town["resident"], place=a_place(town, here))
+    assert told(here, town, raised.id) == {(K.SOS_RAISED, "desk_a")}
+    task_id = dispatching.send_to_sos(here, raised.id)
+    assert task_id is not None
+    assert told(here, town, task_id) == {(K.TASK_OFFERED, "officer_a2")}
+    here.now += timedelta(seconds=5)
+    tasks.accept(here, town["officer_a2"].actor(), task_id, command_id=new_id())
+    dispatching.acknowledge(here, town["desk_a"].actor(), raised.id, command_id=new_id())
+    after = told(here, town, raised.id)
+    assert (K.SOS_ANSWERED, "resident") in after
+    assert (K.SOS_ACKNOWLEDGED, "resident") in after
+    assert not any(name == "resident2" for _, name in after)
+
+
+def test_what_climbs_the_ladder_is_told_to_the_next_level(here: UnitOfWork, town: Town) -> None:
+    raised = help_of(here, town["resident"], place=a_place(town, here))
+    here.now += timedelta(seconds=31)
+    deadlines.see_to(here, ACTS)
+    supervisors = {name for kind, name in told(here, town, raised.id) if kind == K.SOS_RAISED} - {"desk_a"}
+    assert supervisors == {"supervisor", "supervisor_a"}
+
+
+def test_a_silent_officer_is_asked_to_look_at_his_phone(here: UnitOfWork, town: Town) -> None:
+    on_shift(here, town["officer_a3"])
+    here.now += timedelta(minutes=11)
+    watchdog.look(here, BOUNDS)
+    alarm = here.session.scalars(
+        select(Alarm).where(Alarm.source_id == town["officer_a3"].id, Alarm.kind == AlarmKind.SILENT)
+    ).one()
+    assert {(K.OFFICER_SILENT, "officer_a3"), (K.ALARM_RAISED, "desk_a")} <= told(here, town, alarm.id)
+    assert alarms.heard_at(alarm) is not None

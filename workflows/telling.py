@@ -1,0 +1,215 @@
+"""What people are told of tasks and alarms: from what happened to the notice, its recipients and its figures.
+
+Called in the act's own transaction by the one place of each machine that announces; nothing is sent before the commit.
+Who acted is not told of his own act.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select
+
+from backend.core.uow import UnitOfWork
+from backend.core.vocabulary import AlarmKind, AssignmentState, NoticeKind
+from backend.models import Alarm, Assignment, Crew, Shift, Task
+from notifications import outbox, recipients
+from notifications.recipients import Level
+
+K = NoticeKind
+SHORT = 80
+
+TO_DESK = {
+    "accept": K.TASK_ACCEPTED,
+    "decline": K.TASK_DECLINED,
+    "nobody_left": K.TASK_LAPSED,
+    "hand_back": K.TASK_HANDED_BACK,
+    "resolve": K.TASK_RESOLVED,
+}
+"""What an officer did, or did not do, that the desk has to know."""
+TO_OFFICERS = {"rework": K.TASK_REWORKED, "suspend": K.TASK_SUSPENDED, "resume": K.TASK_RESUMED}
+LOST = {
+    AssignmentState.WITHDRAWN: K.TASK_WITHDRAWN,
+    AssignmentState.RELEASED: K.TASK_WITHDRAWN,
+    AssignmentState.LAPSED: K.TASK_LAPSED,
+}
+"""What an officer is told whose share ended by somebody else's act."""
+
+
+def of_task(
+    uow: UnitOfWork, task: Task, action: str, *, by: UUID | None, data: Mapping[str, Any] | None = None
+) -> None:
+    """Tell of what just happened to a task; ``by`` is who did it."""
+    fresh = [share for share in task.assignments if share.offered_at == uow.now and _is(share, "offered")]
+    for share in fresh:
+        _offered(uow, task, share)
+    for share in task.assignments:
+        if share.ended_at == uow.now and share.officer_id != by and (kind := LOST.get(_state(share))):
+            ended = K.TASK_CANCELLED if action == "cancel" else kind
+            _tell(uow, ended, task, recipients.one(uow, share.officer_id), by=by)
+    if kind := TO_DESK.get(action):
+        _tell(
+            uow, kind, task, recipients.desk_for(uow, task.area_id), by=by,
+            **(_who(uow, by) if kind is not K.TASK_LAPSED else {}),
+        )  # fmt: skip
+    elif kind := TO_OFFICERS.get(action):
+        for share in task.assignments:
+            if share.ended_at is None and not _is(share, "offered"):
+                _tell(uow, kind, task, recipients.one(uow, share.officer_id), by=by)
+    elif action == "overdue" and data is not None:
+        _overdue(uow, task, str(data["about"]), str(data["tells"]))
+
+
+def _offered(uow: UnitOfWork, task: Task, share: Assignment) -> None:
+    answer_min = None
+    if share.lapses_at is not None:
+        answer_min = max(1, round((share.lapses_at - uow.now).total_seconds() / 60))
+    _tell(
+        uow, K.TASK_OFFERED, task, recipients.one(uow, share.officer_id), by=None, expires_at=share.lapses_at,
+        distance_m=share.distance_m, answer_min=answer_min,
+    )  # fmt: skip
+
+
+def _overdue(uow: UnitOfWork, task: Task, about: str, tells: str) -> None:
+    due_at = {"accept": task.accept_due_at, "arrive": task.arrive_due_at, "complete": task.complete_due_at}[
+        about
+    ]
+    if tells == "officer":
+        for share in task.assignments:
+            if share.ended_at is None and not _is(share, "offered"):
+                _tell(
+                    uow, K.TASK_OVERDUE, task, recipients.one(uow, share.officer_id), by=None, due_at=due_at
+                )
+        return
+    level = _level(tells)
+    _tell(
+        uow, K.TASK_OVERDUE, task, recipients.desk_for(uow, task.area_id, level), by=None, due_at=due_at,
+        level=level,
+    )  # fmt: skip
+
+
+def _tell(
+    uow: UnitOfWork,
+    kind: NoticeKind,
+    task: Task,
+    to: Iterable[UUID],
+    *,
+    by: UUID | None,
+    expires_at: datetime | None = None,
+    **params: Any,
+) -> None:
+    told = [one for one in to if one != by]
+    if told:
+        outbox.enqueue(
+            uow, kind, to=told, subject=("task", task.id), expires_at=expires_at,
+            coalesce=f"task:{task.id}:{kind}",
+            params={
+                "number": task.number, "what": task.kind.name, "place": _place(task.area.name),
+                "area_id": task.area_id, **params,
+            },
+        )  # fmt: skip
+
+
+def of_alarm(
+    uow: UnitOfWork, alarm: Alarm, action: str, *, by: UUID | None, tells: str = "dispatcher"
+) -> None:
+    """Tell of what just happened to an alarm; ``tells`` is whom the rung of its ladder names."""
+    is_sos = alarm.kind == AlarmKind.SOS
+    subject = ("alarm", alarm.id)
+    figures = {
+        "number": alarm.number, "place": _place(alarm.area.name), "area_id": alarm.area_id,
+        "officer_id": alarm.officer_id, **_call_sign(uow, alarm.officer_id),
+    }  # fmt: skip
+    if action in ("raise", "escalate"):
+        level = _level(tells)
+        to = recipients.desk_for(uow, alarm.area_id, level)
+        kind = K.SOS_RAISED if is_sos else K.ALARM_RAISED if action == "raise" else K.ALARM_ESCALATED
+        params = {**figures, "level": level}
+        if is_sos:
+            params["at"] = alarm.raised_at
+        else:
+            params["what"] = WORDS[AlarmKind(alarm.kind)]
+            if action == "escalate":
+                params["minutes"] = max(1, round((uow.now - alarm.raised_at).total_seconds() / 60))
+        outbox.enqueue(uow, kind, to=[one for one in to if one != by], subject=subject, params=params)
+        if alarm.kind == AlarmKind.SILENT and action == "raise":
+            _silent(uow, alarm)
+    elif is_sos and action == "acknowledge":
+        called = recipients.one(uow, alarm.source_id)
+        outbox.enqueue(
+            uow, K.SOS_ACKNOWLEDGED, to=called, subject=subject,
+            params={"place": figures["place"], "at": alarm.acknowledged_at, "by_id": alarm.acknowledged_by},
+        )  # fmt: skip
+    elif action == "clear" and not is_sos:
+        to = recipients.desk_for(uow, alarm.area_id)
+        params = {**figures, "what": WORDS[AlarmKind(alarm.kind)]}
+        outbox.enqueue(uow, K.ALARM_CLEARED, to=[o for o in to if o != by], subject=subject, params=params)
+
+
+def sos_answered(uow: UnitOfWork, alarm: Alarm, share: Assignment) -> None:
+    """Tell who called for help that somebody is coming."""
+    eta_min = None if share.eta_s is None else max(1, round(share.eta_s / 60))
+    outbox.enqueue(
+        uow, K.SOS_ANSWERED, to=recipients.one(uow, alarm.source_id), subject=("alarm", alarm.id),
+        params={
+            "place": _place(alarm.area.name), "officer_id": share.officer_id, "eta_min": eta_min,
+            **_call_sign(uow, share.officer_id),
+        },
+    )  # fmt: skip
+
+
+def _silent(uow: UnitOfWork, alarm: Alarm) -> None:
+    """Ask the silent officer himself to look at his phone; by the channels that still reach him."""
+    heard_at = datetime.fromisoformat(alarm.detail["heard_at"])
+    outbox.enqueue(
+        uow, K.OFFICER_SILENT, to=recipients.one(uow, alarm.officer_id), subject=("alarm", alarm.id),
+        coalesce=f"silent:{alarm.officer_id}",
+        params={
+            "minutes": round((uow.now - heard_at).total_seconds() / 60), "officer_id": alarm.officer_id,
+            "area_id": alarm.area_id, **_call_sign(uow, alarm.officer_id),
+        },
+    )  # fmt: skip
+
+
+WORDS: Mapping[AlarmKind, Mapping[str, str]] = {
+    AlarmKind.SILENT: {"zh-CN": "失联", "en": "silent officer"},
+    AlarmKind.LEFT_AREA: {"zh-CN": "离开辖区", "en": "left the area"},
+    AlarmKind.BATTERY_LOW: {"zh-CN": "电量低", "en": "battery low"},
+    AlarmKind.DEVIATION: {"zh-CN": "偏离路线", "en": "off the route"},
+    AlarmKind.SENSOR: {"zh-CN": "设备告警", "en": "sensor"},
+    AlarmKind.SOS: {"zh-CN": "呼救", "en": "SOS"},
+}
+
+
+def _state(share: Assignment) -> AssignmentState:
+    return AssignmentState(share.state)
+
+
+def _is(share: Assignment, state: str) -> bool:
+    return share.state == state
+
+
+def _place(area_name: Mapping[str, str]) -> dict[str, str]:
+    """Return how people call the place: its area. What somebody typed may name a person, and stays here."""
+    return {language: name[:SHORT] for language, name in area_name.items()}
+
+
+def _who(uow: UnitOfWork, officer_id: UUID | None) -> dict[str, Any]:
+    return {"officer_id": officer_id, **_call_sign(uow, officer_id)} if officer_id else {}
+
+
+def _call_sign(uow: UnitOfWork, officer_id: UUID | None) -> dict[str, Any]:
+    """Return the call sign of the crew that an officer goes with now; names do not travel."""
+    if officer_id is None:
+        return {}
+    sign = uow.session.scalar(
+        select(Crew.call_sign)
+        .join(Shift, Shift.crew_id == Crew.id)
+        .where(Shift.officer_id == officer_id, Shift.ended_at.is_(None))
+    )
+    return {"call_sign": sign[:SHORT]} if sign else {}
+
+
+def _level(tells: str) -> Level:
+    return "dispatcher" if tells == "dispatcher" else "supervisor"
