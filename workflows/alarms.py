@@ -276,7 +276,7 @@ def _note_again(
     uow.session.flush()
     if alarm.kind == AlarmKind.SOS:
         journal.write(uow, actor, "alarm", alarm.id, "call_again", command_id=command_id, device_at=device_at)
-    _announce(uow, alarm, "call_again", by=actor.user_id)
+    _announce(uow, read(uow, alarm.id), "call_again", by=actor.user_id)
 
 
 def is_open() -> ColumnElement[bool]:

@@ -71,8 +71,9 @@ def done_by(uow: UnitOfWork, person: Person, task: Task) -> None:
     actor = person.actor()
     for act in (tasks.accept, tasks.depart, tasks.arrive):
         act(uow, actor, task.id, command_id=new_id())
+    right = {"yes_no": lambda _: True, "choice": lambda q: q["choices"][0]["id"], "number": lambda _: 1}
     answers: dict[str, Any] = {
-        q["id"]: q["answer"] == "yes_no" or "x" for q in task.kind.questions if q.get("required")
+        q["id"]: right.get(q["answer"], lambda _: "x")(q) for q in task.kind.questions if q.get("required")
     }
     checked = {item["id"]: True for item in task.kind.checklist}
     result = Result(text="已到场处置", checklist=checked, answers=answers)
