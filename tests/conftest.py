@@ -235,6 +235,7 @@ def connection(engine: Engine) -> Iterator[Connection]:
         connection.begin_nested()
 
         def leave_town(session: Session, transaction: Any, begun: Connection) -> None:
+            # A savepoint within a unit of work leaves it where it is, as it does in a transaction of its own.
             if begun is connection and not transaction.nested:
                 begun.execute(text("select set_config('xungeng.town', '', true)"))
 

@@ -30,7 +30,8 @@ class Duty:
         self.place = list(world.here.place())
 
     def be_at(self, lon: float, lat: float) -> None:
-        moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        # Of the next second: the shift may have begun within this one.
+        moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 1))
         fix = {"fixed_at": moment, "lon": lon, "lat": lat, "accuracy_m": 5}
         body = {"device_id": self.shift["device_id"], "sent_at": moment, "fixes": [fix]}
         answer = self.phone.send("POST", "/api/v1/officer/fixes", body)

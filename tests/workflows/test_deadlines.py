@@ -72,7 +72,7 @@ def test_an_offer_that_lapses_goes_to_the_next_nearest_until_nobody_is_left(
         see(here, shift_of[person.id], town, east_m=10 * n)
     assert tick(here, seconds=1) == 1
     assert states(here, task.id, *people) == ("offered", "lapsed", "offered")
-    assert tick(here, seconds=task.kind.offer_s) == 1
+    assert tick(here, seconds=task.kind.offer_s) == 2, "the offer, and by now the time to accept is over too"
     assert states(here, task.id, *people) == ("open", "lapsed", "lapsed")
     assert len(told(here, task.id, "nobody_left")) == 1
 
