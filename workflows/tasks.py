@@ -25,14 +25,12 @@ from backend.core.paging import Page, moment_and_id, page
 from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import AssignmentState, Due, Priority, Role, TaskSource
 from backend.core.vocabulary import TaskState as T
-from backend.models import Area, Assignment, Deadline, Shift, Task, TaskKind, User
+from backend.models import Alarm, Area, Assignment, Deadline, Shift, Task, TaskKind, User
 from geo import queries
 from workflows import access, alarms, assignments, deadlines, journal, nearest, numbers, task_kinds, telling
 from workflows.assignments import ASSIGNMENT, active, offers, share_of
 from workflows.machine import AS_BEFORE, Machine, step
 from workflows.nearest import Place, place_of
-
-__all__ = ["place_of"]
 
 DESK = (Role.DISPATCHER, Role.SUPERVISOR)
 OFFICER, SYSTEM = (Role.OFFICER,), (Role.SYSTEM,)
@@ -69,7 +67,7 @@ SUGGEST_WITHIN = timedelta(minutes=2)
 
 @dataclass(frozen=True)
 class Whom:
-    """To whom a task is offered: to officers by name, or to so many of the nearest that are suitable."""
+    """To whom a task is offered: to officers by name, to so many of the nearest that are suitable, or to both."""
 
     officer_ids: Sequence[UUID] | None = None
     nearest: int | None = None
@@ -228,8 +226,9 @@ def create(
 ) -> Task:
     """Make a task, and offer it to ``whom``; with ``offers_itself`` and nobody named, to the nearest.
 
-    What is left out is as the kind says. The area is the deepest one that holds the place; ``area_id`` says whose it
-    is where no area does.
+    What the system makes exists also when nobody can be asked, and whoever of those it names is off shift is passed
+    over. What is left out is as the kind says. The area is the deepest one that holds the place; ``area_id`` says
+    whose it is where no area does.
 
     Raises:
         Invalid: an unknown kind, or a place outside the town. Forbidden: ``area_not_yours``.
@@ -270,9 +269,11 @@ def create(
     journal.write(uow, actor, TASK.kind, task.id, "create", after=TASK.initial, command_id=command_id)
     _start_clocks(uow, task, uow.now, *_CLOCKS)
     if whom is not None:
-        chosen = _chosen(uow, actor, task, whom)
-        TASK.fire(uow, actor, task, "offer", command_id=None)
-        _make_offers(uow, actor, task, chosen, command_id=command_id)
+        if chosen := _chosen(uow, actor, task, whom):
+            TASK.fire(uow, actor, task, "offer", command_id=None)
+            _make_offers(uow, actor, task, chosen, command_id=command_id)
+        else:
+            _nobody_left(uow, task)
     elif offers_itself:
         _go_on(uow, task)
     return _done(uow, task, "create", by=actor.user_id)
@@ -764,14 +765,16 @@ def _chosen(uow: UnitOfWork, actor: Actor, task: Task, whom: Whom, *, again: boo
     """Return whom to ask: none of those who have an open share, but for those named ``again``.
 
     Raises:
-        Conflict: ``not_on_shift`` or ``nobody_to_ask``.
+        Conflict: ``not_on_shift`` or ``nobody_to_ask``; not to the system, which asks whom it can.
     """
+    chosen: list[_Chosen] = []
     having = [share.officer_id for share in task.assignments if share.ended_at is None]
     if whom.officer_ids is not None:
         chosen = _named(uow, actor, task, [one for one in whom.officer_ids if again or one not in having])
-    else:
-        chosen = _nearest(uow, actor, task, whom.nearest or 1, busy_too=whom.busy_too, without=having)
-    if not chosen:
+    if whom.nearest is not None:
+        without = [*having, *(one.officer.id for one in chosen)]
+        chosen += _nearest(uow, actor, task, whom.nearest, busy_too=whom.busy_too, without=without)
+    if not chosen and Role.SYSTEM not in actor.roles:
         raise Conflict("nobody_to_ask", "Nobody suitable is on shift and free.")
     return chosen
 
@@ -798,7 +801,8 @@ def _named(uow: UnitOfWork, actor: Actor, task: Task, officer_ids: Sequence[UUID
     if Role.SYSTEM not in actor.roles:
         query = query.where(access.within(Shift.area_id, access.roots(actor, "dispatch", "task")))
     found = {shift.officer_id: shift.officer for shift in uow.session.scalars(query)}
-    if missing := [one for one in wanted if one not in found]:
+    missing = [one for one in wanted if one not in found]
+    if missing and Role.SYSTEM not in actor.roles:
         raise Conflict(
             "not_on_shift",
             "Somebody of them is not on shift in your areas.",
@@ -806,16 +810,32 @@ def _named(uow: UnitOfWork, actor: Actor, task: Task, officer_ids: Sequence[UUID
         )
     since = uow.now - timedelta(seconds=nearest.RECENT_S)
     away = queries.how_far(uow.session, place_of(task), wanted, since=since)
-    return [_Chosen(found[one], *away.get(one, (None, None))) for one in wanted]
+    return [_Chosen(found[one], *away.get(one, (None, None))) for one in wanted if one in found]
 
 
 def _nearest(
     uow: UnitOfWork, actor: Actor, task: Task, count: int, *, busy_too: bool, without: Sequence[UUID]
 ) -> list[_Chosen]:
+    without = [*without, *_in_need(uow, task)]
     near = nearest.candidates(uow, actor, task, busy_too=busy_too, without=without, limit=count)
     people = uow.session.scalars(select(User).where(User.id.in_([one.id for one in near])))
     by_id = {person.id: person for person in people}
     return [_Chosen(by_id[one.id], one.distance_m, one.eta_s) for one in near]
+
+
+def _in_need(uow: UnitOfWork, task: Task) -> list[UUID]:
+    """Return the officer whose own alarm the task comes from: he is nearest to it, and waits for others."""
+    if task.source != TaskSource.ALARM:
+        return []
+    about = select(Alarm.officer_id).where(Alarm.id == task.source_id, Alarm.officer_id.is_not(None))
+    return [one for one in uow.session.scalars(about) if one is not None]
+
+
+def _nobody_left(uow: UnitOfWork, task: Task) -> None:
+    """Write down, and tell the desk, that nobody suitable is on shift who was not asked yet."""
+    system = system_actor(uow.town)
+    journal.write(uow, system, TASK.kind, task.id, "nobody_left", before=task.state, after=task.state)
+    _announce(uow, task, "nobody_left")
 
 
 def _go_on(uow: UnitOfWork, task: Task) -> None:
@@ -831,8 +851,7 @@ def _go_on(uow: UnitOfWork, task: Task) -> None:
         chosen = _nearest(uow, system, task, lacking, busy_too=busy_too, without=asked)
         _make_offers(uow, system, task, chosen, command_id=None)
         if not chosen:
-            journal.write(uow, system, TASK.kind, task.id, "nobody_left", before=task.state, after=task.state)
-            _announce(uow, task, "nobody_left")
+            _nobody_left(uow, task)
     _go_on_with_offers(uow, task)
 
 

@@ -34,7 +34,7 @@ def task_document(actor: Actor, task: Any) -> dict[str, Any]:
     """Return a task as the schema shows it."""
     return {
         **{name: getattr(task, name) for name in _PLAIN},
-        "place": tasks.place_of(task),
+        "place": nearest.place_of(task),
         "assignments": [_assignment(actor, share) for share in task.assignments],
         "actions": tasks.desk_actions(actor, task),
     }

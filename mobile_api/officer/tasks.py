@@ -17,7 +17,7 @@ from mobile_api.officer.task_schemas import (
     OfficerTasksQuerySchema,
 )
 from mobile_api.paging import PageQuerySchema, decode_cursor, page_of
-from workflows import assignments, task_kinds, tasks
+from workflows import assignments, nearest, task_kinds, tasks
 
 blp = Door("tasks", Audience.OFFICER, "", "The officer's offers and tasks.")
 DO = ("do", "task")
@@ -47,7 +47,7 @@ def _document(actor: Actor, task: Any, near: dict[UUID, str]) -> dict[str, Any]:
         "kind": kind_document(task.kind),
         "priority": task.priority,
         "description": task.description,
-        "place": tasks.place_of(task),
+        "place": nearest.place_of(task),
         "place_name": task.place_name,
         "area": task.area,
         "needed": task.needed,

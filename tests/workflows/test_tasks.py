@@ -17,7 +17,7 @@ from backend.core.errors import Conflict, Forbidden, Invalid, NotVisible, WrongS
 from backend.core.identity import system_actor
 from backend.core.ids import new_id
 from backend.core.uow import UnitOfWork, unit_of_work
-from backend.models import Journal, Shift, TaskKind
+from backend.models import Alarm, Journal, Shift, TaskKind
 from tests import factories
 from tests.dispatching import crew_on_shift, make_task, now, on_shift, press, see, share, states
 from tests.factories import Person, Town
@@ -295,6 +295,33 @@ def test_an_sos_suspends_what_its_people_do_until_it_is_over_for_them(
     assert states(here, alone.id, first) == ("en_route", "en_route")
     assert states(here, both.id, first, second) == ("accepted", "accepted", "accepted")
     assert share(here, alone.id, first).suspended_by is None
+
+
+def test_an_sos_exists_also_when_nobody_is_there_to_come(here: UnitOfWork, town: Town) -> None:
+    """The partner who is off shift is passed over; the desk is told that nobody is left, and asks by name later."""
+    whom = Whom(officer_ids=[town["o1"].id], nearest=3, busy_too=True)
+    sos = make_task(here, town, kind="sos", whom=whom)
+    assert (sos.state, sos.assignments) == ("open", [])
+    assert acts(here, sos.id) == ["create", "nobody_left"]
+    on_shift(here, town, town["o1"])
+    on_shift(here, town, town["o0"], east_m=5)
+    asked = make_task(here, town, kind="sos", whom=whom)
+    assert [one.officer_id for one in asked.assignments] == [town["o1"].id, town["o0"].id]
+
+
+def test_nobody_is_sent_to_his_own_sos(here: UnitOfWork, town: Town) -> None:
+    for number in (0, 1):
+        on_shift(here, town, town[f"o{number}"], east_m=number)
+    alarm = Alarm(
+        id=new_id(), town_id=town.id, number=1, kind="sos", source="officer", source_id=town["o0"].id,
+        state="raised", priority="critical", area_id=town.areas["a"], officer_id=town["o0"].id, raised_at=here.now,
+        detail={}, version=1,
+    )  # fmt: skip
+    here.session.add(alarm)
+    here.session.flush()
+    given: dict[str, Any] = {"source": "alarm", "source_id": alarm.id, "kind": "sos"}
+    sos = make_task(here, town, whom=Whom(nearest=5, busy_too=True), **given)
+    assert [one.officer_id for one in sos.assignments] == [town["o1"].id]
 
 
 def test_of_two_sos_the_first_waits_and_nothing_else_goes_on_meanwhile(here: UnitOfWork, town: Town) -> None:
