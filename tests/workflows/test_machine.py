@@ -179,6 +179,14 @@ def by_system_on_share(act: Callable[..., Any], **more: Any) -> Press:
     return press
 
 
+def finish(uow: UnitOfWork, actor: Actor, task: Task, share: Assignment) -> None:
+    """What follows for the others when somebody resolves the task: who that was, is left out here."""
+    if Role.SYSTEM in actor.roles and assignments.is_active(share):
+        task.state, task.suspended_from = "resolved", None
+        task.resolved_at, task.resolved_by, task.result = uow.now, share.officer_id, {"text": "x"}
+    tasks.finish(uow, actor, task, share)
+
+
 def whoever(uow: UnitOfWork, task_id: UUID) -> UUID:
     """Whose share an act of the desk or the system is about: there is one officer in these tests."""
     had = select(Assignment.officer_id).where(Assignment.task_id == task_id).limit(1)
@@ -243,7 +251,7 @@ PRESSES: dict[tuple[str, str], Press] = {
     ("assignment", "depart"): on_share(tasks.depart),
     ("assignment", "arrive"): on_share(tasks.arrive),
     ("assignment", "resolve"): on_share(resolve),
-    ("assignment", "finish"): by_system_on_share(tasks.finish),
+    ("assignment", "finish"): by_system_on_share(finish),
     ("assignment", "hand_back"): on_share(tasks.hand_back, officer_id=whoever, **WHY),
     ("assignment", "release"): on_share(tasks.release, officer_id=whoever, **WHY),
     ("assignment", "suspend"): by_system_on_share(tasks.suspend, by=itself),
@@ -404,11 +412,13 @@ def _press_and_judge(
 
 
 def current(uow: UnitOfWork, kind: str, row_id: UUID, before: dict[str, Any]) -> set[str]:
-    """What a 409 may say that the row is: its state, or what became of the share that the act is about."""
+    """What a 409 may say that the row is: its state; of tasks and shares, either, as the act is about the one or other."""
     said = {before["state"]}
     if kind == "task":
         shares = select(Assignment.state).where(Assignment.task_id == row_id)
         said |= set(uow.session.scalars(shares))
+    if kind == "assignment":
+        said |= set(uow.session.scalars(select(Task.state).where(Task.id == before["task_id"])))
     return said
 
 
