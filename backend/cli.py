@@ -164,8 +164,10 @@ def _become(command: list[str], processes: int) -> None:
 def prepare() -> None:
     """Check and migrate the database, and fill an empty installation with the demo town: the start of ``serve``."""
     from backend.core import db, preflight
+    from notifications import reach
 
     config = Config.from_env()
+    reach.use(config.notices)
     preflight.check_server(config.owner_url)
     _migrate_up(config)
     engine = db.engine_for(config, pool_size=2)
@@ -214,15 +216,18 @@ def migrate(direction: str, target: str | None, yes: bool) -> None:
 def check() -> None:
     """Check settings, database and certificate without serving. Exit code 0: it would start."""
     from backend.core import preflight
+    from notifications import reach
 
     config = Config.from_env()
     tell_unknown_settings()
+    reach.use(config.notices)
     click.echo(f"mode          {'production' if config.production else 'development'}")
     click.echo(f"data folder   {config.data_dir}")
     with opened(config):
         click.echo(
             f"database      {preflight.place_of(config.database_url)}{' (private)' if config.embedded else ''}"
         )
+    click.echo(f"notices       {', '.join(sorted(config.notices.configured)) or 'in the app alone'}")
     if config.tls:
         from backend.serve_tls import certificate_for
 

@@ -28,6 +28,7 @@ from notifications.outbox import Claimed, Sendable
 from notifications.sending import Channels, Outcome, deliver
 
 LOOK_EVERY_S = 1.0
+IDLE_S = 60.0
 LONGEST_PAUSE_S = 300.0
 FAIL_AFTER_SEND = "XUNGENG_FAIL_AFTER_SEND"
 """For tests: 1 makes the process die between sending and marking (F11). No installation sets it."""
@@ -149,10 +150,8 @@ class Sender:
         self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
 
     def start(self) -> None:
-        """Begin, unless there is no channel to send by."""
-        if not self.lanes:
-            return
-        if self._listener is not None:
+        """Begin. Without any channel it looks now and then for what is left of one."""
+        if self._listener is not None and self.lanes:
             self._listener.on(NOTICES, lambda _: self._wake.set())
             self._listener.on_missed(self._wake.set)
             self._listener.start()
@@ -162,8 +161,6 @@ class Sender:
 
     def stop(self, timeout_s: float = 10.0) -> None:
         """End after the messages that are under way; what is not waited for is sent again by another worker."""
-        if not self.lanes:
-            return
         self._stopping.set()
         self._wake.set()
         for lane in self.lanes.values():
@@ -181,17 +178,22 @@ class Sender:
                 self.look()
             except Exception as error:
                 log.warning("outbox.not_looked", error=type(error).__name__)
-            self._wake.wait(LOOK_EVERY_S)
+            self._wake.wait(LOOK_EVERY_S if self.lanes else IDLE_S)
             self._wake.clear()
 
     def look(self) -> None:
-        """Tell each lane in which towns it has something to do."""
+        """Tell each lane in which towns it has something to do; what has no lane any more is given up."""
         with unit_of_work() as uow:
             found = outbox.due(uow)
         for town_id, name, urgent in found:
             lane = self.lanes.get((name, urgent))
             if lane is not None:
                 lane.tell(town_id)
+                continue
+            with unit_of_work(town_id) as uow:
+                claimed = outbox.claim(uow, name, urgent=urgent, most=100)
+            with unit_of_work(town_id) as uow:
+                outbox.abandon(uow, claimed)
 
 
 def start(config: Config, in_every_town: Callable[[Callable[[UnitOfWork], Any]], Any]) -> Sender:

@@ -396,17 +396,40 @@ def prepare(uow: UnitOfWork, claimed: Sequence[Claimed]) -> list[Sendable]:
     ready = []
     for one in claimed:
         notice = notices[one.notice_id]
-        if why := _why_not(uow, notice, one.channel):
-            _end(uow, one, D.SKIPPED, why)
-        elif (until := _quiet_until(uow.now, notice, one.channel)) is not None:
-            _wait(uow, one, until, "quiet_hours", counted=False)
-        elif not (targets := _targets(notice, one.channel, addresses.get(notice.recipient_id, []))):
-            _give_up(uow, one, "no_address")
-        elif not _may_spend(uow, one, notice):
-            _give_up(uow, one, "no_credit")
+        try:
+            sendable = _prepared(uow, one, notice, addresses.get(notice.recipient_id, []))
+        except (KeyError, ValueError):
+            # A row that this version cannot read holds up no other one.
+            _give_up(uow, one, "unreadable")
         else:
-            ready.append(Sendable(one, _message(one, notice), tuple(targets)))
+            if sendable is not None:
+                ready.append(sendable)
     return ready
+
+
+def _prepared(uow: UnitOfWork, one: Claimed, notice: Row[Any], addresses: list[Target]) -> Sendable | None:
+    kind = NoticeKind(notice.kind)
+    if why := _why_not(uow, notice, one.channel):
+        _end(uow, one, D.SKIPPED, why)
+    elif (until := _quiet_until(uow.now, notice, one.channel)) is not None:
+        _wait(uow, one, until, "quiet_hours", counted=False)
+    elif not reach.settings().carries(one.channel, kind):
+        _give_up(uow, one, "not_set_up")
+    elif not (targets := _targets(notice, one.channel, addresses)):
+        _give_up(uow, one, "no_address")
+    else:
+        message = _message(one, notice)
+        if _may_spend(uow, one, notice):
+            return Sendable(one, message, tuple(targets))
+        _give_up(uow, one, "no_credit")
+    return None
+
+
+def abandon(uow: UnitOfWork, claimed: Sequence[Claimed]) -> None:
+    """Give up deliveries of a channel that this installation does not have any more."""
+    for one in claimed:
+        if _hold(uow, one) is not None:
+            _give_up(uow, one, "not_set_up")
 
 
 def _why_not(uow: UnitOfWork, notice: Row[Any], channel: NoticeChannel) -> str | None:
@@ -661,9 +684,10 @@ def _end(uow: UnitOfWork, one: Claimed, state: DeliveryState, code: str) -> None
 
 
 def _template_of(one: Claimed, held: Row[Any]) -> str | None:
-    templates_of = reach.settings().templates.get(one.channel, {})
-    found = templates_of.get(NoticeKind(held.kind))
-    return found.id if found and one.channel is NoticeChannel.WECHAT_MINI else None
+    if one.channel is not NoticeChannel.WECHAT_MINI:
+        return None
+    found = reach.settings().templates.get(one.channel, {}).get(NoticeKind(held.kind))
+    return found.id if found else None
 
 
 def _refund(uow: UnitOfWork, one: Claimed, held: Row[Any]) -> None:

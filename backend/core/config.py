@@ -7,6 +7,7 @@ stack trace for a typing error.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import secrets
@@ -314,16 +315,26 @@ def _notices(env: Mapping[str, str], data_dir: Path, public_url: str | None) -> 
     contact = _text(env, "XUNGENG_WEBPUSH_CONTACT")
     if contact and not contact.startswith(("mailto:", "https://")):
         raise ConfigError("XUNGENG_WEBPUSH_CONTACT has to start with mailto: or https://.")
-    wecom = _together(env, "XUNGENG_WECOM_CORP_ID", "XUNGENG_WECOM_AGENT_ID", "XUNGENG_WECOM_SECRET")
+    wecom = _together(
+        XUNGENG_WECOM_CORP_ID=_text(env, "XUNGENG_WECOM_CORP_ID"),
+        XUNGENG_WECOM_AGENT_ID=_text(env, "XUNGENG_WECOM_AGENT_ID"),
+        XUNGENG_WECOM_SECRET=_text(env, "XUNGENG_WECOM_SECRET"),
+    )
     if wecom and not wecom[1].isdigit():
         raise ConfigError("XUNGENG_WECOM_AGENT_ID has to be a number.")
-    mini = _together(env, "XUNGENG_WECHAT_MINI_ID", "XUNGENG_WECHAT_MINI_SECRET")
-    service = _together(env, "XUNGENG_WECHAT_SERVICE_ID", "XUNGENG_WECHAT_SERVICE_SECRET")
+    mini = _together(
+        XUNGENG_WECHAT_MINI_ID=_text(env, "XUNGENG_WECHAT_MINI_ID"),
+        XUNGENG_WECHAT_MINI_SECRET=_text(env, "XUNGENG_WECHAT_MINI_SECRET"),
+    )
+    service = _together(
+        XUNGENG_WECHAT_SERVICE_ID=_text(env, "XUNGENG_WECHAT_SERVICE_ID"),
+        XUNGENG_WECHAT_SERVICE_SECRET=_text(env, "XUNGENG_WECHAT_SERVICE_SECRET"),
+    )
     wecom_base, wechat_base = _url(env, "XUNGENG_WECOM_URL"), _url(env, "XUNGENG_WECHAT_URL")
     sms, voice = _text(env, "XUNGENG_SMS_URL"), _url(env, "XUNGENG_VOICE_URL")
     return NoticeSettings(
         profile=NoticeProfile(profile) if profile else None,
-        fcm_credentials=_file(env, "XUNGENG_FCM_CREDENTIALS"),
+        fcm_credentials=_service_account(_file(env, "XUNGENG_FCM_CREDENTIALS")),
         webpush_contact=contact,
         webpush_services=tuple((_text(env, "XUNGENG_WEBPUSH_SERVICES") or "").replace(",", " ").split()),
         vapid_key=data_dir / "secrets" / "vapid.pem",
@@ -339,15 +350,28 @@ def _notices(env: Mapping[str, str], data_dir: Path, public_url: str | None) -> 
     )
 
 
-def _together(env: Mapping[str, str], *names: str) -> list[str] | None:
+def _service_account(path: Path | None) -> Path | None:
+    if path is not None:
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            complete = {"project_id", "private_key", "client_email", "token_uri"} <= found.keys()
+        except (OSError, ValueError, AttributeError):
+            complete = False
+        if not complete:
+            raise ConfigError(
+                f"XUNGENG_FCM_CREDENTIALS names {path}, which is no service account's JSON file."
+            )
+    return path
+
+
+def _together(**values: str | None) -> list[str] | None:
     """Return settings that mean something together only; None when none of them is set."""
-    values = {name: _text(env, name) for name in names}
     given = [value for value in values.values() if value is not None]
     if not given:
         return None
-    if len(given) < len(names):
+    if len(given) < len(values):
         missing = ", ".join(name for name, value in values.items() if value is None)
-        raise ConfigError(f"{' and '.join(names)} belong together, but {missing} is not set.")
+        raise ConfigError(f"{' and '.join(values)} belong together, but {missing} is not set.")
     return given
 
 

@@ -29,6 +29,10 @@ WITHOUT_KEY = {
 }
 """Acts of our own clients, beside signing in, that take no Idempotency-Key."""
 SHORT = {
+    **{
+        f"/api/v1/{tree}/addresses": "ten on each channel"
+        for tree in ("officer", "resident", "desk", "desk/users/{user_id}")
+    },
     "/api/v1/auth/sessions": "200 at most",
     "/api/v1/desk/users/{user_id}/sessions": "200 at most",
     "/api/v1/desk/departments": "500 at most",

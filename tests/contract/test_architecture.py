@@ -201,10 +201,11 @@ def test_no_file_and_no_folder_is_called_after_nothing() -> None:
 
 def test_tables_are_plural_models_singular_and_moments_participles() -> None:
     mass = {"journal"}  # One book, many entries.
+    singular = {"Address"}
     for mapper in Base.registry.mappers:
         table, model = mapper.local_table.name, mapper.class_.__name__
         assert table in mass or table.endswith("s"), table
-        assert not model.endswith("s"), model
+        assert not model.endswith("s") or model in singular, model
         for column in mapper.local_table.columns:
             moment = str(column.type) in ("DATETIME", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE")
             if moment:

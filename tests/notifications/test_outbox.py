@@ -388,6 +388,36 @@ def test_nobody_at_any_address(here: UnitOfWork, town: Town) -> None:
     assert (row.dead_at, row.dead_reason) == (here.now, "fcm_unregistered")
 
 
+def test_a_template_that_was_taken_away_lets_the_next_channel_have_its_turn(
+    here: UnitOfWork, town: Town
+) -> None:
+    desk = town["desk_a"]
+    address(here, desk, "sms")
+    address(here, desk, "email")
+    made = resolved(here, desk)
+    reach.use(everything(templates={C.SMS: {K.SOS_RAISED: everything().template(C.SMS, K.SOS_RAISED)}}))
+    assert take(here, C.SMS) is None
+    assert states(here, made) == [("sms", "failed", "not_set_up"), ("email", "waiting", None)]
+    reach.use(everything(mail=None))
+    claimed = outbox.claim(here, C.EMAIL)
+    outbox.abandon(here, claimed)
+    assert states(here, made)[1] == ("email", "dead", "not_set_up")
+
+
+def test_a_row_that_cannot_be_read_holds_up_no_other(here: UnitOfWork, town: Town) -> None:
+    """F12: written by a later version, or by a mistake."""
+    poisoned, good = town["desk_a"], town["desk_b"]
+    address(here, poisoned, "wecom")
+    address(here, good, "wecom")
+    first, second = resolved(here, poisoned), resolved(here, good)
+    here.session.execute(text("update notices set params = '{}' where id = :id"), {"id": first})
+    ready = outbox.prepare(here, outbox.claim(here, C.WECOM))
+    assert [one.message.event_id for one in ready] == [second]
+    assert states(here, first) == [("wecom", "dead", "unreadable")]
+    here.session.execute(text("update notices set kind = 'task.invented' where id = :id"), {"id": second})
+    assert outbox.refused(here, ready[0].claimed, "wecom_40058") is True
+
+
 # --- What people want
 
 

@@ -114,6 +114,7 @@ def test_nothing_reads_as_a_channel_that_was_not_set_up() -> None:
         ({"XUNGENG_VOICE_URL": "gateway"}, "whole address"),
         ({"XUNGENG_WECOM_URL": "http://"}, "whole address"),
         ({"XUNGENG_FCM_CREDENTIALS": "/nowhere"}, "not a file"),
+        ({"XUNGENG_FCM_CREDENTIALS": __file__}, "no service account's"),
         ({"XUNGENG_NOTICE_RETENTION_DAYS": "1"}, "between 7 and 3660"),
     ],
 )

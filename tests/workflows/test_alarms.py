@@ -162,7 +162,7 @@ def test_somebody_elses_id_is_taken(here: UnitOfWork, town: Town) -> None:
 
 
 def test_many_who_raise_at_once_raise_one(live_config: Config, live_engine: Engine, thin: Any) -> None:
-    """F27: a storm about one source collapses into one alarm, and nobody waits for ever."""
+    """A storm about one source collapses into one alarm, and nobody waits for ever."""
     owner = create_engine(live_config.owner_url, poolclass=NullPool)
     town = factories.make_town(owner, "storm")
     owner.dispose()
