@@ -299,6 +299,8 @@ def alarm(uow: UnitOfWork, actor: Actor, alarm_id: UUID, *, verb: str = "see", l
     found = uow.session.scalar(query)
     if found is None:
         raise NotVisible()
+    if Role.SYSTEM in actor.roles:
+        return found
     if may(actor, verb, "alarm") and covers(uow, actor, verb, "alarm", found.area_id):
         return found
     if actor.user_id is not None and found.kind == "sos" and found.source_id == actor.user_id:

@@ -343,11 +343,14 @@ def dismiss(uow: UnitOfWork, actor: Actor, alarm_id: UUID, *, command_id: UUID, 
     return read(uow, alarm.id)
 
 
-def right_itself(uow: UnitOfWork, alarm: Alarm) -> None:
-    """Clear a locked alarm whose cause is gone; one that people were sent to is left to them."""
-    if alarm.state in (A.RAISED, A.ACKNOWLEDGED):
-        ALARM.fire(uow, system_actor(uow.town), alarm, "right_itself", command_id=None)
-        _over(uow, system_actor(uow.town), alarm, "right_itself")
+def right_itself(uow: UnitOfWork, actor: Actor, alarm: Alarm) -> None:
+    """Clear a locked alarm whose cause is gone.
+
+    Raises:
+        WrongState: people were sent to it, so it is left to them; or it is over.
+    """
+    if ALARM.fire(uow, actor, alarm, "right_itself", command_id=None):
+        _over(uow, actor, alarm, "right_itself")
 
 
 def dispatched(
@@ -456,18 +459,25 @@ def see_to(uow: UnitOfWork, deadline: Deadline) -> None:
     )
     if alarm is None or alarm.state != A.RAISED or alarm.level >= deadline.level:
         return
+    escalate(uow, system_actor(uow.town), alarm, deadline.level)
+
+
+def escalate(uow: UnitOfWork, actor: Actor, alarm: Alarm, level: int) -> None:
+    """Tell the next level of a locked alarm's ladder; the clock's own act.
+
+    Raises:
+        WrongState: somebody has taken it on, or it is over.
+    """
     rungs = deadlines.rungs(uow, ladder_of(alarm.kind))
-    ALARM.fire(
-        uow, system_actor(uow.town), alarm, "escalate", command_id=None,
-        data={"level": deadline.level, "tells": rungs[deadline.level][1]},
-    )  # fmt: skip
-    alarm.level = deadline.level
+    tells = rungs[min(level, len(rungs) - 1)][1]
+    ALARM.fire(uow, actor, alarm, "escalate", command_id=None, data={"level": level, "tells": tells})
+    alarm.level = level
     # From the raising on, not from this tick: a clock that stood still does not stretch the ladder.
-    if deadline.level + 1 < len(rungs):
-        due_at = alarm.raised_at + timedelta(seconds=rungs[deadline.level + 1][0])
-        deadlines.put(uow, "alarm", alarm.id, Due.ESCALATE, max(due_at, uow.now), level=deadline.level + 1)
+    if level + 1 < len(rungs):
+        due_at = alarm.raised_at + timedelta(seconds=rungs[level + 1][0])
+        deadlines.put(uow, "alarm", alarm.id, Due.ESCALATE, max(due_at, uow.now), level=level + 1)
     uow.session.flush()
-    _announce(uow, read(uow, alarm.id), "escalate", by=None, tells=rungs[deadline.level][1])
+    _announce(uow, read(uow, alarm.id), "escalate", by=None, tells=tells)
 
 
 # --- Looks

@@ -44,11 +44,10 @@ def dispatch(
         Invalid: the alarm has no place, and none was given. Conflict: as ``tasks.create``.
     """
     alarm = access.alarm(uow, actor, alarm_id, verb="handle", lock=True)
-    done = alarm.task_id
-    if done is not None and alarm.state == AlarmState.DISPATCHED and command_id is not None:
-        # The machine knows whether this very command did it; any other is told the state.
-        ALARM.fire(uow, actor, alarm, "dispatch", command_id=command_id)
-        return access.task(uow, actor, done)
+    if command_id is not None and (done := ALARM.did(uow, actor, alarm, command_id)) is not None:
+        if done != "dispatch" or alarm.task_id is None:
+            raise Invalid("This command's id was used for another act.", "key_reused")
+        return access.task(uow, actor, alarm.task_id)
     if alarm.state not in (AlarmState.RAISED, AlarmState.ACKNOWLEDGED):
         raise WrongState(str(alarm.state), ALARM.actions(actor, alarm))
     task = _task_of(

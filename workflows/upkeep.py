@@ -86,7 +86,8 @@ def forget_notices(uow: UnitOfWork, *, retention_days: int) -> int:
 
 
 def forget_tracks(uow: UnitOfWork, *, retention_days: int) -> int:
-    """Delete this town's thinned tracks of closed days with the fixes they were made of, and old imports (P22).
+    """Delete this town's thinned tracks of closed days with the fixes they were made of, old imports, and the places
+    of alarms that are over (P22).
 
     A day goes as soon as the first of its fixes is dropped. An imported track goes as long after its import as a fix
     after it was measured.
@@ -97,6 +98,8 @@ def forget_tracks(uow: UnitOfWork, *, retention_days: int) -> int:
         "delete from track_days where day::timestamp at time zone :zone < :first",
         "delete from late_days where day::timestamp at time zone :zone < :first",
         "delete from imported_tracks where created_at < :first",
+        "update alarms set geom = null, accuracy_m = null, fixed_at = null"
+        " where raised_at < :first and geom is not null and state in ('cleared', 'false')",
     ):
         done = uow.session.execute(text(statement), {"first": first, "zone": zone_of(uow).key})
         gone += int(done.rowcount)  # type: ignore[attr-defined]

@@ -168,7 +168,7 @@ def _end(uow: UnitOfWork, alarm_ids: Iterable[UUID]) -> int:
     )
     count = 0
     for alarm in rows:
-        before = alarm.state
-        alarms.right_itself(uow, alarm)
-        count += alarm.state != before
+        if alarm.state in (AlarmState.RAISED, AlarmState.ACKNOWLEDGED):
+            alarms.right_itself(uow, system_actor(uow.town), alarm)
+            count += 1
     return count

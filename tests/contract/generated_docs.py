@@ -14,6 +14,7 @@ import backend.app  # noqa: F401 (whoever has a figure registers it when importe
 from backend.core.metrics import REGISTRY
 from backend.core.vocabulary import Role
 from workflows import access
+from workflows.alarms import ALARM
 from workflows.assignments import ASSIGNMENT
 from workflows.devices import DEVICE
 from workflows.invitations import INVITATION
@@ -23,7 +24,7 @@ from workflows.tasks import TASK
 from workflows.users import USER
 
 ROOT = Path(__file__).resolve().parents[2]
-MACHINES = (SHIFT, INVITATION, TASK, ASSIGNMENT, DEVICE, USER)
+MACHINES = (SHIFT, INVITATION, TASK, ASSIGNMENT, ALARM, DEVICE, USER)
 
 
 def permissions() -> str:

@@ -245,6 +245,7 @@ KEEPS_PLACES = {
     "track_days": "delete from track_days",
     "imported_tracks": "delete from imported_tracks",
     "latest_positions": "delete(LatestPosition)",
+    "alarms": "update alarms set geom = null",
 }
 """Tables that say where somebody was, and what forgets it."""
 GROUND = {"areas", "roads", "checkpoints", "tasks"}

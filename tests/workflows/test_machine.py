@@ -26,11 +26,11 @@ from backend.core.errors import Conflict, Forbidden, Invalid, Refusal, WrongStat
 from backend.core.identity import Actor, Membership, system_actor
 from backend.core.ids import new_id
 from backend.core.uow import UnitOfWork, unit_of_work
-from backend.core.vocabulary import Protocol, Role, Travel
-from backend.models import Assignment, Device, Invitation, Journal, Shift, Task, User
+from backend.core.vocabulary import AlarmKind, AlarmSource, Protocol, Role, Travel
+from backend.models import Alarm, Assignment, Device, Invitation, Journal, Shift, Task, User
 from tests import factories
 from tests.factories import Town
-from workflows import access, assignments, devices, invitations, shifts, tasks, users
+from workflows import access, alarms, assignments, devices, dispatching, invitations, shifts, tasks, users
 from workflows.crews import WantedCrew
 from workflows.machine import Machine, Step, step
 
@@ -213,12 +213,40 @@ def itself(task: Task) -> UUID:
     return task.id
 
 
+def raised_alarm(uow: UnitOfWork, town: Town) -> UUID:
+    lon, lat = town.place()
+    alarm, _ = alarms.raise_alarm(
+        uow, system_actor(town.id), AlarmKind.SENSOR, AlarmSource.DEVICE, new_id(), area_id=town.areas["a"],
+        place=alarms.Place(lon, lat),
+    )  # fmt: skip
+    return alarm.id
+
+
+def on_alarm(act: Callable[..., Any], **more: Any) -> Press:
+    """A press on an alarm."""
+
+    def press(uow: UnitOfWork, actor: Actor, row_id: UUID, command_id: UUID | None) -> None:
+        act(uow, actor, row_id, command_id=command_id, **more)
+
+    return press
+
+
+def by_clock_on_alarm(act: Callable[..., Any], *more: Any) -> Press:
+    """An act of the clock on a locked alarm."""
+
+    def press(uow: UnitOfWork, actor: Actor, row_id: UUID, command_id: UUID | None) -> None:
+        act(uow, actor, access.alarm(uow, system_actor(uow.town), row_id, lock=True), *more)
+
+    return press
+
+
 Press = Callable[[UnitOfWork, Actor, UUID, UUID | None], None]
 ROWS: dict[str, tuple[Machine, type, Callable[[UnitOfWork, Town], UUID]]] = {
     "shift": (shifts.SHIFT, Shift, started_shift),
     "invitation": (invitations.INVITATION, Invitation, asked_officer),
     "task": (tasks.TASK, Task, made_task),
     "assignment": (assignments.ASSIGNMENT, Assignment, offered_share),
+    "alarm": (alarms.ALARM, Alarm, raised_alarm),
     "device": (devices.DEVICE, Device, given_device),
     "user": (users.USER, User, made_user),
 }
@@ -257,6 +285,12 @@ PRESSES: dict[tuple[str, str], Press] = {
     ("assignment", "suspend"): by_system_on_share(tasks.suspend, by=itself),
     ("assignment", "resume"): by_system_on_share(tasks.resume),
     ("assignment", "rework"): on_share(tasks.rework, **WHY),
+    ("alarm", "acknowledge"): on_alarm(dispatching.acknowledge),
+    ("alarm", "dispatch"): on_alarm(dispatching.dispatch, whom=None),
+    ("alarm", "dismiss"): on_alarm(dispatching.dismiss, **WHY),
+    ("alarm", "escalate"): by_clock_on_alarm(alarms.escalate, 1),
+    ("alarm", "right_itself"): by_clock_on_alarm(alarms.right_itself),
+    ("alarm", "clear"): on_alarm(dispatching.clear, **WHY),
     ("device", "renew"): renew_device,
     ("device", "revoke"): revoke_device,
     ("user", "disable"): disable_user,
@@ -265,6 +299,7 @@ PRESSES: dict[tuple[str, str], Press] = {
 BY_CLOCK = {
     ("shift", "close"), ("invitation", "lapse"), ("task", "lapse"), ("task", "suspend"), ("task", "resume"),
     ("assignment", "lapse"), ("assignment", "finish"), ("assignment", "suspend"), ("assignment", "resume"),
+    ("alarm", "escalate"), ("alarm", "right_itself"),
 }  # fmt: skip
 """Acts without a command: nobody repeats them by a key."""
 NEAR = {
