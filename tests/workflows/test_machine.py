@@ -447,7 +447,7 @@ def _press_and_judge(
 
 
 def current(uow: UnitOfWork, kind: str, row_id: UUID, before: dict[str, Any]) -> set[str]:
-    """What a 409 may say that the row is: its state; of tasks and shares, either, as the act is about the one or other."""
+    """What a 409 may say that the row is: its state; of a task and its shares, that of either."""
     said = {before["state"]}
     if kind == "task":
         shares = select(Assignment.state).where(Assignment.task_id == row_id)
