@@ -353,9 +353,7 @@ def right_itself(uow: UnitOfWork, actor: Actor, alarm: Alarm) -> None:
         _over(uow, actor, alarm, "right_itself")
 
 
-def dispatched(
-    uow: UnitOfWork, actor: Actor, alarm: Alarm, task_id: UUID, *, command_id: UUID | None
-) -> bool:
+def dispatch(uow: UnitOfWork, actor: Actor, alarm: Alarm, task_id: UUID, *, command_id: UUID | None) -> bool:
     """Bind a locked alarm to the task that it led to."""
     if not ALARM.fire(uow, actor, alarm, "dispatch", command_id=command_id, data={"task_id": str(task_id)}):
         return False
@@ -393,7 +391,7 @@ def ended_with(uow: UnitOfWork, task: Task) -> None:
             alarm.task_id = None  # Called off, and still nobody has said that there is nothing to it.
             uow.session.flush()
             return
-        dispatched(uow, system, alarm, task.id, command_id=None)
+        dispatch(uow, system, alarm, task.id, command_id=None)
     if alarm.state == A.DISPATCHED:
         clear(uow, system, alarm, command_id=None, reason=f"task {task.state}")
 

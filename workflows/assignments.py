@@ -114,7 +114,7 @@ def make(
     uow.session.add(share)
     uow.session.flush()
     journal.write(
-        uow, actor, ASSIGNMENT.kind, share.id, "offer", after=ASSIGNMENT.initial, command_id=command_id,
+        uow, actor, "assignment", share.id, "offer", after=ASSIGNMENT.initial, command_id=command_id,
         data={"task_id": str(task.id), "officer_id": str(officer.id), "distance_m": distance_m, "eta_s": eta_s},
     )  # fmt: skip
     return share

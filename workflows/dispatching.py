@@ -54,7 +54,7 @@ def dispatch(
         uow, actor, alarm, whom, kind_id=kind_id, place=place, description=description,
         offers_itself=offers_itself,
     )  # fmt: skip
-    alarms.dispatched(uow, actor, alarm, task.id, command_id=command_id)
+    alarms.dispatch(uow, actor, alarm, task.id, command_id=command_id)
     return task
 
 
@@ -187,5 +187,5 @@ def acknowledge(uow: UnitOfWork, actor: Actor, alarm_id: UUID, *, command_id: UU
     """Take an alarm on oneself by name; one to which people were sent already is dispatched from then on."""
     alarm = alarms.acknowledge(uow, actor, alarm_id, command_id=command_id)
     if alarm.state == AlarmState.ACKNOWLEDGED and alarm.task_id is not None:
-        alarms.dispatched(uow, actor, alarm, alarm.task_id, command_id=None)
+        alarms.dispatch(uow, actor, alarm, alarm.task_id, command_id=None)
     return alarms.read(uow, alarm.id)

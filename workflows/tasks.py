@@ -266,7 +266,7 @@ def create(
         uow.session.flush()
     except IntegrityError as error:
         raise Conflict("id_taken", "This id is in use.") from error
-    journal.write(uow, actor, TASK.kind, task.id, "create", after=TASK.initial, command_id=command_id)
+    journal.write(uow, actor, "task", task.id, "create", after=TASK.initial, command_id=command_id)
     _start_clocks(uow, task, uow.now, *_CLOCKS)
     if whom is not None:
         if chosen := _chosen(uow, actor, task, whom):
@@ -319,7 +319,7 @@ def reinforce(
     task.filled_at, task.version = None, task.version + 1
     _make_offers(uow, actor, task, chosen, command_id=command_id)
     journal.write(
-        uow, actor, TASK.kind, task.id, "reinforce", before=task.state, after=task.state, command_id=command_id,
+        uow, actor, "task", task.id, "reinforce", before=task.state, after=task.state, command_id=command_id,
         data={"needed": task.needed},
     )  # fmt: skip
     return _done(uow, task, "reinforce", by=actor.user_id)
@@ -715,7 +715,7 @@ def time_due(uow: UnitOfWork, deadline: Deadline) -> None:
     task.version += 1
     _look_at_clock(uow, task)
     journal.write(
-        uow, system_actor(uow.town), TASK.kind, task.id, "overdue", before=task.state, after=task.state,
+        uow, system_actor(uow.town), "task", task.id, "overdue", before=task.state, after=task.state,
         data={"about": about, "level": deadline.level, "tells": ladder[deadline.level][1]},
     )  # fmt: skip
     if deadline.level + 1 < len(ladder):
@@ -834,7 +834,7 @@ def _in_need(uow: UnitOfWork, task: Task) -> list[UUID]:
 def _nobody_left(uow: UnitOfWork, task: Task) -> None:
     """Write down, and tell the desk, that nobody suitable is on shift who was not asked yet."""
     system = system_actor(uow.town)
-    journal.write(uow, system, TASK.kind, task.id, "nobody_left", before=task.state, after=task.state)
+    journal.write(uow, system, "task", task.id, "nobody_left", before=task.state, after=task.state)
     _announce(uow, task, "nobody_left")
 
 

@@ -40,7 +40,15 @@ LOST = {
 def of_task(
     uow: UnitOfWork, task: Task, action: str, *, by: UUID | None, data: Mapping[str, Any] | None = None
 ) -> None:
-    """Tell of what just happened to a task; ``by`` is who did it."""
+    """Tell of what just happened to a task; ``by`` is who did it.
+
+    Whoever answers an offer has seen it, and an offer that does not stand any more is brought to nobody.
+    """
+    subject = ("task", task.id)
+    if by is not None:
+        outbox.acted(uow, subject, [K.TASK_OFFERED], by=by)
+    if over := [share.officer_id for share in task.assignments if share.ended_at == uow.now]:
+        outbox.withdraw(uow, subject, [K.TASK_OFFERED], of=over)
     fresh = [share for share in task.assignments if share.offered_at == uow.now and _is(share, "offered")]
     for share in fresh:
         _offered(uow, task, share)
@@ -135,7 +143,10 @@ def of_alarm(
         outbox.enqueue(uow, kind, to=[one for one in to if one != by], subject=subject, params=params)
         if alarm.kind == AlarmKind.SILENT and action == "raise":
             _silent(uow, alarm)
-    elif is_sos and action == "acknowledge":
+        return
+    if action != "call_again":
+        outbox.withdraw(uow, subject, [K.SOS_RAISED, K.ALARM_RAISED, K.ALARM_ESCALATED])
+    if is_sos and action == "acknowledge":
         called = recipients.one(uow, alarm.source_id)
         outbox.enqueue(
             uow, K.SOS_ACKNOWLEDGED, to=called, subject=subject,

@@ -36,6 +36,8 @@ SHORT = {
     "/api/v1/auth/sessions": "200 at most",
     "/api/v1/desk/users/{user_id}/sessions": "200 at most",
     "/api/v1/desk/departments": "500 at most",
+    "/api/v1/desk/tasks/nearest": "50 at most",
+    "/api/v1/desk/tasks/{task_id}/nearest": "50 at most",
     "/api/v1/desk/counters": "one day's, by protocol and outcome",
 }
 """Lists that are short by their nature, with what bounds them."""
@@ -166,8 +168,8 @@ def test_what_has_a_life_cycle_says_what_may_be_done_with_it(document: dict[str,
 
 
 def test_names_that_people_read_come_in_both_languages(document: dict[str, Any]) -> None:
-    """Of places, departments and maps: an object by language. Of people and devices: a text, as they are called."""
-    by_language = re.compile(r"(Town|Area|AreaName|Department|Basemap|Installation)$")
+    """Of places, departments, maps and kinds of task: an object by language. Of people and devices: a text, as they are called."""
+    by_language = re.compile(r"(Town|Area|AreaName|Department|Basemap|Installation|TaskKind|TaskKindName)$")
     seen = {True: 0, False: 0}
     for title, schema in document["components"]["schemas"].items():
         if name := schema.get("properties", {}).get("name"):

@@ -68,6 +68,21 @@ def test_whoever_is_offered_a_task_is_told_and_the_others_when_it_is_taken(
     assert not any(name in ("desk_b", "officer_b", "resident") for _, name in after), "F41: nobody elsewhere"
 
 
+def test_who_has_answered_an_offer_is_called_by_no_further_channel(here: UnitOfWork, town: Town) -> None:
+    task = offered(here, town, "officer_a", "officer_a2")
+    here.now += timedelta(seconds=5)
+    tasks.accept(here, town["officer_a"].actor(), task.id, command_id=new_id())
+    rows = here.session.execute(
+        select(Notice.recipient_id, Notice.confirmed_at).where(
+            Notice.subject_id == task.id, Notice.kind == K.TASK_OFFERED
+        )
+    ).all()
+    assert {row.recipient_id: row.confirmed_at is not None for row in rows} == {
+        town["officer_a"].id: True,
+        town["officer_a2"].id: False,
+    }
+
+
 def test_a_notice_holds_figures_and_words_of_places_and_nothing_that_somebody_typed(
     here: UnitOfWork, town: Town
 ) -> None:
