@@ -1,8 +1,23 @@
-/** What every screen of the officer client shares: the session, the API and the duty. */
+/** What every screen of the officer client shares: the session, the API, the duty, the tasks and the call for help. */
 import { createApi } from '@/shared/api'
+import { createChanges } from '@/shared/changes'
 import { createSession } from '@/shared/session'
+import { createSos } from '@/shared/sos'
+import { ring } from './alert'
+import { createDispatch } from './dispatch'
 import { createDuty } from './duty'
 
 export const session = createSession('officer')
 export const api = createApi(session)
 export const duty = createDuty(session, api)
+export const changes = createChanges(session, '/officer')
+export const dispatch = createDispatch(session, api, duty, changes, {
+  alert: ({ priority }) => ring(priority === 'critical'),
+  now: () => Date.now(),
+})
+export const sos = createSos(session, api, changes, 'officer', {
+  here: () => {
+    const here = duty.recorder.here.value ?? duty.trail.value[duty.trail.value.length - 1]
+    return here ? { place: here.place, accuracy_m: here.accuracy_m, t: here.t } : null
+  },
+})

@@ -66,6 +66,9 @@ export function createDuty(session: Session, api: Api) {
   /** By the clock of this phone, where it has started the shift itself. */
   let beganMs = 0
 
+  /** What has to be told before the end of a shift: a task that was resolved offline is not handed back by it. */
+  const firsts: (() => Promise<unknown>)[] = []
+
   const recorder = new Recorder((fix, here) => void store(fix, here))
 
   const keptAt = (what: string) => `xungeng.officer.${what}.${owner}`
@@ -390,6 +393,7 @@ export function createDuty(session: Session, api: Api) {
   async function tellPendingEnd(): Promise<void> {
     const pending = pendingEnd.value
     if (!pending) return
+    for (const first of firsts) await first()
     const body = pending.whole_crew ? { whole_crew: true } : {}
     const tell = (more: { device_at?: string }) =>
       api.post<Shift>(`/api/v1/officer/shifts/${pending.shift.id}/end`, { ...body, ...more }, {
@@ -469,6 +473,7 @@ export function createDuty(session: Session, api: Api) {
     decline,
     end,
     hurry: () => sender.value?.hurry(),
+    tellFirst: (first: () => Promise<unknown>) => void firsts.push(first),
     acceptNotice() {
       noticeRead.value = true
       keep('notice', NOTICE_VERSION)

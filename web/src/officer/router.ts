@@ -8,6 +8,9 @@ import SecurityView from './views/SecurityView.vue'
 import SessionsView from './views/SessionsView.vue'
 import ShiftsView from './views/ShiftsView.vue'
 import SignInView from './views/SignInView.vue'
+import SosView from './views/SosView.vue'
+import TasksView from './views/TasksView.vue'
+import TaskView from './views/TaskView.vue'
 import UploadsView from './views/UploadsView.vue'
 
 // Every screen is here from the start: whoever loses the network must still get to each of them.
@@ -15,9 +18,12 @@ export const router = createRouter({
   history: createWebHistory('/officer/'),
   routes: [
     { path: '/sign-in', name: 'sign-in', component: SignInView, meta: { open: true } },
-    { path: '/', name: 'duty', component: DutyView, meta: { tabs: true } },
-    { path: '/uploads', name: 'uploads', component: UploadsView, meta: { tabs: true } },
-    { path: '/me', name: 'me', component: MeView, meta: { tabs: true } },
+    { path: '/', name: 'duty', component: DutyView },
+    { path: '/tasks', name: 'tasks', component: TasksView },
+    { path: '/tasks/:id', name: 'task', component: TaskView, props: true },
+    { path: '/sos', name: 'sos', component: SosView },
+    { path: '/uploads', name: 'uploads', component: UploadsView },
+    { path: '/me', name: 'me', component: MeView },
     { path: '/notice', name: 'notice', component: NoticeView },
     { path: '/security', name: 'security', component: SecurityView },
     { path: '/sessions', name: 'sessions', component: SessionsView },

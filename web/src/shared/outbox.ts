@@ -31,6 +31,8 @@ export interface Press {
   /** What was pressed about, e.g. a task's id; presses about one thing go one after the other. */
   subject: string
   action: string
+  /** What people call the thing, for a sentence about a press whose thing is gone. */
+  about?: string
   path: string
   body: Record<string, unknown>
   key: string
@@ -39,7 +41,7 @@ export interface Press {
   state: 0 | 1
   refusal?: Refusal
 }
-export type NewPress = Pick<Press, 'lane' | 'subject' | 'action' | 'path' | 'body'>
+export type NewPress = Pick<Press, 'lane' | 'subject' | 'action' | 'about' | 'path' | 'body'>
 
 interface Tables extends DBSchema {
   presses: { key: number; value: Press; indexes: { of: [string, number, number] } }
@@ -185,6 +187,16 @@ export class Courier {
     this.failures.clear()
     this.notBefore.clear()
     this.notice()
+  }
+
+  /** Waits until nothing of this lane waits, or the patience is over; true if nothing is left. */
+  async flush(patienceMs: number): Promise<boolean> {
+    const until = this.options.now() + patienceMs
+    const left = async () => (await this.outbox.waiting(this.owner, this.lane)).length > 0
+    while (this.running && (await left()) && this.options.now() < until && this.state.value.trouble !== 'offline') {
+      await new Promise((resolve) => setTimeout(resolve, 100))
+    }
+    return !(await left())
   }
 
   private async run(): Promise<void> {

@@ -44,6 +44,11 @@ export type FixIn = Schemas['OfficerFix']
 export type FixBatch = Schemas['OfficerFixBatch']
 export type FixReceipt = Schemas['OfficerReceipt']
 
+export type OfficerTask = Schemas['OfficerTask']
+export type TaskQuestion = Schemas['OfficerQuestion']
+export type OfficerSos = Schemas['OfficerSos']
+export type ResidentSos = Schemas['ResidentSos']
+
 export type LiveOfficer = Schemas['DeskLiveOfficer']
 export type LivePosition = Schemas['DeskPosition']
 export type OfficerStatus = LiveOfficer['status']
