@@ -405,7 +405,7 @@ def test_an_officer_declines_to_go_with_a_crew(phone: Phone, town: Town) -> None
 
 def test_the_language_is_chosen_and_kept(phone: Phone, officer: dict[str, Any]) -> None:
     page = phone.sign_in(officer)
-    page.click(".van-tabbar-item >> nth=2")
+    page.click("[data-test=tab-me]")
     page.click("[data-test=language]")
     page.click(".van-action-sheet__item >> text=English")
     expect(page.locator("[data-test=sign-out]")).to_have_text("Sign out")
