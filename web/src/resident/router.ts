@@ -4,13 +4,15 @@ import HomeView from './views/HomeView.vue'
 import MeView from './views/MeView.vue'
 import SessionsView from './views/SessionsView.vue'
 import SignInView from './views/SignInView.vue'
+import SosView from './views/SosView.vue'
 
 export const router = createRouter({
   history: createWebHistory('/resident/'),
   routes: [
     { path: '/sign-in', name: 'sign-in', component: SignInView, meta: { open: true } },
-    { path: '/', name: 'home', component: HomeView, meta: { tabs: true } },
-    { path: '/me', name: 'me', component: MeView, meta: { tabs: true } },
+    { path: '/', name: 'home', component: HomeView },
+    { path: '/sos', name: 'sos', component: SosView },
+    { path: '/me', name: 'me', component: MeView },
     { path: '/sessions', name: 'sessions', component: SessionsView },
     { path: '/:rest(.*)*', redirect: { name: 'home' } },
   ],

@@ -115,10 +115,22 @@ export function createSos(session: Session, api: Api, changes: Changes, audience
   /** Calls for help. Returns when the call is stored on this phone. */
   async function call(): Promise<void> {
     around.vibrate([250, 100, 250, 100, 250])
-    const known = around.here()
+    const known = newest()
     where.value = known
     await say({ id: newId(), ...(known ? { place: toldPlace(known) } : {}) })
-    if (!known || around.now() - known.t > FRESH_MS) locate()
+    if (!isFresh(known)) locate((found) => void say({ place: toldPlace(found) }).catch(() => undefined))
+  }
+
+  /** Asks the phone where it is, for a call that may come; nothing is told to anybody. */
+  function prepare(): void {
+    if (!isFresh(newest())) locate()
+  }
+  function newest(): Where | null {
+    const here = around.here()
+    return here && (!where.value || here.t >= where.value.t) ? here : where.value
+  }
+  function isFresh(known: Where | null): boolean {
+    return known !== null && around.now() - known.t <= FRESH_MS
   }
 
   async function say(body: Record<string, unknown>): Promise<void> {
@@ -133,11 +145,13 @@ export function createSos(session: Session, api: Api, changes: Changes, audience
     follow()
   }
 
-  function locate(): void {
+  function locate(then: (found: Where) => void = () => undefined): void {
+    const mine = owner
     around.geolocation?.getCurrentPosition(
       ({ coords, timestamp }) => {
+        if (owner !== mine) return
         where.value = { place: [coords.longitude, coords.latitude], accuracy_m: coords.accuracy, t: timestamp }
-        if (calling.value) void say({ place: toldPlace(where.value) }).catch(() => undefined)
+        then(where.value)
       },
       () => undefined,
       { enableHighAccuracy: true, timeout: LOCATE_MS, maximumAge: FRESH_MS },
@@ -201,6 +215,7 @@ export function createSos(session: Session, api: Api, changes: Changes, audience
     begin,
     leave,
     call,
+    prepare,
     read,
     hurry,
     /** The refusal has been read. */

@@ -26,7 +26,7 @@ export default {
     emptyText: "Please ask your residents' committee.",
     kinds: { town: 'Town', community: 'Community', compound: 'Compound', grid: 'Grid', building: 'Building' },
     laterTitle: 'Still to come',
-    later: 'Reporting a problem and following it, notices of the committee, and calling for help are being built and will appear here. Until then please call 12345; in an emergency 110, 119 or 120.',
+    later: 'Reporting a problem and following it, and notices of the committee, are being built and will appear here. Until then please call 12345; in an emergency first 110, 119 or 120, or hold SOS below.',
   },
   me: {
     account: 'Account and security',
