@@ -228,7 +228,8 @@ class Phone:
 
     def _heard(self, message: Any) -> None:
         # What the network refuses is reported by the browser itself; the client's own words are what counts.
-        if message.type in ("error", "warning") and "Failed to load resource" not in message.text:
+        about_the_network = "Failed to load resource" in message.text or "net::ERR_" in message.text
+        if message.type in ("error", "warning") and not about_the_network:
             self.complaints.append(message.text)
 
     def open(self, path: str) -> Page:
