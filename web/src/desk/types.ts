@@ -60,3 +60,24 @@ export type Department = Schemas['DeskDepartment']
 
 export type JournalEntry = Schemas['DeskJournalEntry']
 export type DisclosureEntry = Schemas['DeskDisclosure']
+
+export type DeskTask = Schemas['DeskTask']
+export type TaskState = DeskTask['state']
+export type Priority = DeskTask['priority']
+export type Assignment = Schemas['DeskAssignment']
+export type TimelineEntry = Schemas['DeskTimelineEntry']
+export type NearestOfficer = Schemas['DeskNearestOfficer']
+export type Offer = Schemas['DeskOffer']
+export type TaskNew = Schemas['DeskTaskNew']
+export type TaskKind = Schemas['DeskTaskKind']
+export type TaskKindBody = Schemas['DeskTaskKindBody']
+export type DeskAlarm = Schemas['DeskAlarm']
+export type AlarmState = DeskAlarm['state']
+
+/** The socket's `changed` event: a thing that this desk may see has; it is to be fetched. */
+export interface ChangedEvent {
+  kind: string
+  id: string
+  version: number
+  action: string
+}

@@ -1,17 +1,24 @@
 /** The one live feed of this page: it goes on while other screens are open, so that coming back shows the present. */
 import { shallowRef, watch } from 'vue'
+import { openSocket } from '@/shared/socket'
 import { api, may, session, setServerTime } from '../client'
+import { beginDispatch, endDispatch } from '../dispatch/current'
 import { createFeed, type Feed } from './feed'
 
 export const feed = shallowRef<Feed | null>(null)
 
-/** Runs for as long as somebody is signed in who may see officers. */
+/** Runs for as long as somebody is signed in who may see officers. Tasks and alarms come by the same socket. */
 export function keepFeed(): void {
   watch(
     () => (session.signedIn.value && may('see:officer') ? session.sessionId.value : null),
     (sessionId) => {
+      endDispatch()
       feed.value?.close()
-      feed.value = sessionId ? createFeed(session, api, { onServerTime: setServerTime }) : null
+      feed.value = null
+      if (!sessionId) return
+      const socket = openSocket(session, '/desk')
+      feed.value = createFeed(session, api, { open: () => socket, onServerTime: setServerTime })
+      beginDispatch(socket)
     },
     { immediate: true },
   )

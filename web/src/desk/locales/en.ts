@@ -1,3 +1,5 @@
+import dispatch from './dispatch/en'
+
 export default {
   app: {
     title: 'Xungeng desk',
@@ -31,6 +33,7 @@ export default {
     devices: 'Devices',
     data: 'Data',
     people: 'People',
+    kinds: 'Task kinds',
     basemaps: 'Base map',
     journal: 'Journal',
     account: 'Account',
@@ -574,6 +577,8 @@ export default {
       select: 'Select and centre on the map',
       follow: 'Follow the selected officer',
       trail: 'Show or hide the trail',
+      queue: 'Tasks and alarms',
+      newTask: 'New task',
       escape: 'Stop following, clear the selection',
       fit: 'Show all officers',
       play: 'Play or pause',
@@ -591,4 +596,5 @@ export default {
     failed: 'Could not be read',
     end: 'That is all',
   },
+  dispatch,
 }

@@ -1,3 +1,5 @@
+import dispatch from './dispatch/zh-CN'
+
 export default {
   app: {
     title: '巡更指挥席',
@@ -31,6 +33,7 @@ export default {
     devices: '设备',
     data: '数据',
     people: '人员',
+    kinds: '任务类型',
     basemaps: '底图',
     journal: '日志',
     account: '账号',
@@ -574,6 +577,8 @@ export default {
       select: '选择并移到地图中央',
       follow: '跟随所选队员',
       trail: '显示或隐藏轨迹',
+      queue: '任务与告警',
+      newTask: '新建任务',
       escape: '停止跟随、取消选择',
       fit: '显示全部队员',
       play: '播放或暂停',
@@ -591,4 +596,5 @@ export default {
     failed: '读取失败',
     end: '没有更多了',
   },
+  dispatch,
 }

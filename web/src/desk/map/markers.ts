@@ -25,6 +25,8 @@ export interface MarkerLook {
   shape?: Shape
   faded?: boolean
   accuracyM?: number | null
+  /** Chosen for something: with a ring, and never hidden in a bubble. */
+  marked?: boolean
 }
 
 interface Marker {
@@ -360,7 +362,7 @@ export class MarkerLayer {
       x: marker.x,
       y: marker.y,
       status: marker.look.status,
-      apart: marker.id === this.selected,
+      apart: marker.id === this.selected || marker.look.marked === true,
     }))
     const cellPx = zoom >= 14 ? 22 : zoom >= 12.5 ? 30 : 40
     const { bubbles } = group(dots, cellPx, zoom >= 13 ? 4 : 3, left, top)
@@ -409,6 +411,15 @@ export class MarkerLayer {
     const { context } = this
     context.globalAlpha = look.faded ? 0.55 : 1
     const { rim } = this.palette
+    if (look.marked) {
+      context.beginPath()
+      context.arc(marker.x, marker.y, sizePx * 0.5 + 6, 0, Math.PI * 2)
+      context.lineWidth = 3
+      context.setLineDash([5, 3])
+      context.strokeStyle = this.palette.accent
+      context.stroke()
+      context.setLineDash([])
+    }
     if (shape === 'disc' && look.headingDeg !== null) {
       context.save()
       context.translate(marker.x, marker.y)
