@@ -73,6 +73,8 @@ export interface RequestOptions {
   accept?: string
   /** For commands; one is made when none is given. The same key must go with each retry of the same act. */
   idempotencyKey?: string
+  /** The version that was read, for a change that must not undo somebody else's. */
+  ifMatch?: number
   /** Compress the JSON body; ignored where the browser cannot. */
   gzip?: boolean
   timeoutMs?: number
@@ -94,6 +96,7 @@ export async function exchange(
   const headers = new Headers({ Accept: options.accept ?? 'application/json' })
   if (options.token) headers.set('Authorization', `Bearer ${options.token}`)
   if (options.idempotencyKey) headers.set('Idempotency-Key', options.idempotencyKey)
+  if (options.ifMatch !== undefined) headers.set('If-Match', `"${options.ifMatch}"`)
   let body: BodyInit | undefined = options.raw
   if (options.contentType) headers.set('Content-Type', options.contentType)
   if (options.body !== undefined) {
