@@ -279,7 +279,9 @@ export function createDuty(session: Session, api: Api) {
     failed.value = false
     const mine = owner
     try {
-      await tellPendingEnd()
+      await tellPendingEnd().catch((error: unknown) => {
+        if (!stillHasTasks(error)) throw error
+      })
       const found = await api.get<Shift | undefined>('/api/v1/officer/shift')
       const asks = found ? [] : (await api.get<Page<Invitation>>('/api/v1/officer/invitations', { limit: 20 })).items
       if (owner !== mine) return
@@ -381,6 +383,7 @@ export function createDuty(session: Session, api: Api) {
       await tellPendingEnd()
       told = true
     } catch (error) {
+      if (stillHasTasks(error)) await refresh()
       if (!(error instanceof Offline) && !(error instanceof Problem && (error.status >= 500 || error.status === 429))) {
         throw error
       }
@@ -390,6 +393,10 @@ export function createDuty(session: Session, api: Api) {
   }
 
   /** Tells the server of an end that it does not know yet. */
+  function stillHasTasks(error: unknown): boolean {
+    return error instanceof Problem && error.code === 'open_tasks'
+  }
+
   async function tellPendingEnd(): Promise<void> {
     const pending = pendingEnd.value
     if (!pending) return
@@ -409,8 +416,14 @@ export function createDuty(session: Session, api: Api) {
       }
     } catch (error) {
       // It has ended meanwhile, or is not ours any more: either way there is nothing left to end.
-      const over = error instanceof Problem && (error.status === 409 || error.status === 404)
-      if (!over) throw error
+      const refused = error instanceof Problem && (error.status === 409 || error.status === 404)
+      if (!refused) throw error
+      // He is on duty still: his tasks have to be finished or handed back first, and he has to see so.
+      if (stillHasTasks(error)) {
+        pendingEnd.value = null
+        keep('pending_end', null)
+        throw error
+      }
     }
     pendingEnd.value = null
     keep('pending_end', null)

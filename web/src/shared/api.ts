@@ -249,4 +249,5 @@ const KNOWN: Record<string, string> = {
   too_many_requests: 'too_many',
   too_much: 'too_much',
   clock_wrong: 'clock_wrong',
+  open_tasks: 'open_tasks',
 }

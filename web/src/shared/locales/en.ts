@@ -28,6 +28,7 @@ export default {
     town_needed: 'Please say which town.',
     refresh_reused: 'A sign-in credential was used twice. To be safe, that sign-in has been ended everywhere. Please sign in again.',
     session_revoked: 'This sign-in was ended or has expired. Please sign in again.',
+    open_tasks: 'You still have tasks: finish them, or hand them back, before you go off duty.',
     session_expired: 'Your sign-in has expired. Please sign in again.',
     too_many: 'Too many attempts. Try again in {seconds} s.',
     too_much: 'This is more than can be read at once. Choose fewer people, a smaller area or a shorter time.',

@@ -28,6 +28,7 @@ export default {
     town_needed: '请选择所在的镇。',
     refresh_reused: '检测到登录凭据被重复使用。为安全起见，该登录已全部失效，请重新登录。',
     session_revoked: '此登录已被注销或已过期，请重新登录。',
+    open_tasks: '您还有未完成的任务，请先办结或退回，再下班。',
     session_expired: '登录已过期，请重新登录。',
     too_many: '操作过于频繁，请在 {seconds} 秒后再试。',
     too_much: '一次要读取的内容太多。请减少人数、缩小辖区或缩短时间段。',
