@@ -108,7 +108,15 @@ def register(
     else:
         keys = None
     address = _write(uow, actor.user_id, channel, token, keys, session_id=actor.session_id)
-    _journal(uow, actor, address, "register", command_id)
+    journal.write(
+        uow,
+        actor,
+        "address",
+        address.id,
+        "register",
+        command_id=command_id,
+        data=_about(address),
+    )
     return address
 
 
@@ -131,7 +139,15 @@ def write_down(
     elif not (_WECOM if channel is C.WECOM else _MAIL).fullmatch(token):
         raise Invalid(token=["not an address of this channel"])
     address = _write(uow, user.id, channel, token, None, session_id=None)
-    _journal(uow, actor, address, "register", command_id)
+    journal.write(
+        uow,
+        actor,
+        "address",
+        address.id,
+        "register",
+        command_id=command_id,
+        data=_about(address),
+    )
     return address
 
 
@@ -153,7 +169,15 @@ def end(uow: UnitOfWork, actor: Actor, address_id: UUID, *, command_id: UUID) ->
 def _end(uow: UnitOfWork, actor: Actor, address: Address, command_id: UUID) -> None:
     if address.dead_at is None:
         address.dead_at, address.dead_reason = uow.now, "ended"
-        _journal(uow, actor, address, "end", command_id)
+        journal.write(
+            uow,
+            actor,
+            "address",
+            address.id,
+            "end",
+            command_id=command_id,
+            data=_about(address),
+        )
 
 
 def _require_set_up(channel: NoticeChannel) -> None:
@@ -194,13 +218,5 @@ def _forget_oldest(uow: UnitOfWork, living: Sequence[Address]) -> None:
         address.dead_at, address.dead_reason = uow.now, "too_many"
 
 
-def _journal(uow: UnitOfWork, actor: Actor, written: Address, action: str, command_id: UUID) -> None:
-    journal.write(
-        uow,
-        actor,
-        "address",
-        written.id,
-        action,
-        command_id=command_id,
-        data={"channel": written.channel, "user_id": str(written.user_id)},
-    )
+def _about(address: Address) -> dict[str, str]:
+    return {"channel": address.channel, "user_id": str(address.user_id)}
