@@ -6,6 +6,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.web.conftest import Phone, Town
+from tests.web.test_officer_dispatch import hold
 
 
 def _ask(phone: Phone, number: str) -> None:
@@ -43,6 +44,25 @@ def test_a_wrong_code_is_refused_and_the_right_one_still_works(phone: Phone, tow
     page.fill("input[name=code]", right)
     page.click("button[type=submit]")
     expect(page.locator("h1")).to_have_text("您好")
+
+
+def test_a_resident_calls_for_help_by_holding_and_sees_that_it_was_received(phone: Phone, town: Town) -> None:
+    """110 stands first; the installation's own call goes with the place."""
+    number = town.new_phone()
+    _ask(phone, number)
+    page = phone.page
+    page.fill("input[name=code]", town.code_for(number))
+    page.click("button[type=submit]")
+    page.wait_for_selector("ul li")
+    page.click("[data-test=sos]")
+    expect(page.locator("main a").first).to_have_attribute("href", "tel:110")
+    hold(page, "[data-test=sos]", 1_300)
+    expect(page.locator("[data-test=sos-raised]")).to_be_visible(timeout=15_000)
+    desk = town.api(town.accounts["supervisor"])
+    alarms = desk.get("/api/v1/desk/alarms", params={"limit": 20}).json()["items"]
+    me = page.evaluate("JSON.parse(localStorage.getItem('xungeng.resident.session')).user.id")
+    [mine] = [alarm for alarm in alarms if (alarm["resident"] or {}).get("id") == me]
+    assert (mine["place"]["lon"], mine["place"]["lat"]) == pytest.approx(town.center, abs=1e-6)
 
 
 def test_a_number_that_is_none_is_told_before_a_code_is_asked_for(phone: Phone) -> None:
