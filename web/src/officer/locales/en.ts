@@ -230,7 +230,7 @@ export default {
     whatTitle: 'What is recorded',
     what: "About every 5 seconds: place, time, accuracy, altitude, speed, direction, and the phone's battery. Never contacts, photos or other apps.",
     whenTitle: 'When',
-    when: 'Only between “Start shift” and the end of the shift, while this page is open and the screen is on. Off duty the server takes no location at all.',
+    when: 'Only between “Start shift” and the end of the shift, while this page is open and the screen is on. Off duty the server takes no location, but for one exception: when you yourself hold SOS, your position goes with the call.',
     whoTitle: 'Who sees it',
     who: 'The desk and the supervisors of your area see it live. Whoever looks at past tracks must give a reason and is recorded; you find it under “Who looked at my track”.',
     whyTitle: 'What for',
