@@ -135,6 +135,14 @@ def test_what_has_happened_meanwhile_is_said_in_words_and_holds_up_nothing(
     wait_until(lambda: desk.get(f"/api/v1/desk/tasks/{kept['id']}").json()["state"] == "accepted")
     refused.get_by_role("button").click()
     expect(refused).to_have_count(0)
+    # With a task in hand nobody goes home, and he is told which one.
+    page.click("[data-test=tab-duty]")
+    page.click("[data-test=end]")
+    page.click(".van-action-sheet__item >> nth=0")
+    expect(page.locator("[data-test=kept-on]")).to_contain_text(f"#{kept['number']}", timeout=20_000)
+    page.click("[data-test=to-tasks]")
+    expect(page.locator(f"[data-id='{kept['id']}']")).to_be_visible()
+    assert town.api(officer).get("/api/v1/officer/shift").json()["state"] == "on_duty"
 
 
 def test_help_is_called_by_holding_for_a_second_and_it_is_seen_who_answers(

@@ -176,6 +176,18 @@ describe('the dispatch store', () => {
     expect(dispatch.shown.value[0]).toMatchObject({ task: { my_state: 'en_route', version: 3 }, pending: [] })
   })
 
+  it('takes two presses of a hasty thumb as one, and none that is not offered', async () => {
+    server.put(task('1'))
+    const dispatch = app()
+    await dispatch.begin()
+    server.down = true
+    const { task: shown } = dispatch.shown.value[0]!
+    await Promise.all([dispatch.press(shown, 'accept'), dispatch.press(shown, 'accept')])
+    await dispatch.press(shown, 'accept')
+    await dispatch.press(shown, 'resolve')
+    expect(dispatch.waiting.value.map(({ action }) => action)).toEqual(['accept'])
+  })
+
   it('tells what was refused, and reads the task anew', async () => {
     server.put(task('1'))
     const dispatch = app()

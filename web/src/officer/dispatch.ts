@@ -177,7 +177,18 @@ export function createDispatch(session: Session, api: Api, duty: Duty, changes: 
 
   /** Stores a press; it is shown and sent from then on. */
   async function press(task: OfficerTask, action: string, body: Record<string, unknown> = {}): Promise<void> {
-    if (!owner) return
+    // A thumb may press twice before the screen has followed.
+    if (!owner || pressing.has(task.id) || !byId(task.id)?.task.actions.includes(action)) return
+    pressing.add(task.id)
+    try {
+      await keepAndSend(owner, task, action, body)
+    } finally {
+      pressing.delete(task.id)
+    }
+  }
+  const pressing = new Set<string>()
+
+  async function keepAndSend(owner: string, task: OfficerTask, action: string, body: Record<string, unknown>): Promise<void> {
     const path = `/api/v1/officer/tasks/${task.id}/${action.replaceAll('_', '-')}`
     if (!outbox || !courier) {
       take(await api.post<OfficerTask>(path, { ...body, device_at: new Date(around.now()).toISOString() }))
@@ -274,6 +285,8 @@ export function createDispatch(session: Session, api: Api, duty: Duty, changes: 
   }
 
   function tick(): void {
+    // Another tab of this phone may have sent it.
+    if (waiting.value.length) void recount()
     const due = around.now() - asked >= (changes.connected.value ? POLL_CONNECTED_MS : POLL_MS)
     const busy = duty.shift.value !== null || waiting.value.length > 0
     if (due && busy && document.visibilityState === 'visible') void refresh()

@@ -43,6 +43,8 @@ export function createDuty(session: Session, api: Api) {
   const failed = ref(false)
   /** A shift that ended without this phone ending it. */
   const closed = shallowRef<Shift | null>(null)
+  /** The numbers of the tasks because of which the server has not let the shift end. */
+  const keptOn = shallowRef<number[] | null>(null)
   /** Crews whose leaders ask this officer to come on duty with them; nobody but he can answer. */
   const invitations = shallowRef<Invitation[]>([])
   const pendingEnd = shallowRef<PendingEnd | null>(null)
@@ -131,6 +133,7 @@ export function createDuty(session: Session, api: Api) {
     owner = null
     shift.value = null
     closed.value = null
+    keptOn.value = null
     invitations.value = []
     pendingEnd.value = null
     known.value = false
@@ -364,9 +367,9 @@ export function createDuty(session: Session, api: Api) {
   }
 
   /** True when the server knows; false when it will be told later. */
-  async function end(wholeCrew: boolean): Promise<{ told: boolean; unsent: number }> {
+  async function end(wholeCrew: boolean): Promise<{ told: boolean; unsent: number; ended: boolean }> {
     const present = shift.value
-    if (!present) return { told: true, unsent: counts.value.unsent }
+    if (!present) return { told: true, unsent: counts.value.unsent, ended: true }
     recorder.stop()
     const pending: PendingEnd = {
       shift: present,
@@ -389,7 +392,7 @@ export function createDuty(session: Session, api: Api) {
       }
     }
     await recount()
-    return { told, unsent: counts.value.unsent }
+    return { told, unsent: counts.value.unsent, ended: shift.value === null }
   }
 
   /** Tells the server of an end that it does not know yet. */
@@ -415,6 +418,14 @@ export function createDuty(session: Session, api: Api) {
         await tell({})
       }
     } catch (error) {
+      if (error instanceof Problem && error.code === 'open_tasks') {
+        // The shift goes on, and with it the recording: the officer is told, and what he has to do first.
+        pendingEnd.value = null
+        keep('pending_end', null)
+        keptOn.value = ((error.document.tasks ?? []) as { number: number }[]).map(({ number }) => number)
+        adopt(pending.shift)
+        return
+      }
       // It has ended meanwhile, or is not ours any more: either way there is nothing left to end.
       const refused = error instanceof Problem && (error.status === 409 || error.status === 404)
       if (!refused) throw error
@@ -468,6 +479,7 @@ export function createDuty(session: Session, api: Api) {
     known,
     failed,
     closed,
+    keptOn,
     invitations,
     pendingEnd,
     counts,

@@ -73,6 +73,7 @@ export default {
     unknown: 'Your shift has ended and recording has stopped.',
     ok: 'OK',
   },
+  keptOn: { title: 'Your shift goes on', text: 'There are tasks to finish or to hand back first: {tasks}. The shift and the recording continue.', show: 'Show tasks' },
   on: {
     onDuty: 'On duty',
     recording: 'Recording location',

@@ -73,6 +73,7 @@ export default {
     unknown: '您的班次已结束，位置记录已停止。',
     ok: '知道了',
   },
+  keptOn: { title: '还不能下班', text: '您还有未完成的任务：{tasks}。请先完成或交还，再结束上岗；班次和位置记录仍在继续。', show: '查看任务' },
   on: {
     onDuty: '在岗',
     recording: '正在记录位置',
