@@ -45,7 +45,6 @@ export default {
     title: 'Call for help',
     hold: 'Hold for 1 second to call',
     what: 'The desk gets your position at once and sends the nearest people. Let go to cancel.',
-    tapped: 'Hold it for 1 second',
     active: 'Calling',
     confirmTitle: 'Call for help?',
     confirmText: 'The desk gets your position at once.',

@@ -45,7 +45,6 @@ export default {
     title: '紧急求助',
     hold: '按住 1 秒求助',
     what: '指挥席会立即收到您的位置，并派最近的人员前往。松手即取消。',
-    tapped: '请按住 1 秒',
     active: '求助中',
     confirmTitle: '发出求助？',
     confirmText: '指挥席会立即收到您的位置。',
