@@ -23,6 +23,8 @@ export interface PinLook {
   priority?: DeskTask['priority']
   overdue?: boolean
   burns?: boolean
+  /** Named only when it is pointed at: the officer below it is named already. */
+  quiet?: boolean
 }
 
 interface Pin {
@@ -107,6 +109,7 @@ export class PinLayer {
     element.title = look.title
     element.setAttribute('aria-label', look.title)
     element.classList.toggle('burns', look.burns ?? false)
+    element.classList.toggle('quiet', look.quiet ?? false)
     const { task, alarm, alarmState, priority, overdue } = look
     render(
       h('span', { class: 'pin-inside' }, [

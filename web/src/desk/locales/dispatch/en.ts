@@ -1,6 +1,5 @@
 export default {
   queue: 'Tasks and alarms',
-  queueShort: 'Tasks',
   officers: 'Officers',
   tabs: 'What the list shows',
   count: '{count} open',

@@ -1,6 +1,5 @@
 export default {
   queue: '任务与告警',
-  queueShort: '任务',
   officers: '队员',
   tabs: '列表内容',
   count: '{count} 项未结',
