@@ -282,9 +282,7 @@ export function createDuty(session: Session, api: Api) {
     failed.value = false
     const mine = owner
     try {
-      await tellPendingEnd().catch((error: unknown) => {
-        if (!stillHasTasks(error)) throw error
-      })
+      await tellPendingEnd()
       const found = await api.get<Shift | undefined>('/api/v1/officer/shift')
       const asks = found ? [] : (await api.get<Page<Invitation>>('/api/v1/officer/invitations', { limit: 20 })).items
       if (owner !== mine) return
@@ -386,7 +384,6 @@ export function createDuty(session: Session, api: Api) {
       await tellPendingEnd()
       told = true
     } catch (error) {
-      if (stillHasTasks(error)) await refresh()
       if (!(error instanceof Offline) && !(error instanceof Problem && (error.status >= 500 || error.status === 429))) {
         throw error
       }
@@ -396,10 +393,6 @@ export function createDuty(session: Session, api: Api) {
   }
 
   /** Tells the server of an end that it does not know yet. */
-  function stillHasTasks(error: unknown): boolean {
-    return error instanceof Problem && error.code === 'open_tasks'
-  }
-
   async function tellPendingEnd(): Promise<void> {
     const pending = pendingEnd.value
     if (!pending) return
@@ -429,12 +422,6 @@ export function createDuty(session: Session, api: Api) {
       // It has ended meanwhile, or is not ours any more: either way there is nothing left to end.
       const refused = error instanceof Problem && (error.status === 409 || error.status === 404)
       if (!refused) throw error
-      // He is on duty still: his tasks have to be finished or handed back first, and he has to see so.
-      if (stillHasTasks(error)) {
-        pendingEnd.value = null
-        keep('pending_end', null)
-        throw error
-      }
     }
     pendingEnd.value = null
     keep('pending_end', null)
