@@ -149,6 +149,7 @@ export default {
     cancel: 'cancelled',
     verify: 'verified and closed',
     rework: 'sent back',
+    overdue: 'missed a time',
     breach: 'missed a time',
     escalate: 'escalated',
     nobody_left: 'nobody suitable is left to ask',

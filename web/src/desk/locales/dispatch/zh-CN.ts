@@ -149,6 +149,7 @@ export default {
     cancel: '取消',
     verify: '核验办结',
     rework: '退回重办',
+    overdue: '超过时限',
     breach: '超过时限',
     escalate: '升级',
     nobody_left: '没有其他合适的人可派',
