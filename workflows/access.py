@@ -76,7 +76,6 @@ GRANTS: dict[tuple[str, str], frozenset[Role]] = {
     ("manage", "task_kind"): frozenset({SUPERVISOR, ADMIN}),
     ("see", "alarm"): frozenset({DISPATCHER, SUPERVISOR}),
     ("handle", "alarm"): frozenset({DISPATCHER, SUPERVISOR}),
-    ("raise", "alarm"): frozenset({OFFICER, RESIDENT, BUILDING_HEAD}),
     ("see", "device"): frozenset({SUPERVISOR, ADMIN}),
     ("manage", "device"): frozenset({SUPERVISOR, ADMIN}),
     ("see", "quarantine"): frozenset({SUPERVISOR, ADMIN}),

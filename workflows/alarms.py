@@ -20,7 +20,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql import Select
 
 from backend.core import jobs, listen
-from backend.core.errors import Conflict, Invalid, NotVisible
+from backend.core.errors import Conflict, Forbidden, Invalid, NotVisible
 from backend.core.identity import Actor, system_actor
 from backend.core.ids import new_id
 from backend.core.paging import Page, moment_and_id, page
@@ -62,6 +62,7 @@ PRIORITIES: Mapping[AlarmKind, Priority] = {
     AlarmKind.LEFT_AREA: Priority.NORMAL,
     AlarmKind.BATTERY_LOW: Priority.LOW,
 }
+CALLERS = frozenset({Role.OFFICER, Role.RESIDENT, Role.BUILDING_HEAD})
 IN_DISTRESS = "alarms.dispatch_sos"
 """The job that sends people to an SOS; it runs after the SOS is stored, whatever becomes of it."""
 
@@ -94,8 +95,8 @@ def call_for_help(
     Raises:
         Forbidden: neither an officer nor a resident. NotVisible: of no area that a desk looks after.
     """
-    access.require(actor, "raise", "alarm")
-    assert actor.user_id is not None
+    if actor.user_id is None or not actor.roles & CALLERS:
+        raise Forbidden()
     if Role.OFFICER in actor.roles:
         return _officers_call(
             uow, actor, actor.user_id, command_id=command_id, alarm_id=alarm_id, place=place, device_at=device_at,

@@ -16,7 +16,7 @@ from mobile_api.paging import PageQuerySchema, decode_cursor, page_of
 from workflows import alarms
 
 blp = Door("sos", Audience.OFFICER, "/sos", "The officer's call for help.")
-RAISE = ("raise", "alarm")
+USE = ("use", "officer_client")
 
 
 class OfficerSosPlaceSchema(Schema):
@@ -73,7 +73,7 @@ def _document(alarm: Any) -> dict[str, Any]:
     }
 
 
-@blp.command("", may=RAISE, body=OfficerSosCallSchema, answers=OfficerSosSchema, status=201)
+@blp.command("", may=USE, body=OfficerSosCallSchema, answers=OfficerSosSchema, status=201)
 def call_for_help(uow: UnitOfWork, actor: Actor, command_id: UUID, body: dict[str, Any]) -> dict[str, Any]:
     """Call for help. One that is open already takes the newer place and answers with itself."""
     return _document(
@@ -89,7 +89,7 @@ def call_for_help(uow: UnitOfWork, actor: Actor, command_id: UUID, body: dict[st
     )
 
 
-@blp.query("", may=("use", "officer_client"), answers=page_of(OfficerSosSchema), arguments=PageQuerySchema)
+@blp.query("", may=USE, answers=page_of(OfficerSosSchema), arguments=PageQuerySchema)
 def list_calls(uow: UnitOfWork, actor: Actor, query: dict[str, Any]) -> Page[dict[str, Any]]:
     """List one's own calls for help, newest first."""
     found = alarms.own(uow, actor, after=decode_cursor(query.get("cursor")), limit=query["limit"])

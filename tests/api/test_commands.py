@@ -69,8 +69,9 @@ def test_a_refusal_leaves_nothing_of_the_act(
 
 def test_what_lacks_a_role_is_kept_and_lost_roles_get_no_old_answer(world: World, signed_in: Any) -> None:
     key, officer, person = uuid.uuid4(), signed_in("officer_a"), _new_person()
+    disable = f"/api/v1/desk/users/{world.here['resident'].id}/disable"
     for _ in range(2):
-        answer = officer.post("/api/v1/desk/users", person, key=key)
+        answer = officer.post(disable, {"reason": "not his to do"}, key=key)
         assert (answer.status_code, answer.json["code"]) == (403, "forbidden")
     assert _command(world, key).status == 403
     made = signed_in("admin").post("/api/v1/desk/users", person).json

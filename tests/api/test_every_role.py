@@ -26,6 +26,7 @@ from tests.api.test_bad_bodies import HOSTILE
 from tests.api.test_isolation import Prey, _caller, noticed, routes
 from tests.notifications.conftest import everything
 from workflows import access, journal
+from workflows import dispatching as workflows_dispatching
 
 SPAN = {"from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z", "reason": "a look"}
 Ids = dict[str, str]
@@ -88,6 +89,15 @@ BODIES: dict[tuple[str, str], Make] = {
         "code": f"tried_{uuid.uuid4().hex[:12]}", "name": {"zh-CN": "试", "en": "tried"},
     },
     ("PUT", f"{DESK}/task-kinds/<kind_id>"): lambda ids: {"name": {"zh-CN": "试", "en": "tried"}},
+    ("POST", f"{DESK}/alarms/<alarm_id>/dispatch"): lambda ids: {
+        "offer": {"officer_ids": [ids["colleague_id"]]},
+    },
+    ("POST", f"{DESK}/alarms/<alarm_id>/dismiss"): lambda ids: {"reason": "tried"},
+    ("POST", f"{DESK}/alarms/<alarm_id>/clear"): lambda ids: {"reason": "tried"},
+    **{
+        ("POST", f"{tree}/sos"): lambda ids: {"place": {"lon": float(ids["lon"]), "lat": float(ids["lat"])}}
+        for tree in (OFFICER, RESIDENT)
+    },
     ("POST", f"{DESK}/replays"): lambda ids: {"officer_ids": [ids["officer_id"]], **SPAN},
     ("POST", f"{DESK}/shifts/<shift_id>/end"): lambda ids: {"reason": "tried"},
     ("PUT", f"{DESK}/basemaps"): lambda ids: {
@@ -214,7 +224,7 @@ OF_A_PERSON = {
     "users": "id", "memberships": "user_id", "shifts": "officer_id", "devices": "officer_id",
     "crew_members": "user_id", "imported_tracks": "officer_id", "disclosures": "subject_id",
     "invitations": "officer_id", "latest_positions": "officer_id", "assignments": "officer_id",
-    "notices": "recipient_id", "deliveries": "recipient_id", "addresses": "user_id",
+    "alarms": "officer_id", "notices": "recipient_id", "deliveries": "recipient_id", "addresses": "user_id",
 }  # fmt: skip
 
 
@@ -351,6 +361,11 @@ def _bring_task(world: World, own: Prey, path: str) -> None:
         if path.endswith(ending):
             with unit_of_work(world.here.id) as uow:
                 dispatching.press(uow, own.officer, uuid.UUID(own.ids["task_id"]), *actions)
+    if path.endswith("/alarms/<alarm_id>/clear"):
+        with unit_of_work(world.here.id) as uow:
+            to_clear = uuid.UUID(own.ids["alarm_id"])
+            send = workflows_dispatching.dispatch
+            send(uow, world.here["supervisor"].actor(), to_clear, command_id=uuid.uuid4(), whom=None)
 
 
 LOOKS = {("see", "track"), ("export", "track")}

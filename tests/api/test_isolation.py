@@ -16,13 +16,13 @@ from sqlalchemy.orm import Session
 
 from backend.core.ids import new_id
 from backend.core.uow import unit_of_work
-from backend.core.vocabulary import Role
+from backend.core.vocabulary import AlarmKind, AlarmSource, Role
 from backend.models import Base
 from mobile_api import endpoint, hot
 from tests.api.conftest import Caller, World
 from tests.api.test_shifts import start
 from tests.factories import Person
-from workflows import access, tasks
+from workflows import access, alarms, tasks
 
 SPAN = {"from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z", "reason": "a look"}
 
@@ -57,10 +57,15 @@ class Prey:
                 uow, world.here["supervisor"].actor(), command_id=new_id(), kind_code="check", description="x",
                 place=world.here.place(area), whom=tasks.Whom(officer_ids=[officer.id]),
             )  # fmt: skip
+            alarm, _ = alarms.raise_alarm(
+                uow, officer.actor(), AlarmKind.SOS, AlarmSource.OFFICER, officer.id,
+                area_id=world.here.areas[area], officer_id=officer.id,
+                place=alarms.Place(*world.here.place(area)),
+            )  # fmt: skip
         lon, lat = world.here.place(area)
         self.ids |= {
-            "task_id": str(task.id), "kind_id": str(task.kind_id), "lon": str(lon), "lat": str(lat),
-            "colleague_id": str(leader.id),
+            "alarm_id": str(alarm.id), "task_id": str(task.id), "kind_id": str(task.kind_id),
+            "lon": str(lon), "lat": str(lat), "colleague_id": str(leader.id),
         }  # fmt: skip
 
 
