@@ -106,7 +106,7 @@ def create_task(uow: UnitOfWork, actor: Actor, command_id: UUID, body: dict[str,
     may=DISPATCH,
     answers=DeskNearestOfficersSchema,
     arguments=DeskNearestQuerySchema,
-    refuses=(422,),
+    refuses=(404, 422),
 )
 def list_nearest(uow: UnitOfWork, actor: Actor, query: dict[str, Any]) -> dict[str, Any]:
     """List the officers nearest to a place who are suitable for a kind of task, before there is one."""
