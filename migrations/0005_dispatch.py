@@ -169,6 +169,8 @@ create table alarms (
   constraint ck_alarms_state check (state in ('raised', 'acknowledged', 'dispatched', 'cleared', 'false')),
   constraint ck_alarms_priority check (priority in ('low', 'normal', 'high', 'critical')),
   constraint ck_alarms_acknowledged check ((acknowledged_at is null) = (acknowledged_by is null)),
+  constraint ck_alarms_raised check (state <> 'raised' or (acknowledged_at is null and dispatched_at is null)),
+  constraint ck_alarms_taken_on check (state <> 'acknowledged' or acknowledged_at is not null),
   constraint ck_alarms_dispatched check (state <> 'dispatched' or (dispatched_at is not null and task_id is not null)),
   constraint ck_alarms_cleared check ((state = 'cleared') = (cleared_at is not null)),
   constraint ck_alarms_dismissed check ((state = 'false') = (dismissed_at is not null))

@@ -48,6 +48,11 @@ class Alarm(Base):
             "(acknowledged_at is null) = (acknowledged_by is null)", name="ck_alarms_acknowledged"
         ),
         CheckConstraint(
+            "state <> 'raised' or (acknowledged_at is null and dispatched_at is null)",
+            name="ck_alarms_raised",
+        ),
+        CheckConstraint("state <> 'acknowledged' or acknowledged_at is not null", name="ck_alarms_taken_on"),
+        CheckConstraint(
             "state <> 'dispatched' or (dispatched_at is not null and task_id is not null)",
             name="ck_alarms_dispatched",
         ),
