@@ -108,14 +108,15 @@ def register(
     else:
         keys = None
     address = _write(uow, actor.user_id, channel, token, keys, session_id=actor.session_id)
+    row = address
     journal.write(
         uow,
         actor,
         "address",
-        address.id,
+        row.id,
         "register",
         command_id=command_id,
-        data=_about(address),
+        data=channel_and_owner(row),
     )
     return address
 
@@ -139,14 +140,15 @@ def write_down(
     elif not (_WECOM if channel is C.WECOM else _MAIL).fullmatch(token):
         raise Invalid(token=["not an address of this channel"])
     address = _write(uow, user.id, channel, token, None, session_id=None)
+    row = address
     journal.write(
         uow,
         actor,
         "address",
-        address.id,
+        row.id,
         "register",
         command_id=command_id,
-        data=_about(address),
+        data=channel_and_owner(row),
     )
     return address
 
@@ -169,14 +171,15 @@ def end(uow: UnitOfWork, actor: Actor, address_id: UUID, *, command_id: UUID) ->
 def _end(uow: UnitOfWork, actor: Actor, address: Address, command_id: UUID) -> None:
     if address.dead_at is None:
         address.dead_at, address.dead_reason = uow.now, "ended"
+        row = address
         journal.write(
             uow,
             actor,
             "address",
-            address.id,
+            row.id,
             "end",
             command_id=command_id,
-            data=_about(address),
+            data=channel_and_owner(row),
         )
 
 
@@ -218,5 +221,6 @@ def _forget_oldest(uow: UnitOfWork, living: Sequence[Address]) -> None:
         address.dead_at, address.dead_reason = uow.now, "too_many"
 
 
-def _about(address: Address) -> dict[str, str]:
-    return {"channel": address.channel, "user_id": str(address.user_id)}
+def channel_and_owner(row: Address) -> dict[str, str]:
+    """Return what the journal holds of an address: by which channel and of whom, never the address itself."""
+    return {"channel": row.channel, "user_id": str(row.user_id)}
