@@ -227,8 +227,8 @@ def test_nobody_is_recognised_counted_by_his_phone_or_scored() -> None:
 
 
 def test_only_the_recorder_and_a_call_for_help_ask_the_browser_where_it_is() -> None:
-    """P21: neither another screen nor a worker that runs without a page; the notice stands before the first fix, and who
-    holds the button for help says where he is by his own act.
+    """P21: neither another screen nor a worker that runs without a page; the notice stands before the first fix, and
+    who holds the button for help says where he is by his own act.
     """
     asks = re.compile(r"watchPosition|getCurrentPosition|navigator\??\.geolocation")
     found = {
