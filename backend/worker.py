@@ -230,8 +230,10 @@ def run(config: Config, *, wait: bool = True) -> None:
     """
     db.set_engine(db.engine_for(config, pool_size=8, bounds=db.JOBS))
     use(config)
-    for part in (f"worker.{NAME}", "worker", "utils", "psycopg_connector"):
-        logging.getLogger(f"procrastinate.{part}").addFilter(_is_no_loss)
+    parts = (f"worker.{NAME}", "worker", "utils", "psycopg_connector")
+    # What was at work then ends as a task that nobody asks for its error, which asyncio tells when it is collected.
+    for name in ("asyncio", *(f"procrastinate.{part}" for part in parts)):
+        logging.getLogger(name).addFilter(_is_no_loss)
     losses = 0
     while True:
         began = time.monotonic()

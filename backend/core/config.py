@@ -137,8 +137,9 @@ class Config:
         sentences = []
         for name in sorted(asked.env):
             if name.startswith("XUNGENG_") and name not in known:
-                near = get_close_matches(name, known - _OF_OTHERS, n=1, cutoff=0.75)
-                meant = f"; did you mean {near[0]}?" if near else "."
+                ours = [setting.removeprefix("XUNGENG_") for setting in known - _OF_OTHERS]
+                near = get_close_matches(name.removeprefix("XUNGENG_"), ours, n=1, cutoff=0.7)
+                meant = f"; did you mean XUNGENG_{near[0]}?" if near else "."
                 sentences.append(f"{name} is set, but there is no such setting{meant}")
         return sentences
 

@@ -170,6 +170,7 @@ class Phone:
         self.shift: dict[str, Any] | None = None
         self._walk: Walk | None = None
         self._outage_until = 0.0
+        self._on_the_way = 0
         self._has_news = asyncio.Event()
         self._look_now = asyncio.Event()
 
@@ -205,7 +206,11 @@ class Phone:
                 self.tracker.add(measured)
                 self._tally.waiting += 1
                 queue = self.tracker.queue
-                if len(queue) > 1 and self.random.random() < self._mishaps.disorders_per_fix:
+                # What is on its way stays where it is: it is forgotten from the head when it has arrived.
+                if (
+                    len(queue) - self._on_the_way > 1
+                    and self.random.random() < self._mishaps.disorders_per_fix
+                ):
                     queue[-1], queue[-2] = queue[-2], queue[-1]
                 self._has_news.set()
             due = max(due + self._interval_s, loop.time() - self._interval_s)
@@ -228,6 +233,7 @@ class Phone:
                     await self._signed_in()
                 token = self._access_token
                 request, count = tracker.request(time.time())
+                self._on_the_way = count
                 try:
                     response = await self._send(self._connection, request)
                 except NoAnswer:
@@ -259,6 +265,7 @@ class Phone:
     def _forget(self, count: int) -> None:
         before = len(self.tracker.queue)
         self.tracker.accept_first(count)
+        self._on_the_way = 0
         self._tally.waiting -= before - len(self.tracker.queue)
 
     def _look_at(self, response: Response) -> None:

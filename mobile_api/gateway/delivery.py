@@ -205,7 +205,7 @@ def device_of(call: Call, protocol: str, key: str | None) -> DeviceIdentity | No
         LIMITED.inc()
         raise TooMany(wait_s)
     else:
-        BUCKETS.charge(device.device_id, len(call.body) / CALL_BYTES)
+        BUCKETS.charge(device.device_id, len(call.body) // CALL_BYTES)
     return device
 
 

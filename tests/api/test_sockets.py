@@ -917,7 +917,8 @@ def test_a_walk_is_seen_live_by_those_in_whose_area_it_is(
                 assert told["version"] == 1
             assert (told["action"], told["shift_id"]) == ("end", shift["id"])
         for client in (desk_b, elsewhere, admin):
-            assert client.silence(0.5) == []
+            # That something may have been missed is said to all, and says nothing about anybody.
+            assert [told for told in client.silence(0.5) if told != ("behind", {})] == []
 
 
 def test_who_has_no_desk_gets_no_socket(service: tuple[Process, Process], signed_in: Any) -> None:

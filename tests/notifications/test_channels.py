@@ -154,6 +154,7 @@ def test_fcm_too_often_holds_the_channel_for_as_long_as_it_says(cloud: Vendor, f
     cloud.answers[FCM_PATH] = fcm_error(429, "RESOURCE_EXHAUSTED", "QUOTA_EXCEEDED", **{"Retry-After": "61"})
     error = refused(fcm(), Target("fid-1234567890"))
     assert (type(error), error.code, error.after_s, error.all_wait) == (TryLater, "fcm_busy", 61.0, True)
+    assert len(cloud.of(FCM_PATH)) == 1, "the library itself does not try again"
 
 
 def test_fcm_that_does_not_answer_is_tried_later(cloud: Vendor, fcm: Any, impatient: None) -> None:

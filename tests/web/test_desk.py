@@ -743,7 +743,6 @@ UNNAMED = """() => [...document.querySelectorAll('button, a[href], input, textar
 @pytest.mark.parametrize("locale", ["zh-CN", "en-GB"])
 def test_every_screen_fits_and_names_its_controls(chromium: Browser, town: Town, locale: str) -> None:
     """No screen scrolls sideways at a phone's, a tablet's or a desk's width; every control has a name."""
-    names = {account["display_name"] for account in town.accounts["officers"]}
     with seated(chromium, town, locale=locale, viewport={"width": 360, "height": 820}) as desk:
         for who, screens in (
             ("supervisor", ["live", "replay", "tracks", "devices", "data", "account"]),
@@ -769,7 +768,7 @@ def test_every_screen_fits_and_names_its_controls(chromium: Browser, town: Town,
                 if locale == "en-GB":
                     texts = page.locator("main h1, main h2, main button, nav a").all_inner_texts()
                     own = [text for text in texts if re.search(r"[\u4e00-\u9fff]", text)]
-                    assert not [t for t in own if not any(n in t for n in names)] or screen in (
+                    assert not [t for t in own if not any(n in t for n in town.names)] or screen in (
                         "live",
                         "account",
                         "replay",

@@ -128,7 +128,7 @@ def test_a_missed_time_marks_the_task_and_climbs_the_ladder(here: UnitOfWork, to
 
 
 def test_a_town_has_a_ladder_of_its_own(here: UnitOfWork, town: Town) -> None:
-    for level, (after_s, tells) in enumerate(((0, "officer"), (30, "admin"))):
+    for level, (after_s, tells) in enumerate(((0, "officer"), (30, "supervisor"))):
         here.session.execute(
             text("insert into ladder_rungs values (:town, 'task.accept', :level, :after, :tells)"),
             {"town": town.id, "level": level, "after": after_s, "tells": tells},
@@ -136,7 +136,7 @@ def test_a_town_has_a_ladder_of_its_own(here: UnitOfWork, town: Town) -> None:
     task = make_task(here, town)
     tick(here, minutes=3)
     tick(here, seconds=30)
-    assert [entry["tells"] for entry in told(here, task.id)] == ["officer", "admin"]
+    assert [entry["tells"] for entry in told(here, task.id)] == ["officer", "supervisor"]
 
 
 def test_a_task_that_is_handed_back_is_to_be_accepted_anew(here: UnitOfWork, town: Town) -> None:

@@ -545,7 +545,7 @@ def test_the_schema_repeats_what_the_table_promises(connection: Connection, town
             tried += 1
         assert stored(uow, model, row_id) == before
         raise Undo
-    assert tried >= 4
+    assert tried >= 3
 
 
 def test_a_table_that_forgets_its_moment_does_not_get_past_the_schema(
