@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 STALLED_AFTER_S = 60
+MOST_CHANGES = 100
+"""Alarms that one look raises or ends in one town; the next look, twenty seconds on, goes on with the rest."""
 NAME = "xungeng"
 FIRST_PAUSE_S, LONGEST_PAUSE_S, STEADY_AFTER_S = 1.0, 30.0, 60.0
 """Between two losses of the database in a row; who had it for the last of them has it for good."""
@@ -132,7 +134,19 @@ def dispatch_sos(town_id: str, alarm_id: str) -> None:
 def watch_shifts(timestamp: int) -> None:
     """Raise the alarm about whoever on shift has fallen silent, has left his area or runs out of battery."""
     bounds = watchdog.Bounds(timedelta(seconds=_settings().silent_alarm_s))
-    in_every_town(lambda uow: watchdog.look(uow, bounds))
+    failures: list[Exception] = []
+    for town_id, changes in in_every_town(lambda uow: (uow.town, watchdog.look(uow, bounds))):
+        for change in changes[:MOST_CHANGES]:
+            try:
+                with unit_of_work(town_id) as uow:
+                    watchdog.act(uow, change)
+            except Exception as error:
+                log.error("an alarm could not be changed", error=type(error).__name__, exc_info=True)
+                failures.append(error)
+        if len(changes) > MOST_CHANGES:
+            log.warning("more alarms than one look changes", town_id=str(town_id), changes=len(changes))
+    if failures:
+        raise ExceptionGroup("The watchdog failed.", failures)
 
 
 @app.periodic(cron="7 * * * *")

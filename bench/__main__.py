@@ -12,6 +12,7 @@ from bench.servers import CannotMeasureError
 BENCHES = {
     "ingest": "fixes from phones to the committed row, one by one and as backlog",
     "live": "from the committed fix to the supervisors' sockets: delay, fan-out, memory",
+    "dispatch": "the nearest officers, and a call for help from the press to the phone of who comes",
     "replay": "an officer's day and a town's day read back",
     "growth": "how the hot queries slow down as the history grows",
 }

@@ -32,6 +32,7 @@ from bench.ingest import ROUTE, Town, fastify, town_on_duty
 from bench.report import FOREIGN_CPU_LIMIT, Report, at_most, foreign_cpu, percentile, progress
 from bench.servers import (
     CannotMeasureError,
+    Server,
     answers,
     folder,
     free_port,
@@ -94,17 +95,12 @@ def derive_key_of(town: Town) -> bytes:
 @contextmanager
 def our_production(town: Town, phones: list[str], supervisors: list[str], redis_url: str) -> Iterator[Side]:
     """Two ingest processes (granian), one web process with the sockets (gunicorn, gevent), Redis between them."""
-    ingest_port, web_port = free_port(), free_port()
+    web_port = free_port()
     with folder() as data:
-        env = _our_environment(town, str(data), XUNGENG_REDIS_URL=redis_url)
-        ingest = [
-            python_program(), "-m", "granian", "--interface", "rsgi", "--host", "127.0.0.1", "--port", str(ingest_port),
-            "--workers", str(PROCESSES), "--log-level", "warning", "--no-ws",
-            "backend.wsgi:ingest",
-        ]  # fmt: skip
+        env = our_environment(town, str(data), XUNGENG_REDIS_URL=redis_url)
         # The two start beside each other, on a core each.
-        with server(ingest, ingest_port, env=env, starting=[]) as taking_in, _our_web(web_port, env):
-            taking_in.wait()
+        with our_web(web_port, env) as web, our_ingest(env) as ingest_port:
+            web.wait()
             yield _side(ingest_port, web_port, phones, supervisors)
 
 
@@ -112,26 +108,41 @@ def our_production(town: Town, phones: list[str], supervisors: list[str], redis_
 def our_default(town: Town, phones: list[str], supervisors: list[str], redis_url: str) -> Iterator[Side]:
     """The one web process of the default profile, which does everything."""
     port = free_port()
-    with folder() as data, _our_web(port, _our_environment(town, str(data))):
+    with folder() as data, our_web(port, our_environment(town, str(data))) as web:
+        web.wait()
         yield _side(port, port, phones, supervisors)
 
 
 @contextmanager
-def _our_web(port: int, env: dict[str, str]) -> Iterator[None]:
+def our_ingest(env: dict[str, str]) -> Iterator[int]:
+    """The ingest processes of the production profile; where they listen."""
+    port = free_port()
+    arguments = [
+        python_program(), "-m", "granian", "--interface", "rsgi", "--host", "127.0.0.1", "--port", str(port),
+        "--workers", str(PROCESSES), "--log-level", "warning", "--no-ws", "backend.wsgi:ingest",
+    ]  # fmt: skip
+    with server(arguments, port, env=env):
+        yield port
+
+
+@contextmanager
+def our_web(port: int, env: dict[str, str], target: str = "backend.wsgi:app") -> Iterator[Server]:
+    """One web process, which may not be ready yet: whoever wants it waits."""
     arguments = [
         python_program(),
         "-m",
         "gunicorn",
         "-c",
         "python:backend.serve_gunicorn",
-        "backend.wsgi:app",
+        target,
     ]
     more = {"PORT": str(port), "XUNGENG_HOST": "127.0.0.1"}
-    with server(arguments, port, env={**env, **more}, ready=lambda: answers(port)):
-        yield
+    with server(arguments, port, env={**env, **more}, ready=lambda: answers(port), starting=[]) as web:
+        yield web
 
 
-def _our_environment(town: Town, data: str, **more: str) -> dict[str, str]:
+def our_environment(town: Town, data: str, **more: str) -> dict[str, str]:
+    """What our processes are told of a benchmark's town."""
     return {
         "XUNGENG_DATA": data, "XUNGENG_DEMO": "0", "XUNGENG_SECRET_KEY": town.secret, "XUNGENG_ACCESS_TTL_S": "86400",
         "XUNGENG_LOG_LEVEL": "warning", "DATABASE_URL": town.cluster.url(OWNER_ROLE),
@@ -196,8 +207,14 @@ def _side(post: int, live: int, phones: list[str], supervisors: list[str]) -> Si
 class Phones:
     """Sends what is due over a few kept connections; who finds them all busy waits, and that counts."""
 
-    def __init__(self, side: Side, officers: int) -> None:
+    def __init__(
+        self,
+        side: Side,
+        officers: int,
+        place: Callable[[int], tuple[float, float]] = lambda _: (121.47, 31.23),
+    ) -> None:
         self._side = side
+        self._place = place
         self._officers = officers
         self.poll = select.epoll()
         self._idle: deque[socket.socket] = deque()
@@ -243,13 +260,14 @@ class Phones:
             at = round(at + 0.001, 3)
         self.due[at] = due
         token, device = self._side.phone(officer).split(" ")
+        lon, lat = self._place(officer)
         fixed = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         body = json.dumps(
             {
                 "device_id": device,
                 "sent_at": fixed,
                 "fixes": [
-                    {"fixed_at": fixed, "lon": 121.47, "lat": 31.23, "accuracy_m": 6.5, "speed_mps": 1.3,
+                    {"fixed_at": fixed, "lon": lon, "lat": lat, "accuracy_m": 6.5, "speed_mps": 1.3,
                      "heading_deg": 92.5, "battery_pct": 81, "charging": False}
                 ],
             }

@@ -99,7 +99,12 @@ def our_channel(keys: Keys) -> Iterator[Side]:
 def socket_io(keys: Keys) -> Iterator[Side]:
     """socket.io on node, one process."""
     port = free_port()
-    arguments = [node_program(), peer_packages() / "live" / "socketio.mjs", str(port), keys.secret]
+    arguments: list[str | Path] = [
+        node_program(),
+        peer_packages() / "live" / "socketio.mjs",
+        str(port),
+        keys.secret,
+    ]
     with server(arguments, port) as running:
         yield Side(running, Door(SOCKET_IO_PATH, keys.theirs), {"event": "/event", "positions": "/positions"})
 

@@ -34,14 +34,14 @@ class TokensAlone:
     def __init__(self, tokens: AccessTokens) -> None:
         self._tokens = tokens
 
-    def admit(self, token: str) -> Grant:
+    def admit(self, token: str, namespace: str) -> Grant:
         try:
-            return self.look_again(self._tokens.read(token, datetime.now(UTC)))
+            return self.look_again(self._tokens.read(token, datetime.now(UTC)), namespace)
         except BadTokenError:
             raise Unauthenticated("invalid_token") from None
 
-    def look_again(self, claims: AccessClaims) -> Grant:
-        return Grant(claims, ROOMS, "")
+    def look_again(self, claims: AccessClaims, namespace: str) -> Grant:
+        return Grant(claims, ROOMS, "", namespace)
 
     def holdings(self, town_id: UUID, session_ids: Sequence[UUID]) -> dict[UUID, str]:
         return dict.fromkeys(session_ids, "")
@@ -77,6 +77,6 @@ def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
                 audience.take(row, 0.0)
         channel.audiences.flush()
     else:
-        return flask_app.wsgi_app(environ, start_response)  # type: ignore[no-any-return]
+        return flask_app.wsgi_app(environ, start_response)
     start_response("204 No Content", [("Content-Length", "0")])
     return []

@@ -150,8 +150,9 @@ def _officer_day(
             connection.execute(text("select 1"))
         with unit_of_work(history.town_id) as uow:
             uow.session.execute(text("select 1"))
-        cold.append(median_ms(lambda _, n=n: read_day(history, officer_id(n * 13 + 1), since, until), 1))
-        naive_cold.append(median_ms(lambda _, n=n: naive(n * 13 + 5), 1))
+        ours, theirs = officer_id(n * 13 + 1), n * 13 + 5
+        cold.append(median_ms(lambda _, who=ours: read_day(history, who, since, until), 1))  # type: ignore[misc]
+        naive_cold.append(median_ms(lambda _, who=theirs: naive(who), 1))  # type: ignore[misc]
     report.add(
         "officer-day, evicted", statistics.median(cold), "ms", against="naive layout, evicted",
         against_value=statistics.median(naive_cold), target=at_most(15, "value"),

@@ -4,7 +4,7 @@ Silent (no fix for some minutes), outside the area of his shift for some minutes
 takes back itself when it has righted itself. An officer who is off shift is not looked at: there is nothing to look at.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -75,8 +75,26 @@ where s.town_id = :town and s.ended_at is null and s.closes_at > :now
 """)
 
 
-def look(uow: UnitOfWork, bounds: Bounds) -> int:
-    """Look at everybody on shift in the town; return how many alarms were raised or have righted themselves."""
+@dataclass(frozen=True)
+class Raise:
+    """An alarm that is to be raised about an officer."""
+
+    kind: AlarmKind
+    officer: OnShift
+
+
+@dataclass(frozen=True)
+class End:
+    """An alarm that has righted itself."""
+
+    alarm_id: UUID
+
+
+Change = Raise | End
+
+
+def look(uow: UnitOfWork, bounds: Bounds) -> list[Change]:
+    """Look at everybody on shift in the town; return what is to be done about it, for :func:`act`."""
     found = [
         OnShift(
             row.officer_id, row.shift_id, row.area_id, row.started_at,
@@ -88,7 +106,8 @@ def look(uow: UnitOfWork, bounds: Bounds) -> int:
         )
     ]  # fmt: skip
     known, dismissed = _open_alarms(uow), _dismissed(uow)
-    changed = 0
+    raised: list[Raise] = []
+    ended: list[End] = []
     for officer in found:
         for kind, is_so in _judged(officer, uow.now, bounds).items():
             alarm_id = known.pop((kind, officer.officer_id), None)
@@ -96,16 +115,28 @@ def look(uow: UnitOfWork, bounds: Bounds) -> int:
                 at = dismissed.get((kind, officer.officer_id))
                 if at and (at > uow.now - SPARED_FOR or (kind is AlarmKind.SILENT and at > officer.heard_at)):
                     continue
-                alarms.raise_alarm(
-                    uow, system_actor(uow.town), kind, AlarmSource.OFFICER, officer.officer_id,
-                    area_id=officer.area_id, officer_id=officer.officer_id, shift_id=officer.shift_id,
-                    place=officer.place, detail=_detail(kind, officer),
-                )  # fmt: skip
-                changed += 1
+                raised.append(Raise(kind, officer))
             elif is_so is False and alarm_id is not None:
-                changed += _end(uow, [alarm_id])
+                ended.append(End(alarm_id))
     # Who is left is not on shift any more: there is nobody to look at.
-    return changed + _end(uow, known.values())
+    return [*ended, *map(End, known.values()), *raised]
+
+
+def act(uow: UnitOfWork, change: Change) -> bool:
+    """Do what a look found, if it is still to be done; say whether it was.
+
+    Each in a transaction of its own: alarms are numbered one after the other, and when a network fails a whole town
+    falls silent at once. A call for help would wait for all of them.
+    """
+    if isinstance(change, End):
+        return _end(uow, change.alarm_id)
+    officer, kind = change.officer, change.kind
+    _, is_new = alarms.raise_alarm(
+        uow, system_actor(uow.town), kind, AlarmSource.OFFICER, officer.officer_id,
+        area_id=officer.area_id, officer_id=officer.officer_id, shift_id=officer.shift_id,
+        place=officer.place, detail=_detail(kind, officer),
+    )  # fmt: skip
+    return is_new
 
 
 def _judged(officer: OnShift, now: datetime, bounds: Bounds) -> Mapping[AlarmKind, bool | None]:
@@ -158,17 +189,10 @@ def _open_alarms(uow: UnitOfWork) -> dict[tuple[AlarmKind, UUID], UUID]:
     return {(AlarmKind(row.kind), row.source_id): row.id for row in rows}
 
 
-def _end(uow: UnitOfWork, alarm_ids: Iterable[UUID]) -> int:
-    wanted = list(alarm_ids)
-    if not wanted:
-        return 0
-    # In one order, and without waiting: somebody who presses a button on one of them comes first.
-    rows = uow.session.scalars(
-        select(Alarm).where(Alarm.id.in_(wanted)).order_by(Alarm.id).with_for_update(skip_locked=True)
-    )
-    count = 0
-    for alarm in rows:
-        if alarm.state in (AlarmState.RAISED, AlarmState.ACKNOWLEDGED):
-            alarms.right_itself(uow, system_actor(uow.town), alarm)
-            count += 1
-    return count
+def _end(uow: UnitOfWork, alarm_id: UUID) -> bool:
+    # Without waiting: somebody who presses a button on it comes first.
+    alarm = uow.session.scalar(select(Alarm).where(Alarm.id == alarm_id).with_for_update(skip_locked=True))
+    if alarm is None or alarm.state not in (AlarmState.RAISED, AlarmState.ACKNOWLEDGED):
+        return False
+    alarms.right_itself(uow, system_actor(uow.town), alarm)
+    return True

@@ -210,6 +210,35 @@ def test_one_towns_fault_stops_no_other_town(live_engine: Engine, live_config: C
     assert len(seen) == 2
 
 
+def test_one_alarm_that_cannot_be_raised_stops_no_other(
+    live_engine: Engine, live_config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is a transaction of its own: a call for help does not wait for all of a town that has fallen silent."""
+    worker.use(live_config)
+    acted = []
+
+    def act(uow: object, change: int) -> None:
+        acted.append((uow, change))
+        if change == 0:
+            raise LookupError
+
+    monkeypatch.setattr(worker.watchdog, "look", lambda uow, bounds: list(range(worker.MOST_CHANGES + 7)))
+    monkeypatch.setattr(worker.watchdog, "act", act)
+    owner = create_engine(live_config.owner_url, poolclass=NullPool)
+    with owner.begin() as connection:
+        connection.execute(
+            text(
+                "insert into towns (id, code, name, time_zone, locale, created_at) values (gen_random_uuid(),"
+                " 'silent', '{\"zh-CN\": \"甲\", \"en\": \"A\"}', 'Asia/Shanghai', 'zh-CN', now())"
+            )
+        )
+    with pytest.raises(ExceptionGroup) as failed:
+        worker.watch_shifts.func(0)
+    assert [type(error) for error in failed.value.exceptions] == [LookupError]
+    assert [change for _, change in acted] == list(range(worker.MOST_CHANGES))
+    assert len({id(uow) for uow, _ in acted}) > 1
+
+
 def test_partitions_are_made_ahead_and_dropped_past_their_retention(live_engine: Engine) -> None:
     def partitions() -> set[str]:
         with live_engine.connect() as connection:

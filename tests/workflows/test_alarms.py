@@ -29,6 +29,11 @@ BOUNDS = watchdog.Bounds(silent_after=timedelta(minutes=10))
 ACTS = {"alarm": alarms.see_to}
 
 
+def watch(uow: UnitOfWork) -> int:
+    """One round of the watchdog; how many alarms it raised or ended."""
+    return sum(watchdog.act(uow, change) for change in watchdog.look(uow, BOUNDS))
+
+
 @pytest.fixture(scope="module")
 def town(owner_engine: Engine) -> Town:
     return factories.make_town(owner_engine, f"alarms-{new_id().hex[-6:]}")
@@ -331,13 +336,13 @@ def test_silence_on_shift_is_noticed_and_takes_itself_back(here: UnitOfWork, tow
     seen_at(here, shift, town)
     start = here.now
     here.now = start + timedelta(minutes=9, seconds=59)
-    assert watchdog.look(here, BOUNDS) == 0
+    assert watch(here) == 0
     here.now = start + timedelta(minutes=10, seconds=1)
-    assert watchdog.look(here, BOUNDS) == 1
+    assert watch(here) == 1
     assert kinds_open(here, officer) == {AlarmKind.SILENT}
-    assert watchdog.look(here, BOUNDS) == 0, "the clock looks again and raises nothing twice"
+    assert watch(here) == 0, "the clock looks again and raises nothing twice"
     seen_at(here, shift, town)
-    assert watchdog.look(here, BOUNDS) == 1
+    assert watch(here) == 1
     assert kinds_open(here, officer) == set()
 
 
@@ -347,9 +352,9 @@ def test_who_never_sent_anything_is_silent_too_and_who_is_off_shift_is_not_looke
     """P21."""
     shift = on_shift(here, town["officer_a"])
     here.now += timedelta(minutes=11)
-    assert watchdog.look(here, BOUNDS) == 1
+    assert watch(here) == 1
     shifts.end(here, town["officer_a"].actor(), shift.id, command_id=new_id())
-    assert watchdog.look(here, BOUNDS) == 1
+    assert watch(here) == 1
     assert kinds_open(here, town["officer_a"]) == set()
     assert kinds_open(here, town["officer_b"]) == set()
 
@@ -361,16 +366,16 @@ def test_what_the_desk_has_dismissed_is_not_raised_again_while_the_silence_lasts
     shift = on_shift(here, officer)
     seen_at(here, shift, town)
     here.now += timedelta(minutes=11)
-    watchdog.look(here, BOUNDS)
+    watch(here)
     raised = here.session.scalars(select(Alarm).where(Alarm.source_id == officer.id)).one()
     alarms.dismiss(
         here, town["desk_a"].actor(), raised.id, command_id=new_id(), reason="手机没电，已电话联系"
     )
     here.now += timedelta(hours=1)
-    assert watchdog.look(here, BOUNDS) == 0
+    assert watch(here) == 0
     seen_at(here, shift, town)
     here.now += timedelta(minutes=31)
-    assert watchdog.look(here, BOUNDS) == 1, "he was heard of, and is silent again"
+    assert watch(here) == 1, "he was heard of, and is silent again"
 
 
 def test_leaving_the_area_is_noticed_after_minutes_and_coming_back_ends_it(
@@ -380,12 +385,12 @@ def test_leaving_the_area_is_noticed_after_minutes_and_coming_back_ends_it(
     shift = on_shift(here, officer)
     here.now += timedelta(minutes=10)
     seen_at(here, shift, town, area="a1")
-    assert watchdog.look(here, BOUNDS) == 0, "a compound of the area is in the area"
+    assert watch(here) == 0, "a compound of the area is in the area"
     seen_at(here, shift, town, area="b")
-    assert watchdog.look(here, BOUNDS) == 1
+    assert watch(here) == 1
     assert kinds_open(here, officer) == {AlarmKind.LEFT_AREA}
     seen_at(here, shift, town, area="a")
-    assert watchdog.look(here, BOUNDS) == 1
+    assert watch(here) == 1
     assert kinds_open(here, officer) == set()
 
 
@@ -408,7 +413,7 @@ def test_one_fix_inside_among_those_outside_is_not_leaving(here: UnitOfWork, tow
             "area": town.areas["a"], "lon": lon, "lat": lat,
         },
     )  # fmt: skip
-    assert watchdog.look(here, BOUNDS) == 0
+    assert watch(here) == 0
 
 
 @pytest.mark.parametrize(
@@ -421,15 +426,15 @@ def test_a_battery_that_runs_out_is_noticed_unless_it_charges(
     officer = town["officer_a"]
     shift = on_shift(here, officer)
     seen_at(here, shift, town, battery_pct=battery_pct, charging=charging)
-    watchdog.look(here, BOUNDS)
+    watch(here)
     assert (AlarmKind.BATTERY_LOW in kinds_open(here, officer)) is expected
     seen_at(here, shift, town, battery_pct=17.0)
-    watchdog.look(here, BOUNDS)
+    watch(here)
     assert (AlarmKind.BATTERY_LOW in kinds_open(here, officer)) is expected, (
         "between the bounds nothing changes"
     )
     seen_at(here, shift, town, battery_pct=20.0)
-    watchdog.look(here, BOUNDS)
+    watch(here)
     assert kinds_open(here, officer) == set()
 
 

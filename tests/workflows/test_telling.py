@@ -15,9 +15,9 @@ from backend.core.vocabulary import AlarmKind, NoticeKind
 from backend.models import Alarm, Notice, Task
 from tests import factories
 from tests.factories import Town
-from tests.workflows.test_alarms import ACTS, BOUNDS, help_of, on_shift, seen_at
+from tests.workflows.test_alarms import ACTS, help_of, on_shift, seen_at, watch
 from tests.workflows.test_dispatching import a_place, done_by
-from workflows import alarms, deadlines, dispatching, tasks, watchdog
+from workflows import alarms, deadlines, dispatching, tasks
 from workflows.tasks import Whom
 
 K = NoticeKind
@@ -143,7 +143,7 @@ def test_what_climbs_the_ladder_is_told_to_the_next_level(here: UnitOfWork, town
 def test_a_silent_officer_is_asked_to_look_at_his_phone(here: UnitOfWork, town: Town) -> None:
     on_shift(here, town["officer_a3"])
     here.now += timedelta(minutes=11)
-    watchdog.look(here, BOUNDS)
+    watch(here)
     alarm = here.session.scalars(
         select(Alarm).where(Alarm.source_id == town["officer_a3"].id, Alarm.kind == AlarmKind.SILENT)
     ).one()
