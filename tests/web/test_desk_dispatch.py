@@ -80,7 +80,9 @@ def test_an_sos_shows_on_every_page_until_somebody_takes_it_on_and_a_task_is_sen
             expect(made).to_have_attribute("data-state", "accepted", timeout=15_000)
             near._post(f"/api/v1/officer/tasks/{task_id}/depart", _pressed())
             expect(made).to_have_attribute("data-state", "en_route", timeout=15_000)
-            expect(page.locator(f"[data-pin='task/{task_id}'] svg")).to_have_attribute("data-task", "en_route")
+            expect(page.locator(f"[data-pin='task/{task_id}'] svg")).to_have_attribute(
+                "data-task", "en_route"
+            )
             page.get_by_test_id("queue-tab").click()
             expect(page.locator(f"[data-row='task/{task_id}']")).to_contain_text("赶往途中")
             expect(made.locator("[data-action=depart]")).to_contain_text(near.name)

@@ -431,7 +431,17 @@ def test_whatever_is_touched_is_large_enough_and_has_a_name(
         phone.start_shift()
         phone.walk(1)
         wrong += _untouchable(page, "on duty")
-        for path in ("tasks", "sos", "uploads", "me", "notice", "security", "sessions", "disclosures", "shifts"):
+        for path in (
+            "tasks",
+            "sos",
+            "uploads",
+            "me",
+            "notice",
+            "security",
+            "sessions",
+            "disclosures",
+            "shifts",
+        ):
             phone.open(f"/officer/{path}")
             page.wait_for_load_state("networkidle")
             wrong += _untouchable(page, path)
