@@ -401,11 +401,15 @@ class Sessions:
         revoke_all(uow, actor, user.id, RevokeReason.PASSWORD, command_id=command_id, keep=actor.session_id)
         journal.write(uow, actor, "user", user.id, "change_password", command_id=command_id)
 
-    def begin_totp(self, uow: UnitOfWork, actor: Actor, *, command_id: UUID) -> tuple[str, str]:
-        """Make a new TOTP secret and return it with its ``otpauth`` URI; it counts once a code was confirmed."""
+    def begin_totp(self, uow: UnitOfWork, actor: Actor, matched: str, *, command_id: UUID) -> tuple[str, str]:
+        """Make a new TOTP secret and return it with its ``otpauth`` URI; it counts once a code was confirmed.
+
+        The password is asked again (``matched`` is the stored hash of it): who found an open session must not be able
+        to shut its owner out.
+        """
         user = access.oneself(uow, actor, lock=True)
-        if user.password_hash is None:
-            raise Invalid("An authenticator goes with a password, and this account has none.")
+        if user.password_hash != matched:
+            raise wrong_password()
         if user.totp_enabled_at is not None:
             raise Invalid("The authenticator is set up already; switch it off first.", "totp_enabled")
         secret = pyotp.random_base32()

@@ -14,7 +14,7 @@ from mobile_api.auth.schemas import (
     AuthPasswordSchema,
     AuthSessionListSchema,
     AuthTotpCodeSchema,
-    AuthTotpDisableSchema,
+    AuthTotpPasswordSchema,
     AuthTotpSecretSchema,
     session_document,
 )
@@ -76,14 +76,17 @@ def change_password(uow: UnitOfWork, actor: Actor, command_id: UUID, body: dict[
 @blp.command(
     "/totp",
     may=USE,
+    body=AuthTotpPasswordSchema,
+    prepares=_match,
     answers=AuthTotpSecretSchema,
     limit=limits.HEAVY,
     refuses=(),
     forgets=("secret", "uri", "qr_svg"),
+    guesses=GUESSES,
 )
-def begin_totp(uow: UnitOfWork, actor: Actor, command_id: UUID) -> dict[str, str]:
+def begin_totp(uow: UnitOfWork, actor: Actor, command_id: UUID, body: dict[str, Any]) -> dict[str, str]:
     """Begin to set up an authenticator."""
-    secret, uri = _sessions().begin_totp(uow, actor, command_id=command_id)
+    secret, uri = _sessions().begin_totp(uow, actor, command_id=command_id, **body)
     return {"secret": secret, "uri": uri, "qr_svg": qr_svg(uri)}
 
 
@@ -98,7 +101,7 @@ def confirm_totp(uow: UnitOfWork, actor: Actor, command_id: UUID, body: dict[str
 @blp.command(
     "/totp/disable",
     may=USE,
-    body=AuthTotpDisableSchema,
+    body=AuthTotpPasswordSchema,
     prepares=_match,
     limit=limits.HEAVY,
     refuses=(),

@@ -160,7 +160,7 @@ class AuthTotpCodeSchema(Schema):
     code = fields.String(required=True, validate=validate.Regexp(r"^[0-9]{6}\Z"))
 
 
-class AuthTotpDisableSchema(Schema):
+class AuthTotpPasswordSchema(Schema):
     """The password again."""
 
     password = fields.String(required=True, validate=validate.Length(1, 256), load_only=True)

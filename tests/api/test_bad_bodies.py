@@ -172,12 +172,14 @@ def test_a_body_over_the_routes_limit_is_refused_before_it_is_read(callers: Any)
     assert answer.json["code"] == "too_large"
 
 
-@pytest.mark.parametrize("path", ["login", "otp", "otp/verify", "refresh", "password", "totp/disable"])
+@pytest.mark.parametrize(
+    "path", ["login", "otp", "otp/verify", "refresh", "password", "totp", "totp/disable"]
+)
 def test_signing_in_reads_no_more_than_it_needs(callers: Any, path: str) -> None:
     """F71: what anybody may send is 16 kB at most; up to there the body is judged by what it says."""
     for length, refused in ((limits.SHORT_BODY_BYTES, False), (limits.SHORT_BODY_BYTES + 1, True)):
         body = b'{"x": "' + b"a" * (length - 9) + b'"}'
-        answer = callers["officer_a" if path in ("password", "totp/disable") else None].send(
+        answer = callers["officer_a" if path in ("password", "totp", "totp/disable") else None].send(
             "POST", f"/api/v1/auth/{path}", data=body, content_type="application/json"
         )
         assert (answer.status_code == 413) is refused, answer.text

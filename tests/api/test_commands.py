@@ -135,7 +135,7 @@ def test_a_body_with_a_password_is_kept_under_the_installations_key_alone(
     ("method", "path", "body", "action"),
     [
         ("PUT", "/api/v1/desk/basemaps", {"basemaps": []}, "set_basemaps"),
-        ("POST", "/api/v1/auth/totp", None, "begin_totp"),
+        ("POST", "/api/v1/auth/totp", {"password": PASSWORD}, "begin_totp"),
         ("POST", "/api/v1/auth/password", {"old": PASSWORD, "new": "a-long-new-lantern"}, "change_password"),
         ("POST", "/api/v1/auth/logout", None, "revoke"),
     ],

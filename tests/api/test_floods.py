@@ -92,7 +92,7 @@ def test_a_password_said_again_holds_no_connection(
 ) -> None:
     """F52: neither for a new password nor to switch the authenticator off; both are done with the right one alone."""
     changing, guessing, switching = (signed_in(world.officer()) for _ in range(3))
-    code = pyotp.TOTP(switching.post("/api/v1/auth/totp").json["secret"]).now()
+    code = pyotp.TOTP(switching.post("/api/v1/auth/totp", {"password": PASSWORD}).json["secret"]).now()
     assert switching.post("/api/v1/auth/totp/confirm", {"code": code}).status_code == 204
     acts = [
         lambda: changing.post("/api/v1/auth/password", {"old": PASSWORD, "new": NEW}).status_code,

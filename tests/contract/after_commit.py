@@ -20,6 +20,7 @@ from mobile_api import endpoint, hot
 
 SEVERAL_ON_PURPOSE = {
     "POST /api/v1/auth/password": "the guess is counted, and committed, before it is looked at",
+    "POST /api/v1/auth/totp": "the guess is counted, and committed, before it is looked at",
     "POST /api/v1/auth/totp/confirm": "the guess is counted, and committed, before it is looked at",
     "POST /api/v1/auth/totp/disable": "the guess is counted, and committed, before it is looked at",
     "POST /api/v1/desk/users": "who may is asked before a password is hashed, outside of any transaction",

@@ -650,6 +650,8 @@ def test_an_authenticator_is_switched_on_and_asked_for_from_then_on(desk: Desk, 
     account = {"login": login, "password": password}
     page = desk.sign_in_by_hand(account, "/account")
     page.get_by_role("button", name="启用").click()
+    page.locator(".steps input[type=password]").fill(password)
+    page.get_by_role("button", name="启用").click()
     expect(page.get_by_role("img", name="用手机扫码配置")).to_be_visible()
     secret = page.locator(".steps code").inner_text()
     page.get_by_label("6 位数字").fill(pyotp.TOTP(secret).now())

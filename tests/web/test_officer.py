@@ -229,7 +229,9 @@ def test_an_authenticator_code_is_asked_for_where_the_account_has_one(
     phone: Phone, town: Town, officer: dict[str, Any]
 ) -> None:
     api = town.api(officer)
-    begun = api.post("/api/v1/auth/totp", headers={"Idempotency-Key": str(uuid4())})
+    begun = api.post(
+        "/api/v1/auth/totp", json={"password": officer["password"]}, headers={"Idempotency-Key": str(uuid4())}
+    )
     assert begun.status_code == 200, begun.text
     code = pyotp.TOTP(begun.json()["secret"])
     confirmed = api.post(
@@ -284,6 +286,8 @@ def test_an_officer_switches_an_authenticator_on_and_off(
     page = phone.sign_in(officer)
     page.goto(f"{town.url}/officer/security")
     form = page.locator("[data-test=totp]")
+    form.get_by_role("button", name="启用").click()
+    form.locator("input[name=present]").fill(officer["password"])
     form.get_by_role("button", name="启用").click()
     secret = form.locator("code").inner_text()
     form.locator("input[name=code]").fill("000000")

@@ -977,7 +977,11 @@ export interface paths {
                 path?: never;
                 cookie?: never;
             };
-            requestBody?: never;
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["AuthTotpPassword"];
+                };
+            };
             responses: {
                 /** @description OK */
                 200: {
@@ -1205,7 +1209,7 @@ export interface paths {
             };
             requestBody: {
                 content: {
-                    "application/json": components["schemas"]["AuthTotpDisable"];
+                    "application/json": components["schemas"]["AuthTotpPassword"];
                 };
             };
             responses: {
@@ -14463,6 +14467,9 @@ export interface components {
             old: string;
             new: string;
         };
+        AuthTotpPassword: {
+            password: string;
+        };
         AuthTotpSecret: {
             secret: string | null;
             uri: string | null;
@@ -14471,9 +14478,6 @@ export interface components {
         };
         AuthTotpCode: {
             code: string;
-        };
-        AuthTotpDisable: {
-            password: string;
         };
         OfficerPerson: {
             /** Format: uuid */

@@ -1,4 +1,4 @@
-/** The authenticator of one's own account, at the desk and on the phone: on by showing a code, off by the password. */
+/** The authenticator of one's own account, at the desk and on the phone: on by the password and a code, off by the password. */
 import { computed, ref, shallowRef } from 'vue'
 import { explain, type Api } from './api'
 import type { Session } from './session'
@@ -16,8 +16,8 @@ export function useAuthenticator({ api, session, translate, told }: Authenticato
   const on = computed(() => session.user.value?.totp_enabled ?? false)
   /** Set while a code is awaited that shows that the secret is in an authenticator. */
   const secret = shallowRef<TotpSecret | null>(null)
-  /** The password is awaited that switches it off. */
-  const disabling = ref(false)
+  /** The password is awaited that switches it on or off. */
+  const asking = ref(false)
   const code = ref('')
   const password = ref('')
   const busy = ref(false)
@@ -41,7 +41,9 @@ export function useAuthenticator({ api, session, translate, told }: Authenticato
   }
   const begin = () =>
     attempt(async () => {
-      secret.value = await api.post<TotpSecret>('/api/v1/auth/totp')
+      secret.value = await api.post<TotpSecret>('/api/v1/auth/totp', { password: password.value })
+      asking.value = false
+      password.value = ''
     })
   const confirm = () =>
     attempt(async () => {
@@ -55,9 +57,9 @@ export function useAuthenticator({ api, session, translate, told }: Authenticato
     attempt(async () => {
       await api.post('/api/v1/auth/totp/disable', { password: password.value })
       await session.reload()
-      disabling.value = false
+      asking.value = false
       password.value = ''
       told(false)
     })
-  return { on, secret, qr, disabling, code, readable, password, busy, problem, begin, confirm, disable }
+  return { on, secret, qr, asking, code, readable, password, busy, problem, begin, confirm, disable }
 }
