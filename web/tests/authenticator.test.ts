@@ -27,6 +27,7 @@ function account() {
       stored.totp_enabled = false
       return undefined
     }
+    if ((body as { password: string }).password !== 'right') refuse('wrong_password')
     return { secret: 'ABC', uri: 'otpauth://totp/x', qr_svg: '<svg id="ä"/>' }
   }
   const reload = async () => (user.value = { ...user.value, ...stored })
@@ -40,9 +41,15 @@ function account() {
 }
 
 describe('the authenticator', () => {
-  it('is on once a right code was shown, and asks again after a wrong one', async () => {
+  it('is on once the right password and a right code were shown, and asks again after a wrong one', async () => {
     const { card, calls, told } = account()
+    card.asking.value = true
+    card.password.value = 'guess'
     await card.begin()
+    expect([card.secret.value, card.asking.value, card.problem.value !== '']).toEqual([null, true, true])
+    card.password.value = 'right'
+    await card.begin()
+    expect([card.asking.value, card.password.value]).toEqual([false, ''])
     expect(card.secret.value?.secret).toBe('ABC')
     expect(decodeURIComponent(card.qr.value)).toContain('<svg id="ä"/>')
     card.code.value = '000000'
@@ -57,16 +64,17 @@ describe('the authenticator', () => {
 
   it('is off with the right password, which is not kept, and stays on with a wrong one', async () => {
     const { card, told } = account()
+    card.password.value = 'right'
     await card.begin()
     card.code.value = '123456'
     await card.confirm()
-    card.disabling.value = true
+    card.asking.value = true
     card.password.value = 'guess'
     await card.disable()
-    expect([card.on.value, card.disabling.value, card.problem.value !== '']).toEqual([true, true, true])
+    expect([card.on.value, card.asking.value, card.problem.value !== '']).toEqual([true, true, true])
     card.password.value = 'right'
     await card.disable()
-    expect([card.on.value, card.disabling.value, card.password.value, card.problem.value]).toEqual([false, false, '', ''])
+    expect([card.on.value, card.asking.value, card.password.value, card.problem.value]).toEqual([false, false, '', ''])
     expect(told).toEqual([true, false])
   })
 
