@@ -122,7 +122,10 @@ def see_to_deadlines(timestamp: int) -> None:
     in_every_town(lambda uow: deadlines.see_to(uow, DEADLINES))
 
 
-@app.task(name=alarms.IN_DISTRESS, pass_context=False)
+# Nobody else would send anybody: what fails once (a lock, a lost connection) is done again, for a minute.
+@app.task(
+    name=alarms.IN_DISTRESS, pass_context=False, retry=procrastinate.RetryStrategy(max_attempts=20, wait=3)
+)
 def dispatch_sos(town_id: str, alarm_id: str) -> None:
     """Send people to an SOS that was just stored."""
     with unit_of_work(UUID(town_id)) as uow:

@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import select
 
 from backend.core.errors import Conflict, Invalid, NotVisible, Stale, WrongState
-from backend.core.identity import Actor
+from backend.core.identity import Actor, system_actor
 from backend.core.ids import new_id
 from backend.core.paging import Page, page
 from backend.core.uow import UnitOfWork
@@ -47,7 +47,12 @@ def usable(uow: UnitOfWork, *, kind_id: UUID | None = None, code: str | None = N
         Invalid: there is no such kind, or it is out of use.
     """
     wanted = TaskKind.id == kind_id if kind_id is not None else TaskKind.code == code
-    kind = uow.session.scalar(select(TaskKind).where(wanted, TaskKind.retired_at.is_(None)))
+    usable_one = select(TaskKind).where(wanted, TaskKind.retired_at.is_(None))
+    kind = uow.session.scalar(usable_one)
+    if kind is None and code == SOS:
+        # A town that is older than its kinds of task: a call for help must not fail for that.
+        add_defaults(uow, system_actor(uow.town))
+        kind = uow.session.scalar(usable_one)
     if kind is None:
         raise Invalid("There is no such kind of task in use.", kind_id=["unknown"])
     return kind

@@ -126,6 +126,20 @@ def test_an_sos_that_nobody_can_answer_stands_open_and_goes_on_climbing(here: Un
     assert alarm.state == AlarmState.RAISED, "that people were asked is no answer by the desk"
 
 
+def test_a_town_older_than_its_kinds_of_task_sends_people_to_an_sos_too(here: UnitOfWork, town: Town) -> None:
+    here.session.execute(text("update task_kinds set code = 'before-' || code where code = 'sos'"))
+    ready(here, town, "officer_a2")
+    raised = help_of(here, town["resident"], place=a_place(town, here))
+    task_id = dispatching.send_to_sos(here, raised.id)
+    assert task_id is not None
+    assert town["officer_a2"].id in asked(here, task_id)
+    desk = town["desk_a"].actor()
+    with pytest.raises(Invalid):
+        tasks.create(
+            here, desk, command_id=new_id(), description="x", place=town.place(), kind_code="unheard-of"
+        )
+
+
 def test_an_sos_without_a_place_is_left_to_the_desk(here: UnitOfWork, town: Town) -> None:
     raised = help_of(here, town["resident"])
     assert dispatching.send_to_sos(here, raised.id) is None
