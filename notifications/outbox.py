@@ -80,6 +80,7 @@ def enqueue(
     params: Mapping[str, Any],
     coalesce: str | None = None,
     expires_at: datetime | None = None,
+    to_group: bool = True,
 ) -> list[UUID]:
     """Tell people something, when the unit of work commits and not if it does not.
 
@@ -90,6 +91,7 @@ def enqueue(
         params: by the names of ``kinds.RULES``.
         coalesce: of notices with one key the newest replaces what was not sent to the same person yet.
         expires_at: from then on nothing is pushed any more; the notice stays in the app.
+        to_group: False where the desk's group has been told the same already.
 
     Returns:
         The ids of the notices, one for each who is told. At the commit ``xungeng_notices`` carries for each
@@ -123,7 +125,12 @@ def enqueue(
             (channel, _turn(uow.now, position, rule.next_after_s))
             for position, channel in enumerate(channels)
         ]
-        if rule.to_group and len(notices) == 1 and row.town_code in reach.settings().wecom_robots:
+        if (
+            to_group
+            and rule.to_group
+            and len(notices) == 1
+            and row.town_code in reach.settings().wecom_robots
+        ):
             turns.append((NoticeChannel.WECOM_ROBOT, uow.now))
         deliveries += [
             {

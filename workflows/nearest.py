@@ -36,14 +36,34 @@ def area_at(uow: UnitOfWork, place: Place) -> Area | None:
 
 
 def to_place(
-    uow: UnitOfWork, actor: Actor, place: Place, *, kind_id: UUID | None, busy_too: bool, limit: int
+    uow: UnitOfWork,
+    actor: Actor,
+    place: Place,
+    *,
+    kind_id: UUID | None,
+    alarm_id: UUID | None = None,
+    busy_too: bool,
+    limit: int,
 ) -> list[Near]:
-    """Return the officers of the actor's areas nearest to a place, for a kind of task or for any."""
+    """Return the officers of the actor's areas nearest to a place, for a kind of task or for any.
+
+    For an alarm the officer whom it is about is left out: nobody is sent to help himself.
+
+    Raises:
+        NotVisible: there is no such kind, or no such alarm in the actor's areas.
+    """
+    about = access.alarm(uow, actor, alarm_id, verb="handle").officer_id if alarm_id is not None else None
     kind = uow.session.get(TaskKind, kind_id) if kind_id is not None else None
     if kind_id is not None and kind is None:
         raise NotVisible()
     return _found(
-        uow, place, kind, scope=access.roots(actor, "dispatch", "task"), busy_too=busy_too, limit=limit
+        uow,
+        place,
+        kind,
+        scope=access.roots(actor, "dispatch", "task"),
+        busy_too=busy_too,
+        without=() if about is None else (about,),
+        limit=limit,
     )
 
 

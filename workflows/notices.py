@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import time
+from datetime import datetime, time
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -25,6 +25,8 @@ from workflows import access
 PRIORITIES = ("urgent", "high", "normal", "low")
 MOST_COUNTED = 1000
 """Unread notices are counted up to here: who has more has stopped to look."""
+MOST_READ = 5000
+"""So many are marked as read by one press."""
 MOST_CREDITS = 100
 
 
@@ -76,10 +78,23 @@ def unread_count(uow: UnitOfWork, actor: Actor) -> int:
     return uow.session.scalar(select(func.count()).select_from(some)) or 0
 
 
-def read(uow: UnitOfWork, actor: Actor, notice_ids: Collection[UUID]) -> int:
-    """Mark one's own notices as read, whatever else is named; return how many are left unread."""
+def read(
+    uow: UnitOfWork, actor: Actor, notice_ids: Collection[UUID] | None, *, until: datetime | None = None
+) -> int:
+    """Mark one's own notices as read: those named, whatever else is named, or all that came ``until`` a moment.
+
+    Return how many are left unread. What came while somebody looked at the list is not read with it.
+    """
     assert actor.user_id is not None
-    outbox.read(uow, actor.user_id, notice_ids)
+    if until is not None:
+        some = select(Notice.id).where(
+            Notice.recipient_id == actor.user_id,
+            Notice.read_at.is_(None),
+            Notice.replaced_at.is_(None),
+            Notice.created_at <= until,
+        )
+        notice_ids = uow.session.scalars(some.order_by(Notice.created_at).limit(MOST_READ)).all()
+    outbox.read(uow, actor.user_id, notice_ids or ())
     return unread_count(uow, actor)
 
 
@@ -124,6 +139,7 @@ class Wanted:
         channels: by kind those that may carry it; of a kind that is not named, all.
         available: the channels of the installation that reach a person.
         fixed: kinds about which there is no choice.
+        kinds: those that one may be told at all, by one's roles.
     """
 
     channels: Mapping[str, list[str]]
@@ -131,6 +147,7 @@ class Wanted:
     quiet_until: time | None
     available: list[str]
     fixed: list[str]
+    kinds: list[str]
 
 
 def wanted(uow: UnitOfWork, actor: Actor) -> Wanted:
@@ -143,6 +160,7 @@ def wanted(uow: UnitOfWork, actor: Actor) -> Wanted:
         found.quiet_until if found else None,
         sorted(reach.settings().configured - {NoticeChannel.WECOM_ROBOT}),
         [str(kind) for kind, rule in RULES.items() if rule.priority == kinds.URGENT],
+        [str(kind) for kind, rule in RULES.items() if rule.roles & actor.roles],
     )
 
 

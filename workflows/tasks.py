@@ -27,7 +27,18 @@ from backend.core.vocabulary import AssignmentState, Due, Priority, Role, TaskSo
 from backend.core.vocabulary import TaskState as T
 from backend.models import Alarm, Area, Assignment, Deadline, Shift, Task, TaskKind, User
 from geo import queries
-from workflows import access, alarms, assignments, deadlines, journal, nearest, numbers, task_kinds, telling
+from workflows import (
+    access,
+    alarms,
+    assignments,
+    deadlines,
+    journal,
+    nearest,
+    numbers,
+    responders,
+    task_kinds,
+    telling,
+)
 from workflows.assignments import ASSIGNMENT, active, offers, share_of
 from workflows.machine import AS_BEFORE, Machine, step
 from workflows.nearest import Place, place_of
@@ -1139,3 +1150,4 @@ def _announce(
             "action": action,
         },
     )
+    responders.tell_who_called(uow, task, action)

@@ -16,6 +16,7 @@ from backend.core.vocabulary import AlarmKind, AssignmentState, NoticeKind
 from backend.models import Alarm, Assignment, Crew, Shift, Task
 from notifications import outbox, recipients
 from notifications.recipients import Level
+from workflows import task_kinds
 
 K = NoticeKind
 SHORT = 80
@@ -28,6 +29,8 @@ TO_DESK = {
     "resolve": K.TASK_RESOLVED,
 }
 """What an officer did, or did not do, that the desk has to know."""
+OFFERS = (K.TASK_OFFERED, K.SOS_RAISED)
+"""What an officer is told who is asked to go: to somebody in danger he is called whatever he has set."""
 TO_OFFICERS = {"rework": K.TASK_REWORKED, "suspend": K.TASK_SUSPENDED, "resume": K.TASK_RESUMED}
 LOST = {
     AssignmentState.WITHDRAWN: K.TASK_WITHDRAWN,
@@ -46,9 +49,9 @@ def of_task(
     """
     subject = ("task", task.id)
     if by is not None:
-        outbox.acted(uow, subject, [K.TASK_OFFERED], by=by)
+        outbox.acted(uow, subject, OFFERS, by=by)
     if over := [share.officer_id for share in task.assignments if share.ended_at == uow.now]:
-        outbox.withdraw(uow, subject, [K.TASK_OFFERED], of=over)
+        outbox.withdraw(uow, subject, OFFERS, of=over)
     fresh = [share for share in task.assignments if share.offered_at == uow.now and _is(share, "offered")]
     for share in fresh:
         _offered(uow, task, share)
@@ -70,6 +73,16 @@ def of_task(
 
 
 def _offered(uow: UnitOfWork, task: Task, share: Assignment) -> None:
+    if task.kind.code == task_kinds.SOS:
+        outbox.enqueue(
+            uow, K.SOS_RAISED, to=recipients.one(uow, share.officer_id), subject=("task", task.id),
+            expires_at=share.lapses_at, coalesce=f"task:{task.id}:{K.SOS_RAISED}", to_group=False,
+            params={
+                "number": task.number, "what": task.kind.name, "place": _place(task.area.name),
+                "area_id": task.area_id, "distance_m": share.distance_m, "at": task.created_at,
+            },
+        )  # fmt: skip
+        return
     answer_min = None
     if share.lapses_at is not None:
         answer_min = max(1, round((share.lapses_at - uow.now).total_seconds() / 60))

@@ -79,6 +79,10 @@ class Config:
     sms_token: str | None = None
     code_prefixes: tuple[str, ...] = MAINLAND_MOBILES
     """What the numbers begin with (E.164) that one-time codes are sent to: each message costs money, abroad most."""
+    desk_phone: str | None = None
+    """What phones offer to call when a call for help cannot be sent."""
+    desk_sms: str | None = None
+    """Where they offer to send it as a text message, the place written in."""
     notices: NoticeSettings = field(default_factory=NoticeSettings)
     """By what people are reached beside the app itself."""
     notice_retention_days: int = 90
@@ -238,6 +242,8 @@ def _read(env: Mapping[str, str]) -> Config:
         sms_url=_text(env, "XUNGENG_SMS_URL"),
         sms_token=_text(env, "XUNGENG_SMS_TOKEN"),
         code_prefixes=_prefixes(_text(env, "XUNGENG_CODE_PREFIXES")) + ((DEMO_PHONES,) if demo else ()),
+        desk_phone=_dialled(env, "XUNGENG_DESK_PHONE"),
+        desk_sms=_dialled(env, "XUNGENG_DESK_SMS"),
         notices=_notices(env, data_dir, public_url),
         notice_retention_days=_number(env, "XUNGENG_NOTICE_RETENTION_DAYS", 90, low=7, high=3660),
         metrics_token=_text(env, "XUNGENG_METRICS_TOKEN"),
@@ -307,6 +313,17 @@ def _prefixes(text: str | None) -> tuple[str, ...]:
                 f"XUNGENG_CODE_PREFIXES names {prefix!r}, but each has to begin as +8613 does, with the country."
             )
     return prefixes
+
+
+def _dialled(env: Mapping[str, str], name: str) -> str | None:
+    """Return a number as a telephone dials it, with nothing between its digits; short numbers are numbers too."""
+    text = _text(env, name)
+    if text is None:
+        return None
+    number = re.sub(r"[\s()-]", "", text)
+    if not re.fullmatch(r"\+?[0-9]{3,15}", number):
+        raise ConfigError(f"{name} is {text!r}, but it has to be a telephone number.")
+    return number
 
 
 def _notices(env: Mapping[str, str], data_dir: Path, public_url: str | None) -> NoticeSettings:

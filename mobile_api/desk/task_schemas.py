@@ -220,6 +220,10 @@ class DeskNearestQuerySchema(DeskNearestToTaskQuerySchema):
     lon = fields.Float(required=True, validate=validate.Range(-180, 180))
     lat = fields.Float(required=True, validate=validate.Range(-90, 90))
     kind_id = fields.UUID(load_default=None)
+    alarm_id = fields.UUID(
+        load_default=None,
+        metadata={"description": "For which alarm: the officer whom it is about is left out."},
+    )
 
 
 class DeskTimelineEntrySchema(Schema):

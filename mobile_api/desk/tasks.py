@@ -115,6 +115,7 @@ def list_nearest(uow: UnitOfWork, actor: Actor, query: dict[str, Any]) -> dict[s
         actor,
         (query["lon"], query["lat"]),
         kind_id=query["kind_id"],
+        alarm_id=query["alarm_id"],
         busy_too=query["busy_too"],
         limit=query["limit"],
     )

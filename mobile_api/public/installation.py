@@ -59,6 +59,16 @@ class PublicInstallationSchema(Schema):
         required=True,
         metadata={"description": "How long tracks are kept; officers are told before the first."},
     )
+    desk_phone = fields.String(
+        required=True,
+        allow_none=True,
+        metadata={
+            "description": "The desk's telephone: what a client offers that cannot send a call for help."
+        },
+    )
+    desk_sms = fields.String(
+        required=True, allow_none=True, metadata={"description": "Where the desk takes text messages."}
+    )
     otp = fields.String(required=True, metadata={"description": "development, sms or off"})
 
 
@@ -88,5 +98,7 @@ def installation(uow: UnitOfWork, query: dict[str, Any]) -> dict[str, Any]:
         "off": [] if secure else NEEDS_HTTPS,
         "version": config.version,
         "fix_retention_days": config.fix_retention_days,
+        "desk_phone": config.desk_phone,
+        "desk_sms": config.desk_sms,
         "otp": current_app.extensions["xungeng.sms"].name,
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from marshmallow import Schema, fields, validate
+from marshmallow import Schema, ValidationError, fields, validate, validates_schema
 
 from backend.core.identity import Actor
 from backend.core.paging import Page
@@ -56,9 +56,19 @@ class ResidentUnreadSchema(Schema):
 
 
 class ResidentReadSchema(Schema):
-    """What was read; what is not one's own is left out."""
+    """What was read: by id, where what is not one's own is left out, or all that came until a moment."""
 
-    ids = fields.List(fields.UUID(), required=True, validate=validate.Length(1, 500))
+    ids = fields.List(fields.UUID(), load_default=None, allow_none=True, validate=validate.Length(1, 500))
+    until = Moment(
+        load_default=None,
+        allow_none=True,
+        metadata={"description": f"`created_at` of the newest that was seen; {notices.MOST_READ} at most."},
+    )
+
+    @validates_schema
+    def _one(self, data: dict[str, Any], **_: Any) -> None:
+        if (data.get("ids") is None) == (data.get("until") is None):
+            raise ValidationError("Either ids or a moment.", "ids")
 
 
 class ResidentNoticeSettingsSchema(Schema):
@@ -81,6 +91,9 @@ class ResidentNoticeChoiceSchema(ResidentNoticeSettingsSchema):
 
     available = fields.List(fields.String(), required=True)
     fixed = fields.List(fields.String(), required=True, metadata={"description": "Kinds without a choice."})
+    kinds = fields.List(
+        fields.String(), required=True, metadata={"description": "Kinds that one may be told at all."}
+    )
 
 
 class ResidentCreditSchema(Schema):
@@ -174,7 +187,7 @@ def count_unread(uow: UnitOfWork, actor: Actor) -> dict[str, int]:
 @blp.command("/notices/read", may=USE, body=ResidentReadSchema, answers=ResidentUnreadSchema, refuses=())
 def read_notices(uow: UnitOfWork, actor: Actor, command_id: UUID, body: dict[str, Any]) -> dict[str, int]:
     """Mark notices as read, and count what is left."""
-    return {"unread": notices.read(uow, actor, body["ids"])}
+    return {"unread": notices.read(uow, actor, body["ids"], until=body["until"])}
 
 
 @blp.command("/notices/<uuid:notice_id>/confirm", may=USE, answers=ResidentNoticeSchema, refuses=())

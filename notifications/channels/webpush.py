@@ -19,6 +19,7 @@ from backend.core import clock
 from backend.core.vocabulary import NoticeChannel
 from notifications.channels.channel import TIMEOUT_S, AddressDead, Message, Rejected, Target, TryLater
 from notifications.channels.subscriptions import is_service, vapid
+from notifications.kinds import RULES, URGENT
 
 MOST_KEPT_S = 3600
 
@@ -77,8 +78,11 @@ def _meaning(response: requests.Response | None) -> Exception:
     return Rejected("webpush_refused")
 
 
-def payload(message: Message) -> dict[str, str | None]:
-    """Return what the service worker gets; it shows ``title`` and ``body`` once for each ``event_id``."""
+def payload(message: Message) -> dict[str, str | bool | None]:
+    """Return what the service worker gets; it shows ``title`` and ``body`` once for each ``event_id``.
+
+    ``urgent`` is somebody in danger: such a notification stands until it is touched.
+    """
     return {
         "event_id": str(message.event_id),
         "kind": str(message.kind),
@@ -87,4 +91,6 @@ def payload(message: Message) -> dict[str, str | None]:
         "title": message.title,
         "body": message.body,
         "link": message.link,
+        "language": message.language,
+        "urgent": RULES[message.kind].priority == URGENT,
     }

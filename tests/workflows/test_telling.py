@@ -13,6 +13,7 @@ from backend.core.ids import new_id
 from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import AlarmKind, NoticeKind
 from backend.models import Alarm, Notice, Task
+from notifications import kinds
 from tests import factories
 from tests.factories import Town
 from tests.workflows.test_alarms import ACTS, help_of, on_shift, seen_at, watch
@@ -122,7 +123,10 @@ def test_an_sos_is_told_to_the_desk_and_its_answers_to_who_called(here: UnitOfWo
     assert told(here, town, raised.id) == {(K.SOS_RAISED, "desk_a")}
     task_id = dispatching.send_to_sos(here, raised.id)
     assert task_id is not None
-    assert told(here, town, task_id) == {(K.TASK_OFFERED, "officer_a2")}
+    assert told(here, town, task_id) == {(K.SOS_RAISED, "officer_a2")}
+    asked = here.session.scalars(select(Notice).where(Notice.subject_id == task_id)).one()
+    assert (asked.priority, asked.subject_kind) == (kinds.URGENT, "task")
+    assert asked.params["distance_m"] >= 0
     here.now += timedelta(seconds=5)
     tasks.accept(here, town["officer_a2"].actor(), task_id, command_id=new_id())
     dispatching.acknowledge(here, town["desk_a"].actor(), raised.id, command_id=new_id())
