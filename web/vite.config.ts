@@ -4,6 +4,7 @@ import type { Plugin, ResolvedConfig } from 'vite'
 import { VitePWA, type ManifestOptions } from 'vite-plugin-pwa'
 import { configDefaults, defineConfig } from 'vitest/config'
 import { filesOf } from './build/precache.ts'
+import { pushWorker } from './build/push-worker.ts'
 
 const CLIENTS = ['desk', 'officer', 'resident'] as const
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url))
@@ -67,6 +68,8 @@ function phoneApp(client: 'officer' | 'resident', manifest: Partial<ManifestOpti
         navigateFallback: `/${client}/index.html`,
         navigateFallbackAllowlist: [new RegExp(`^/${client}/`)],
         inlineWorkboxRuntime: true,
+        // Shows what is pushed; a browser looks for a newer one whenever it looks for a newer worker.
+        importScripts: ['/push.js'],
         sourcemap: false,
         cleanupOutdatedCaches: true,
         clientsClaim: true,
@@ -114,6 +117,7 @@ export default defineConfig({
     vue(),
     historyFallback(),
     withoutForeignFonts(),
+    pushWorker(['push.js', 'desk/sw.js']),
     phoneApp('officer', {
       name: '巡更 · 巡逻',
       short_name: '巡逻',

@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import json
 import stat
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import urlsafe_b64decode
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -20,10 +20,9 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import http_ece
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from backend.core.errors import Invalid, Unavailable
 from backend.core.ids import new_id
@@ -38,7 +37,7 @@ from notifications.channels.wechat import Wechat, openid_of
 from notifications.channels.wecom import Wecom, WecomRobot, cut
 from notifications.outbox import Claimed, Sendable
 from notifications.sending import deliver
-from tests.notifications.vendors import Asked, Says, Vendor, mail_server, vendor
+from tests.notifications.vendors import Asked, Browser, Says, Vendor, mail_server, vendor
 
 C = NoticeChannel
 MESSAGE = Message(
@@ -169,25 +168,6 @@ def test_fcm_without_a_token_holds_the_channel(cloud: Vendor, fcm: Any) -> None:
 
 
 # --- Web Push
-
-
-class Browser:
-    """A browser's subscription: it alone can read what is sent to it."""
-
-    def __init__(self, url: str) -> None:
-        self.key = ec.generate_private_key(ec.SECP256R1())
-        self.auth = b"0123456789abcdef"
-        point = self.key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
-        self.keys = {
-            "p256dh": urlsafe_b64encode(point).decode().rstrip("="),
-            "auth": urlsafe_b64encode(self.auth).decode().rstrip("="),
-        }
-        self.target = Target(url + "/push/1", self.keys, new_id())
-
-    def read(self, body: bytes) -> Any:
-        return json.loads(
-            http_ece.decrypt(body, private_key=self.key, auth_secret=self.auth, version="aes128gcm")
-        )
 
 
 @pytest.fixture

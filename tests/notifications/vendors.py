@@ -6,12 +6,20 @@ import json
 import socketserver
 import threading
 import time
+from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+import http_ece
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from backend.core.ids import new_id
+from notifications.channels.channel import Target
 
 
 @dataclass(frozen=True)
@@ -115,6 +123,25 @@ def vendor() -> Iterator[Vendor]:
         yield running
     finally:
         running.close()
+
+
+class Browser:
+    """A browser's subscription: it alone can read what is sent to it."""
+
+    def __init__(self, url: str, path: str = "/push/1") -> None:
+        self.key = ec.generate_private_key(ec.SECP256R1())
+        self.auth = b"0123456789abcdef"
+        point = self.key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+        self.keys = {
+            "p256dh": urlsafe_b64encode(point).decode().rstrip("="),
+            "auth": urlsafe_b64encode(self.auth).decode().rstrip("="),
+        }
+        self.target = Target(url + path, self.keys, new_id())
+
+    def read(self, body: bytes) -> Any:
+        return json.loads(
+            http_ece.decrypt(body, private_key=self.key, auth_secret=self.auth, version="aes128gcm")
+        )
 
 
 class _MailHandler(socketserver.StreamRequestHandler):

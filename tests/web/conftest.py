@@ -14,6 +14,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
+from tests.notifications.vendors import Vendor, vendor
 from tests.running.installation import Installation
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -62,10 +64,28 @@ class Town:
                 return officer
         raise AssertionError("The demo town has no such officer left.")
 
-    def hire(self) -> dict[str, Any]:
+    @cached_property
+    def middle(self) -> str:
+        """The id of the deepest area that holds the middle of the town: that of a task there."""
+        desk = self.api(self.accounts["supervisor"])
+        kinds = desk.get("/api/v1/desk/task-kinds", params={"limit": 100}).json()["items"]
+        body = {
+            "kind_id": next(kind["id"] for kind in kinds if kind["code"] == "check"),
+            "description": "看看在哪里", "place": list(self.center),
+        }  # fmt: skip
+        made = desk.post("/api/v1/desk/tasks", json=body, headers={"Idempotency-Key": str(uuid4())})
+        assert made.status_code == 201, made.text
+        gone = desk.post(
+            f"/api/v1/desk/tasks/{made.json()['id']}/cancel", json={"reason": "看过了"},
+            headers={"Idempotency-Key": str(uuid4())},
+        )  # fmt: skip
+        assert gone.status_code == 200, gone.text
+        return str(made.json()["area"]["id"])
+
+    def hire(self, area_id: str | None = None) -> dict[str, Any]:
         """A new officer, made at the desk: of the demo town's own only so many are off duty."""
         admin, number = self.api(self.accounts["admin"]), next(self._hired)
-        area_id = self.accounts["officers"][number % len(self.accounts["officers"])]["area_id"]
+        area_id = area_id or self.accounts["officers"][number % len(self.accounts["officers"])]["area_id"]
         account = {
             "login": f"hired.{number}", "password": "lantern-over-the-canal-47",
             "display_name": "新" + "甲乙丙丁戊己庚辛壬癸"[number % 10] + "一二三四五六七八九"[number // 10],
@@ -151,6 +171,19 @@ class Town:
         )
         page.goto(f"{self.url}/{client}{path}")
 
+    def clear(self, alarm_id: str) -> None:
+        """The supervisor takes an alarm on, and ends it with its task."""
+        desk = self.api(self.accounts["supervisor"])
+        at = f"/api/v1/desk/alarms/{alarm_id}"
+        if "acknowledge" in desk.get(at).json()["actions"]:
+            desk.post(f"{at}/acknowledge", headers={"Idempotency-Key": str(uuid4())})
+        for act in ("clear", "dismiss"):
+            if act in desk.get(at).json()["actions"]:
+                answer = desk.post(
+                    f"{at}/{act}", json={"reason": "演练"}, headers={"Idempotency-Key": str(uuid4())}
+                )
+                assert answer.status_code == 200, answer.text
+
     def close(self) -> None:
         for client in self._clients:
             client.close()
@@ -200,10 +233,26 @@ def built() -> None:
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
 
 
+DESK_PHONE = "021-5988 0110"
+
+
 @pytest.fixture(scope="session")
-def town(built: None) -> Iterator[Town]:
+def push_service() -> Iterator[Vendor]:
+    """Stands in for the push services of the browsers' makers, which no test reaches."""
+    with vendor() as service:
+        yield service
+
+
+@pytest.fixture(scope="session")
+def town(built: None, push_service: Vendor) -> Iterator[Town]:
     """The installation with the demo town, without simulated officers."""
-    installation = Installation(XUNGENG_DEMO="1")
+    installation = Installation(
+        XUNGENG_DEMO="1",
+        XUNGENG_DESK_PHONE=DESK_PHONE,
+        XUNGENG_DESK_SMS="13900000110",
+        XUNGENG_WEBPUSH_CONTACT="mailto:desk@example.cn",
+        XUNGENG_WEBPUSH_SERVICES=push_service.url,
+    )
     try:
         installation.start("--no-simulation", timeout_s=600)
         town = Town(installation)

@@ -58,6 +58,10 @@ class Walker:
             f"/api/v1/officer/shifts/{self.shift['id']}/end", {"device_at": datetime.now(UTC).isoformat()}
         )
 
+    def press(self, path: str) -> dict[str, Any]:
+        """Press a button of a task, now."""
+        return self._post(path, {"device_at": datetime.now(UTC).isoformat()})
+
     def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         answer = self.api.post(path, json=body, headers={"Idempotency-Key": str(uuid4())})
         assert answer.status_code in (200, 201), answer.text

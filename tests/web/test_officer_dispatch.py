@@ -189,6 +189,11 @@ def test_without_a_network_the_call_for_help_waits_and_offers_the_telephone(
         message = page.get_attribute("[data-test=sms]", "href") or ""
         assert message.startswith("sms:12110?&body=")
         assert f"{phone.lat:.5f}" in message
+        # The desk's own telephone was told while there was a network.
+        assert page.get_attribute("[data-test=tel-desk]", "href") == "tel:02159880110"
+        to_desk = page.get_attribute("[data-test=sms-desk]", "href") or ""
+        assert to_desk.startswith("sms:13900000110?&body=")
+        assert f"{phone.lat:.5f}" in to_desk
         page.reload()
         expect(page.locator("[data-test=sos-unsent]")).to_be_visible()
         phone.context.set_offline(False)

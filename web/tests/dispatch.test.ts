@@ -75,6 +75,7 @@ function app(): Dispatch {
     connected: ref(true) as unknown as Changes['connected'],
     want: (why, yes) => void (yes ? wanted.add(why) : wanted.delete(why)),
     onChange: (listener) => (say = listener),
+    onNotice: () => undefined,
   }
   const made = createDispatch(session, server.api, duty, changes, { alert: ({ id }) => void rung.push(id), now: () => Date.now() })
   open.push(made)

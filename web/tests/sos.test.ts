@@ -32,7 +32,7 @@ const api = {
     const before = [...alarms.values()].find(({ state }) => state !== 'cleared' && state !== 'false')
     const call = before
       ? { ...before, version: before.version + 1 }
-      : ({ id: String(body.id), number: alarms.size + 1, state: 'raised', raised_at: '2026-11-30T06:00:01Z', acknowledged_at: null, acknowledged_by: null, dispatched_at: null, cleared_at: null, version: 1 } as Call)
+      : ({ id: String(body.id), number: alarms.size + 1, state: 'raised', raised_at: '2026-11-30T06:00:01Z', acknowledged_at: null, acknowledged_by: null, dispatched_at: null, responders: [], cleared_at: null, version: 1 } as Call)
     alarms.set(call.id, call)
     return call
   },
@@ -44,6 +44,7 @@ function phone(): Sos {
     connected: ref(true) as unknown as Changes['connected'],
     want: (_why, yes) => void (wanted = yes),
     onChange: (listener) => (say = listener),
+    onNotice: () => undefined,
   }
   const sos = createSos(session, api, changes, 'officer', {
     here: () => here,

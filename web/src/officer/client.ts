@@ -1,6 +1,8 @@
 /** What every screen of the officer client shares: the session, the API, the duty, the tasks and the call for help. */
 import { createApi } from '@/shared/api'
 import { createChanges } from '@/shared/changes'
+import { createPush } from '@/shared/notices/push'
+import { createNotices } from '@/shared/notices/store'
 import { createSession } from '@/shared/session'
 import { createSos } from '@/shared/sos'
 import { ring } from './alert'
@@ -21,3 +23,8 @@ export const sos = createSos(session, api, changes, 'officer', {
     return here ? { place: here.place, accuracy_m: here.accuracy_m, t: here.t } : null
   },
 })
+
+export const notices = createNotices(session, api, 'officer')
+export const push = createPush(api, 'officer')
+changes.onNotice(notices.heard)
+changes.onChange((change) => change === null && notices.heard())

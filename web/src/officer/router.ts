@@ -1,10 +1,13 @@
 import { createRouter, createWebHistory } from 'vue-router'
-import { session } from './client'
+import { acceptNotice } from '@/shared/notices/arrival'
+import { notices, session } from './client'
 import DisclosuresView from './views/DisclosuresView.vue'
 import DutyView from './views/DutyView.vue'
 import MeView from './views/MeView.vue'
 import NoticeView from './views/NoticeView.vue'
 import SecurityView from './views/SecurityView.vue'
+import NoticeSettingsView from './views/NoticeSettingsView.vue'
+import NoticesView from './views/NoticesView.vue'
 import SessionsView from './views/SessionsView.vue'
 import ShiftsView from './views/ShiftsView.vue'
 import SignInView from './views/SignInView.vue'
@@ -26,6 +29,8 @@ export const router = createRouter({
     { path: '/me', name: 'me', component: MeView },
     { path: '/notice', name: 'notice', component: NoticeView },
     { path: '/security', name: 'security', component: SecurityView },
+    { path: '/notices', name: 'notices', component: NoticesView },
+    { path: '/notice-settings', name: 'notice-settings', component: NoticeSettingsView },
     { path: '/sessions', name: 'sessions', component: SessionsView },
     { path: '/disclosures', name: 'disclosures', component: DisclosuresView },
     { path: '/shifts', name: 'shifts', component: ShiftsView },
@@ -37,5 +42,5 @@ export const router = createRouter({
 router.beforeEach((to) => {
   if (!to.meta.open && !session.signedIn.value) return { name: 'sign-in', query: to.name === 'duty' ? {} : { to: to.fullPath } }
   if (to.name === 'sign-in' && session.signedIn.value) return { name: 'duty' }
-  return true
+  return acceptNotice(to, notices)
 })

@@ -1,9 +1,16 @@
 /** What every screen of the resident client shares. */
 import { createApi } from '@/shared/api'
 import { createChanges } from '@/shared/changes'
+import { createPush } from '@/shared/notices/push'
+import { createNotices } from '@/shared/notices/store'
 import { createSession } from '@/shared/session'
 import { createSos } from '@/shared/sos'
 
 export const session = createSession('resident')
 export const api = createApi(session)
-export const sos = createSos(session, api, createChanges(session, '/resident'), 'resident')
+const changes = createChanges(session, '/resident')
+export const sos = createSos(session, api, changes, 'resident')
+export const notices = createNotices(session, api, 'resident')
+export const push = createPush(api, 'resident')
+changes.onNotice(notices.heard)
+changes.onChange((change) => change === null && notices.heard())

@@ -4,13 +4,16 @@ import '@/shared/phone/phone.css'
 import { createTranslations } from '@/shared/i18n'
 import { loadInstallation } from '@/shared/installation'
 import { dress } from '@/shared/phone/theme'
+import { hearWorker } from '@/shared/notices/arrival'
 import { registerServiceWorker } from '@/shared/phone/pwa'
 import App from './App.vue'
+import { notices, push } from './client'
 import en from './locales/en'
 import zhCN from './locales/zh-CN'
 import { router } from './router'
 
 dress('resident')
 registerServiceWorker('resident')
+hearWorker(router, notices, push)
 void loadInstallation()
 createApp(App).use(createTranslations({ 'zh-CN': zhCN, en })).use(router).mount('#app')

@@ -1,7 +1,10 @@
 import { createRouter, createWebHistory } from 'vue-router'
-import { session } from './client'
+import { acceptNotice } from '@/shared/notices/arrival'
+import { notices, session } from './client'
 import HomeView from './views/HomeView.vue'
 import MeView from './views/MeView.vue'
+import NoticeSettingsView from './views/NoticeSettingsView.vue'
+import NoticesView from './views/NoticesView.vue'
 import SessionsView from './views/SessionsView.vue'
 import SignInView from './views/SignInView.vue'
 import SosView from './views/SosView.vue'
@@ -13,6 +16,8 @@ export const router = createRouter({
     { path: '/', name: 'home', component: HomeView },
     { path: '/sos', name: 'sos', component: SosView },
     { path: '/me', name: 'me', component: MeView },
+    { path: '/notices', name: 'notices', component: NoticesView },
+    { path: '/notice-settings', name: 'notice-settings', component: NoticeSettingsView },
     { path: '/sessions', name: 'sessions', component: SessionsView },
     { path: '/:rest(.*)*', redirect: { name: 'home' } },
   ],
@@ -22,5 +27,5 @@ export const router = createRouter({
 router.beforeEach((to) => {
   if (!to.meta.open && !session.signedIn.value) return { name: 'sign-in' }
   if (to.name === 'sign-in' && session.signedIn.value) return { name: 'home' }
-  return true
+  return acceptNotice(to, notices)
 })

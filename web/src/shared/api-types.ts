@@ -7757,6 +7757,8 @@ export interface paths {
                     lon: number;
                     lat: number;
                     kind_id?: string | null;
+                    /** @description For which alarm: the officer whom it is about is left out. */
+                    alarm_id?: string | null;
                 };
                 header?: never;
                 path?: never;
@@ -14330,6 +14332,10 @@ export interface components {
             version: string;
             /** @description How long tracks are kept; officers are told before the first. */
             fix_retention_days: number;
+            /** @description The desk's telephone: what a client offers that cannot send a call for help. */
+            desk_phone: string | null;
+            /** @description Where the desk takes text messages. */
+            desk_sms: string | null;
             /** @description development, sms or off */
             otp: string;
         };
@@ -14896,6 +14902,24 @@ export interface components {
             id: string;
             display_name: string;
         };
+        OfficerSosResponder: {
+            name: string;
+            call_sign: string | null;
+            /**
+             * @description accepted, en_route or on_site.
+             * @enum {string}
+             */
+            state: "offered" | "accepted" | "en_route" | "on_site" | "suspended" | "declined" | "lapsed" | "withdrawn" | "handed_back" | "released" | "done";
+            /** Format: date-time */
+            since: string;
+            /**
+             * Format: date-time
+             * @description By the distance when the officer was asked.
+             */
+            expected_at: string | null;
+            /** @description In a straight line, when the officer was asked. */
+            distance_m: number | null;
+        };
         OfficerSos: {
             /** Format: uuid */
             id: string;
@@ -14909,6 +14933,8 @@ export interface components {
             acknowledged_by: components["schemas"]["OfficerSosPerson"] | null;
             /** Format: date-time */
             dispatched_at: string | null;
+            /** @description In the order in which they accepted; nobody once it is over. */
+            responders: components["schemas"]["OfficerSosResponder"][];
             /** Format: date-time */
             cleared_at: string | null;
             version: number;
@@ -14957,7 +14983,14 @@ export interface components {
             unread: number;
         };
         OfficerRead: {
-            ids: string[];
+            /** @default null */
+            ids?: string[] | null;
+            /**
+             * Format: date-time
+             * @description `created_at` of the newest that was seen; 5000 at most.
+             * @default null
+             */
+            until?: string | null;
         };
         OfficerNoticeChoice: {
             /** @description By kind the channels that may carry it; a kind that is not named: all. */
@@ -14970,6 +15003,8 @@ export interface components {
             available: string[];
             /** @description Kinds without a choice. */
             fixed: string[];
+            /** @description Kinds that one may be told at all. */
+            kinds: string[];
         };
         OfficerNoticeSettings: {
             /** @description By kind the channels that may carry it; a kind that is not named: all. */
@@ -15076,6 +15111,22 @@ export interface components {
             id: string;
             display_name: string;
         };
+        ResidentSosResponder: {
+            /** @description The call sign of the crew, else the name. */
+            name: string;
+            /**
+             * @description accepted, en_route or on_site.
+             * @enum {string}
+             */
+            state: "offered" | "accepted" | "en_route" | "on_site" | "suspended" | "declined" | "lapsed" | "withdrawn" | "handed_back" | "released" | "done";
+            /** Format: date-time */
+            since: string;
+            /**
+             * Format: date-time
+             * @description By the distance when the officer was asked.
+             */
+            expected_at: string | null;
+        };
         ResidentSos: {
             /** Format: uuid */
             id: string;
@@ -15089,6 +15140,8 @@ export interface components {
             acknowledged_by: components["schemas"]["ResidentSosPerson"] | null;
             /** Format: date-time */
             dispatched_at: string | null;
+            /** @description In the order in which they accepted; nobody once it is over. */
+            responders: components["schemas"]["ResidentSosResponder"][];
             /** Format: date-time */
             cleared_at: string | null;
             version: number;
@@ -15137,7 +15190,14 @@ export interface components {
             unread: number;
         };
         ResidentRead: {
-            ids: string[];
+            /** @default null */
+            ids?: string[] | null;
+            /**
+             * Format: date-time
+             * @description `created_at` of the newest that was seen; 5000 at most.
+             * @default null
+             */
+            until?: string | null;
         };
         ResidentNoticeChoice: {
             /** @description By kind the channels that may carry it; a kind that is not named: all. */
@@ -15150,6 +15210,8 @@ export interface components {
             available: string[];
             /** @description Kinds without a choice. */
             fixed: string[];
+            /** @description Kinds that one may be told at all. */
+            kinds: string[];
         };
         ResidentNoticeSettings: {
             /** @description By kind the channels that may carry it; a kind that is not named: all. */
@@ -16358,7 +16420,14 @@ export interface components {
             unread: number;
         };
         DeskRead: {
-            ids: string[];
+            /** @default null */
+            ids?: string[] | null;
+            /**
+             * Format: date-time
+             * @description `created_at` of the newest that was seen; 5000 at most.
+             * @default null
+             */
+            until?: string | null;
         };
         DeskNoticeChoice: {
             /** @description By kind the channels that may carry it; a kind that is not named: all. */
@@ -16371,6 +16440,8 @@ export interface components {
             available: string[];
             /** @description Kinds without a choice. */
             fixed: string[];
+            /** @description Kinds that one may be told at all. */
+            kinds: string[];
         };
         DeskNoticeSettings: {
             /** @description By kind the channels that may carry it; a kind that is not named: all. */

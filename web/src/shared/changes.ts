@@ -20,6 +20,7 @@ export function createChanges(session: Session, namespace: '/officer' | '/reside
   const connected = computed(() => socket.value?.state.value === 'connected')
   const wishes = new Set<string>()
   const listeners: ((change: Change | null) => void)[] = []
+  const noticeListeners: (() => void)[] = []
   let scope: EffectScope | null = null
 
   const tell = (change: Change | null) => listeners.forEach((listener) => listener(change))
@@ -31,6 +32,7 @@ export function createChanges(session: Session, namespace: '/officer' | '/reside
       socket.value = opened
       opened.on('changed', (change: Change) => tell(change))
       opened.on('behind', () => tell(null))
+      opened.on('notice', () => noticeListeners.forEach((listener) => listener()))
       scope = effectScope(true)
       scope.run(() => watch(opened.generation, () => tell(null), { flush: 'sync' }))
     }
@@ -52,6 +54,10 @@ export function createChanges(session: Session, namespace: '/officer' | '/reside
     /** `null`: anything may have changed. */
     onChange(listener: (change: Change | null) => void): void {
       listeners.push(listener)
+    },
+    /** There is a notice for whoever is signed in. What may have been missed is told by `onChange(null)`. */
+    onNotice(listener: () => void): void {
+      noticeListeners.push(listener)
     },
   }
 }

@@ -15,6 +15,7 @@ import { instant } from './time'
 import type { LonLat, OfficerSos, Page, ResidentSos } from './types'
 
 export type Call = OfficerSos | ResidentSos
+export type Responder = Call['responders'][number]
 export interface Where {
   place: LonLat
   accuracy_m: number | null
@@ -161,7 +162,8 @@ export function createSos(session: Session, api: Api, changes: Changes, audience
   function take(call: Call): void {
     const before = calls.value.find(({ id }) => id === call.id)
     if (before && before.version > call.version) return
-    if (before && before.state !== call.state) around.vibrate([120, 80, 120])
+    // Somebody more is coming, or has come: whoever waits feels it.
+    if (before && (before.state !== call.state || comingOf(before) !== comingOf(call))) around.vibrate([120, 80, 120])
     calls.value = [call, ...calls.value.filter(({ id }) => id !== call.id)].sort((a, b) => b.number - a.number)
   }
 
@@ -226,6 +228,8 @@ export function createSos(session: Session, api: Api, changes: Changes, audience
   }
 }
 export type Sos = ReturnType<typeof createSos>
+
+const comingOf = ({ responders }: Call) => responders.map(({ name, state }) => `${name} ${state}`).join()
 
 function toldPlace({ place: [lon, lat], accuracy_m, t }: Where): Record<string, unknown> {
   return { lon, lat, fixed_at: instant(t), ...(accuracy_m === null ? {} : { accuracy_m: Math.min(accuracy_m, 1_000_000) }) }

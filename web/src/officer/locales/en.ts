@@ -193,6 +193,7 @@ export default {
     reasonHint: 'More words (optional)',
     declineTitle: 'Why do you decline?',
     handBackTitle: 'Why do you hand it back?',
+    result: 'What came of it',
     resolveTitle: 'What came of it',
     checklist: 'Checklist',
     resultText: 'Result',

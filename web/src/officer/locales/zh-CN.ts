@@ -193,6 +193,7 @@ export default {
     reasonHint: '补充说明（可选）',
     declineTitle: '为什么谢绝？',
     handBackTitle: '为什么交还？',
+    result: '处理结果',
     resolveTitle: '处理结果',
     checklist: '检查项',
     resultText: '处理情况',
