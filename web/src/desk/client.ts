@@ -1,12 +1,16 @@
 /** What every screen of the desk shares: the session, the API, the installation, the look, and the time of the server. */
 import { computed, readonly, ref, shallowRef } from 'vue'
 import { createApi } from '@/shared/api'
+import { createPush } from '@/shared/notices/push'
+import { createNotices } from '@/shared/notices/store'
 import { createSession } from '@/shared/session'
 import { setTownZone } from '@/shared/time'
 import type { Installation } from '@/shared/types'
 
 export const session = createSession('desk')
 export const api = createApi(session)
+export const notices = createNotices(session, api, 'desk')
+export const push = createPush(api, 'desk')
 
 export function may(permission: string): boolean {
   return session.user.value?.permissions.includes(permission) ?? false

@@ -6,7 +6,8 @@ import './styles/base.css'
 import { createTranslations } from '@/shared/i18n'
 import { fetchNewPage } from '@/shared/new-page'
 import App from './App.vue'
-import { loadInstallation } from './client'
+import { hearWorker } from '@/shared/notices/arrival'
+import { loadInstallation, notices, push } from './client'
 import { keepFeed } from './live/current'
 import en from './locales/en'
 import zhCN from './locales/zh-CN'
@@ -18,4 +19,7 @@ addEventListener('vite:preloadError', (event) => {
 })
 void loadInstallation()
 keepFeed()
+// It shows what is pushed and keeps no files: the desk is always the newest.
+if (import.meta.env.PROD) void navigator.serviceWorker?.register('/desk/sw.js', { scope: '/desk/' }).catch(() => undefined)
+hearWorker(router, notices, push)
 createApp(App).use(translations).use(router).mount('#app')

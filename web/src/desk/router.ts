@@ -1,6 +1,7 @@
 /** Screens, each with the permission that it needs; the navigation is drawn from the same table. */
 import { createRouter, createWebHistory, type RouteRecordRaw } from 'vue-router'
-import { may, session } from './client'
+import { acceptNotice } from '@/shared/notices/arrival'
+import { may, notices, session } from './client'
 
 export interface Screen {
   name: string
@@ -19,6 +20,7 @@ export const SCREENS: Screen[] = [
   { name: 'kinds', path: '/task-kinds', needs: ['manage:task_kind'] },
   { name: 'basemaps', path: '/basemaps', needs: ['manage:basemap'] },
   { name: 'journal', path: '/journal', needs: ['see:journal', 'see:disclosure'] },
+  { name: 'notices', path: '/notices', needs: [] },
   { name: 'account', path: '/account', needs: [] },
 ]
 
@@ -41,6 +43,7 @@ const VIEWS: Record<string, RouteRecordRaw['component']> = {
   kinds: () => import('./kinds/KindsView.vue'),
   basemaps: () => import('./basemap/BasemapView.vue'),
   journal: () => import('./journal/JournalView.vue'),
+  notices: () => import('./notices/NoticesView.vue'),
   account: () => import('./account/AccountView.vue'),
 }
 
@@ -55,6 +58,8 @@ export const router = createRouter({
 router.beforeEach((to) => {
   // Before anybody has signed in, the address waits: whoever comes may have come for it.
   if (!session.signedIn.value) return true
+  const arrived = acceptNotice(to, notices)
+  if (arrived !== true) return arrived
   const screen = SCREENS.find((one) => one.name === to.name)
   if (screen && opened(screen)) return true
   return { name: home().name, replace: true }

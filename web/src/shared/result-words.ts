@@ -4,7 +4,7 @@ import type { Named } from './types'
 
 interface Kind {
   checklist: readonly { id: string; text: Named }[]
-  questions: readonly { id: string; text: Named; choices: readonly { id: string; text: Named }[] }[]
+  questions: readonly { id: string; text: Named; choices?: readonly { id: string; text: Named }[] }[]
 }
 interface Result {
   checklist: Record<string, boolean>
@@ -28,7 +28,7 @@ export function resultWords(kind: Kind | null | undefined, result: Result | null
     answers: answers
       .map(([id, answer]) => {
         const question = questions.find((one) => one.id === id)
-        const choice = question?.choices.find((one) => one.id === answer)
+        const choice = question?.choices?.find((one) => one.id === answer)
         const text = typeof answer === 'boolean' ? (answer ? words.yes : words.no) : named(choice?.text) || String(answer)
         return { id, question: named(question?.text) || id, text }
       })

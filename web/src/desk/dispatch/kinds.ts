@@ -1,4 +1,7 @@
-/** The town's kinds of task, read once per sign-in and again when somebody has changed them here. */
+/**
+ * The town's kinds of task, read once per sign-in and again when somebody has changed them here. Those no longer in use
+ * are among them: what was done by them is still read.
+ */
 import { shallowRef, watch } from 'vue'
 import type { Page } from '@/shared/types'
 import { api, session } from '../client'
@@ -11,7 +14,7 @@ async function read(): Promise<void> {
   const found: TaskKind[] = []
   let cursor: string | null = null
   do {
-    const page: Page<TaskKind> = await api.get<Page<TaskKind>>('/api/v1/desk/task-kinds', { limit: 200, cursor })
+    const page: Page<TaskKind> = await api.get<Page<TaskKind>>('/api/v1/desk/task-kinds', { limit: 200, retired: true, cursor })
     found.push(...page.items)
     cursor = page.next
   } while (cursor !== null)

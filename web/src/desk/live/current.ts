@@ -1,7 +1,7 @@
 /** The one live feed of this page: it goes on while other screens are open, so that coming back shows the present. */
 import { shallowRef, watch } from 'vue'
 import { openSocket } from '@/shared/socket'
-import { api, may, session, setServerTime } from '../client'
+import { api, may, notices, session, setServerTime } from '../client'
 import { beginDispatch, endDispatch } from '../dispatch/current'
 import { createFeed, type Feed } from './feed'
 
@@ -17,6 +17,8 @@ export function keepFeed(): void {
       feed.value = null
       if (!sessionId) return
       const socket = openSocket(session, '/desk')
+      socket.on('notice', notices.heard)
+      socket.on('behind', notices.heard)
       feed.value = createFeed(session, api, { open: () => socket, onServerTime: setServerTime })
       beginDispatch(socket)
     },

@@ -1,4 +1,5 @@
 import dispatch from './dispatch/en'
+import letters from './letters/en'
 
 export default {
   app: {
@@ -36,6 +37,7 @@ export default {
     kinds: 'Task kinds',
     basemaps: 'Base map',
     journal: 'Journal',
+    notices: 'Notices',
     account: 'Account',
   },
   signin: {
@@ -647,4 +649,5 @@ export default {
     end: 'That is all',
   },
   dispatch,
+  letters,
 }

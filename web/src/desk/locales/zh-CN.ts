@@ -1,4 +1,5 @@
 import dispatch from './dispatch/zh-CN'
+import letters from './letters/zh-CN'
 
 export default {
   app: {
@@ -36,6 +37,7 @@ export default {
     kinds: '任务类型',
     basemaps: '底图',
     journal: '日志',
+    notices: '通知',
     account: '账号',
   },
   signin: {
@@ -647,4 +649,5 @@ export default {
     end: '没有更多了',
   },
   dispatch,
+  letters,
 }

@@ -68,6 +68,9 @@ export default {
   due: { title: 'Due', accept: 'Accept', arrive: 'Arrive', complete: 'Complete' },
   lamp: { done: 'in time', waiting: 'in {time}', soon: 'in {time}', missed: 'missed since {time}', late: 'done too late' },
   card: {
+    yes: 'yes',
+    no: 'no',
+    answer: '{question}: {answer}',
     task: 'Task',
     alarm: 'Alarm',
     description: 'Description',

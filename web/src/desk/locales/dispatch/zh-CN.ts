@@ -68,6 +68,9 @@ export default {
   due: { title: '时限', accept: '接单', arrive: '到场', complete: '办结' },
   lamp: { done: '按时', waiting: '还有 {time}', soon: '仅剩 {time}', missed: '已超 {time}', late: '超时完成' },
   card: {
+    yes: '是',
+    no: '否',
+    answer: '{question}：{answer}',
     task: '任务',
     alarm: '告警',
     description: '内容',

@@ -1,0 +1,27 @@
+/** Dead letters: notices that nothing could bring. */
+export default {
+  title: 'Undelivered',
+  lead: 'What no channel could bring; it stands in the recipient’s app all the same. Send it again once the cause is gone.',
+  empty: 'Everything was delivered',
+  emptyText: 'Nothing is undelivered in your areas.',
+  at: 'Given up',
+  kind: 'Notice',
+  recipient: 'Recipient',
+  channel: 'Channel',
+  why: 'Reason',
+  attempts: 'Tries',
+  retry: 'Send again',
+  retried: 'Queued again',
+  expired: 'What it says does not hold any more; it is not sent.',
+  about: 'Show',
+  reasons: {
+    gone: 'The address is dead: that phone or browser takes nothing any more',
+    nobody: 'There is no address',
+    refused: 'The provider refused it',
+    busy: 'The provider limits how much it takes',
+    failed: 'The provider failed or did not answer',
+    unset: 'This channel is not set up',
+    unwilling: 'The person has not subscribed in WeChat',
+    other: 'Another reason',
+  },
+}

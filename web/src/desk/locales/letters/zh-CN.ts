@@ -1,0 +1,27 @@
+/** 未送达：没有任何方式送达的通知。 */
+export default {
+  title: '未送达',
+  lead: '所有方式都没有送达的通知；对方的应用内仍可看到。排除原因后可重新发送。',
+  empty: '全部已送达',
+  emptyText: '您辖区内没有未送达的通知。',
+  at: '失败时间',
+  kind: '通知',
+  recipient: '接收人',
+  channel: '方式',
+  why: '原因',
+  attempts: '尝试次数',
+  retry: '重新发送',
+  retried: '已重新排队发送',
+  expired: '通知内容已过期，不再发送。',
+  about: '查看',
+  reasons: {
+    gone: '地址已失效：手机或浏览器已不再接收',
+    nobody: '没有可用的接收地址',
+    refused: '服务商拒收',
+    busy: '服务商限流',
+    failed: '服务商没有应答或出错',
+    unset: '此方式尚未配置',
+    unwilling: '对方没有在微信中订阅',
+    other: '其他原因',
+  },
+}
