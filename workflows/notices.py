@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, time
+from datetime import time
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -79,19 +79,20 @@ def unread_count(uow: UnitOfWork, actor: Actor) -> int:
 
 
 def read(
-    uow: UnitOfWork, actor: Actor, notice_ids: Collection[UUID] | None, *, until: datetime | None = None
+    uow: UnitOfWork, actor: Actor, notice_ids: Collection[UUID] | None, *, until: UUID | None = None
 ) -> int:
-    """Mark one's own notices as read: those named, whatever else is named, or all that came ``until`` a moment.
+    """Mark one's own notices as read: those named, whatever else is named, or all ``until`` one of them.
 
     Return how many are left unread. What came while somebody looked at the list is not read with it.
     """
     assert actor.user_id is not None
     if until is not None:
+        seen = select(Notice.created_at).where(Notice.recipient_id == actor.user_id, Notice.id == until)
         some = select(Notice.id).where(
             Notice.recipient_id == actor.user_id,
             Notice.read_at.is_(None),
             Notice.replaced_at.is_(None),
-            Notice.created_at <= until,
+            Notice.created_at <= seen.scalar_subquery(),
         )
         notice_ids = uow.session.scalars(some.order_by(Notice.created_at).limit(MOST_READ)).all()
     outbox.read(uow, actor.user_id, notice_ids or ())

@@ -56,19 +56,19 @@ class OfficerUnreadSchema(Schema):
 
 
 class OfficerReadSchema(Schema):
-    """What was read: by id, where what is not one's own is left out, or all that came until a moment."""
+    """What was read: by id, where what is not one's own is left out, or all until one of them."""
 
     ids = fields.List(fields.UUID(), load_default=None, allow_none=True, validate=validate.Length(1, 500))
-    until = Moment(
+    until = fields.UUID(
         load_default=None,
         allow_none=True,
-        metadata={"description": f"`created_at` of the newest that was seen; {notices.MOST_READ} at most."},
+        metadata={"description": f"The newest that was seen; with {notices.MOST_READ} older ones at most."},
     )
 
     @validates_schema
     def _one(self, data: dict[str, Any], **_: Any) -> None:
         if (data.get("ids") is None) == (data.get("until") is None):
-            raise ValidationError("Either ids or a moment.", "ids")
+            raise ValidationError("Either ids, or until which.", "ids")
 
 
 class OfficerNoticeSettingsSchema(Schema):

@@ -94,6 +94,28 @@ def test_one_reads_and_confirms_ones_own_and_nobody_elses(world: World, call: An
 
 
 @audiences
+def test_all_that_was_seen_is_read_by_one_press_and_what_came_meanwhile_is_not(
+    world: World, call: Any, audience: str
+) -> None:
+    """F40: nobody else's is read with it."""
+    me, other, base = call(audience), call(audience, OTHERS), f"/api/v1/{audience}/notices"
+    mine, theirs = world.here[PEOPLE[audience]], world.here[OTHERS[audience]]
+    forget(world, mine)
+    forget(world, theirs)
+    for person in (mine, mine, theirs):
+        tell(world, person, KINDS[audience])
+    newest = me.get(base).json["items"][0]["id"]
+    later = tell(world, mine, KINDS[audience])
+    assert me.post(f"{base}/read", {"until": newest}).json == {"unread": 1}
+    assert [one["id"] for one in me.get(base, unread="true").json["items"]] == [later]
+    assert other.get(f"{base}/unread").json == {"unread": 1}
+    assert other.post(f"{base}/read", {"until": later}).json == {"unread": 1}, "it is not one's own"
+    for wrong in ({}, {"ids": [later], "until": newest}, {"until": "yesterday"}, {"ids": []}):
+        assert me.post(f"{base}/read", wrong).status_code == 422, wrong
+    assert me.get(f"{base}/unread").json == {"unread": 1}
+
+
+@audiences
 def test_the_list_pages(world: World, call: Any, audience: str) -> None:
     me, base = call(audience), f"/api/v1/{audience}/notices"
     forget(world, world.here[PEOPLE[audience]])
@@ -121,6 +143,8 @@ def test_one_chooses_channels_and_quiet_hours(call: Any, audience: str) -> None:
     assert {name: seen[name] for name in wanted} == wanted
     assert "sos.raised" in seen["fixed"]
     assert "wecom_robot" not in seen["available"]
+    assert kind in seen["kinds"]
+    assert ("task.accepted" in seen["kinds"]) == (audience == "desk"), "kinds of others are no choice"
     for wrong in (
         {**wanted, "quiet_until": None},
         {**wanted, "quiet_until": "22:00"},

@@ -199,6 +199,27 @@ def test_the_nearest_are_shown_before_and_after_there_is_a_task(duty: Duty) -> N
     assert duty.desk.get(f"{DESK}/nearest", lon=lon).status_code == 422
 
 
+def test_whom_an_alarm_is_about_is_not_offered_to_go_there_also_before_there_is_a_task(
+    duty: Duty, signed_in: Any
+) -> None:
+    """F40: the alarm of another desk's area says nothing of itself."""
+    lon, lat = duty.place
+    duty.be_at(lon + 0.001, lat)
+    called = duty.phone.post("/api/v1/officer/sos", {})
+    assert called.status_code == 201, called.text
+    assert called.json["responders"] == []
+    query = {"lon": lon, "lat": lat, "limit": 50, "busy_too": "true"}
+    mine = str(duty.person.id)
+    assert mine in {one["id"] for one in duty.desk.get(f"{DESK}/nearest", **query).json["items"]}
+    offered = duty.desk.get(f"{DESK}/nearest", **query, alarm_id=called.json["id"])
+    assert offered.status_code == 200, offered.text
+    assert mine not in {one["id"] for one in offered.json["items"]}
+    for desk, alarm_id in ((signed_in("desk_b"), called.json["id"]), (duty.desk, str(uuid.uuid4()))):
+        assert desk.get(f"{DESK}/nearest", **query, alarm_id=alarm_id).status_code == 404
+    gone = duty.desk.post(f"/api/v1/desk/alarms/{called.json['id']}/dismiss", {"reason": "演练"})
+    assert gone.status_code == 200, gone.text
+
+
 def test_an_offer_says_to_whom_in_one_way(duty: Duty) -> None:
     made = duty.task()
     for body in (

@@ -184,6 +184,7 @@ def test_web_push_is_read_by_its_browser_alone(cloud: Vendor, webpush: Webpush, 
     read = browser.read(asked.body)
     assert read["event_id"] == str(MESSAGE.event_id)
     assert (read["title"], read["body"], read["link"]) == (MESSAGE.title, MESSAGE.body, MESSAGE.link)
+    assert (read["language"], read["urgent"]) == ("zh-CN", True)
     assert "求援".encode() not in asked.body
     assert asked.headers["urgency"] == "high"
     assert 0 < int(asked.headers["ttl"]) <= 3600

@@ -154,3 +154,15 @@ def test_the_start_says_so_and_goes_on() -> None:
             assert "town at 127.0.0.1" in second
     finally:
         installation.remove()
+
+
+def test_the_desks_telephone_is_told_as_phones_dial_it(tmp_path: Path) -> None:
+    def read(**given: str) -> Config:
+        return Config.from_env({"XUNGENG_DATA": str(tmp_path), **given})
+
+    assert (read().desk_phone, read().desk_sms) == (None, None)
+    told = read(XUNGENG_DESK_PHONE="021-5988 0110", XUNGENG_DESK_SMS="+86 139 0000 0110")
+    assert (told.desk_phone, told.desk_sms) == ("02159880110", "+8613900000110")
+    for wrong in ("the desk", "12", "021-5988;0110", "1" * 16):
+        with pytest.raises(ConfigError, match="XUNGENG_DESK_PHONE"):
+            read(XUNGENG_DESK_PHONE=wrong)

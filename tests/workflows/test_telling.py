@@ -12,13 +12,13 @@ from sqlalchemy import Engine, select
 from backend.core.ids import new_id
 from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import AlarmKind, NoticeKind
-from backend.models import Alarm, Notice, Task
+from backend.models import Alarm, Notice, Task, User
 from notifications import kinds
 from tests import factories
 from tests.factories import Town
 from tests.workflows.test_alarms import ACTS, help_of, on_shift, seen_at, watch
 from tests.workflows.test_dispatching import a_place, done_by
-from workflows import alarms, deadlines, dispatching, tasks
+from workflows import alarms, deadlines, dispatching, responders, tasks
 from workflows.tasks import Whom
 
 K = NoticeKind
@@ -153,3 +153,54 @@ def test_a_silent_officer_is_asked_to_look_at_his_phone(here: UnitOfWork, town: 
     ).one()
     assert {(K.OFFICER_SILENT, "officer_a3"), (K.ALARM_RAISED, "desk_a")} <= told(here, town, alarm.id)
     assert alarms.heard_at(alarm) is not None
+
+
+def test_who_called_hears_who_is_coming_and_not_where_he_is(
+    here: UnitOfWork, town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P21, P22: name, how far he is with it and when he is expected, by the figure of the offer."""
+    seen_at(here, on_shift(here, town["officer_a2"]), town)
+    raised = help_of(here, town["resident"], place=a_place(town, here))
+    task_id = dispatching.send_to_sos(here, raised.id)
+    assert task_id is not None
+    alarm = alarms.read(here, raised.id)
+    assert responders.of(here, [alarm]) == {}, "who was asked has not answered"
+    heard: list[Any] = []
+    monkeypatch.setattr(here, "notify", lambda channel, message: heard.append(message))
+    here.now += timedelta(seconds=5)
+    tasks.accept(here, town["officer_a2"].actor(), task_id, command_id=new_id())
+    to_caller = [one for one in heard if one.get("user_ids") == [town["resident"].id]]
+    assert {(one["kind"], one["id"], one["action"]) for one in to_caller} == {("alarm", raised.id, "accept")}
+
+    [coming] = responders.of(here, [alarm])[raised.id]
+    name = here.session.scalars(select(User.display_name).where(User.id == town["officer_a2"].id)).one()
+    assert (coming.name, coming.state) == (name, "accepted")
+    assert coming.since == here.now
+    assert coming.expected_at is not None
+    assert coming.expected_at >= here.now
+    assert coming.distance_m is not None
+    assert coming.distance_m % 10 == 0
+    assert not {"place", "geom", "lon", "lat"} & set(vars(coming))
+
+    here.now += timedelta(seconds=60)
+    tasks.arrive(here, town["officer_a2"].actor(), task_id, command_id=new_id())
+    [there] = responders.of(here, [alarm])[raised.id]
+    assert (there.state, there.since, there.expected_at) == ("on_site", here.now, None)
+
+    dispatching.acknowledge(here, town["desk_a"].actor(), raised.id, command_id=new_id())
+    dispatching.clear(here, town["desk_a"].actor(), raised.id, reason="演练", command_id=new_id())
+    assert responders.of(here, [alarms.read(here, raised.id)]) == {}, "it is over"
+
+
+def test_an_officers_offer_to_an_sos_is_confirmed_by_his_answer(here: UnitOfWork, town: Town) -> None:
+    """He is called at every hour, and no further channel rings once he has answered."""
+    seen_at(here, on_shift(here, town["officer_a2"]), town)
+    raised = help_of(here, town["resident"], place=a_place(town, here))
+    task_id = dispatching.send_to_sos(here, raised.id)
+    assert task_id is not None
+    offer = select(Notice).where(Notice.subject_id == task_id, Notice.kind == K.SOS_RAISED)
+    assert here.session.scalars(offer).one().confirmed_at is None
+    here.now += timedelta(seconds=5)
+    tasks.accept(here, town["officer_a2"].actor(), task_id, command_id=new_id())
+    here.session.expire_all()
+    assert here.session.scalars(offer).one().confirmed_at == here.now

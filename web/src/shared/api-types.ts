@@ -14986,8 +14986,8 @@ export interface components {
             /** @default null */
             ids?: string[] | null;
             /**
-             * Format: date-time
-             * @description `created_at` of the newest that was seen; 5000 at most.
+             * Format: uuid
+             * @description The newest that was seen; with 5000 older ones at most.
              * @default null
              */
             until?: string | null;
@@ -15193,8 +15193,8 @@ export interface components {
             /** @default null */
             ids?: string[] | null;
             /**
-             * Format: date-time
-             * @description `created_at` of the newest that was seen; 5000 at most.
+             * Format: uuid
+             * @description The newest that was seen; with 5000 older ones at most.
              * @default null
              */
             until?: string | null;
@@ -16423,8 +16423,8 @@ export interface components {
             /** @default null */
             ids?: string[] | null;
             /**
-             * Format: date-time
-             * @description `created_at` of the newest that was seen; 5000 at most.
+             * Format: uuid
+             * @description The newest that was seen; with 5000 older ones at most.
              * @default null
              */
             until?: string | null;

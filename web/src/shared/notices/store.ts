@@ -73,7 +73,7 @@ export function createNotices(session: Pick<Session, 'user'>, api: Api, client: 
       await count()
     },
     /** All that came up to the newest that was seen. */
-    readUntil: (createdAt: string) => take(api.post(`${path}/read`, { until: createdAt })),
+    readUntil: (newestId: string) => take(api.post(`${path}/read`, { until: newestId })),
   }
 }
 export type Notices = ReturnType<typeof createNotices>
