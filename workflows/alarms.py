@@ -161,8 +161,13 @@ def _officers_call(
 
 
 def _called(uow: UnitOfWork, actor: Actor, raised: tuple[Alarm, bool]) -> Alarm:
+    """Have people sent: to a new call, and to one whose place has become known only now or whose task was called off.
+
+    The job does nothing where people were sent already.
+    """
     alarm, is_new = raised
-    if is_new:
+    waits = alarm.state in (A.RAISED, A.ACKNOWLEDGED) and alarm.task_id is None and alarm.geom is not None
+    if is_new or waits:
         jobs.enqueue(uow, IN_DISTRESS, priority=100, town_id=str(uow.town), alarm_id=str(alarm.id))
     return alarm
 
@@ -265,7 +270,8 @@ def _note_again(
     device_at: datetime | None,
 ) -> None:
     known = alarm.fixed_at or alarm.raised_device_at or alarm.raised_at
-    newer = place is not None and (place.fixed_at or uow.now) > known
+    # What a phone knew a moment before the call is better than no place at all.
+    newer = place is not None and (alarm.geom is None or (place.fixed_at or uow.now) > known)
     if newer:
         for name, value in _located(place).items():
             setattr(alarm, name, value)

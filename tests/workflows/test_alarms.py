@@ -21,7 +21,7 @@ from backend.core.vocabulary import AlarmKind, AlarmSource, AlarmState, Due
 from backend.models import Alarm, Deadline, Journal, LatestPosition, Shift
 from tests import factories
 from tests.factories import Person, Town
-from workflows import access, alarms, deadlines, shifts, watchdog
+from workflows import access, alarms, deadlines, dispatching, shifts, watchdog
 from workflows.alarms import ALARM, Place
 
 LIMITS = shifts.Limits(longest=timedelta(hours=14), grace=timedelta(minutes=30))
@@ -130,6 +130,27 @@ def test_an_older_place_does_not_replace_a_newer_one(here: UnitOfWork, town: Tow
     assert again.id == first.id
     assert place is not None
     assert round(place.lon, 6) == round(lon, 6)
+
+
+def test_a_place_that_follows_the_call_is_taken_and_people_are_sent_to_it(
+    here: UnitOfWork, town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A phone calls first and locates itself then; it may know a place from just before the call."""
+    sent: list[str] = []
+    monkeypatch.setattr(alarms.jobs, "enqueue", lambda uow, name, **given: sent.append(given["alarm_id"]))
+    lon, lat = town.place()
+    call = help_of(here, town["resident"])
+    assert (alarms.place_of(call), sent) == (None, [str(call.id)])
+    help_of(here, town["resident"])
+    assert sent == [str(call.id)], "calling again without a place changes nothing"
+    known = Place(lon, lat, 20.0, here.now - timedelta(seconds=10))
+    place = alarms.place_of(help_of(here, town["resident"], place=known))
+    assert place is not None
+    assert (round(place.lon, 6), place.fixed_at) == (round(lon, 6), known.fixed_at)
+    assert sent == [str(call.id)] * 2
+    dispatching.send_to_sos(here, call.id)
+    help_of(here, town["resident"], place=Place(lon, lat, 5.0, here.now))
+    assert sent == [str(call.id)] * 2, "people were sent already"
 
 
 def test_a_call_without_a_place_is_where_he_was_last(here: UnitOfWork, town: Town) -> None:
