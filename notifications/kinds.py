@@ -76,6 +76,7 @@ RULES: dict[NoticeKind, Rule] = {
     K.TASK_REWORKED:    rule(HIGH,   OFFICER,        "number", f"{TASK} due_at", next_after_s=120),
     K.TASK_CANCELLED:   rule(HIGH,   OFFICER | DESK, "number", TASK, next_after_s=120),
     K.TASK_WITHDRAWN:   rule(HIGH,   OFFICER,        "number", TASK),
+    K.TASK_REFERRED:    rule(HIGH,   OFFICER,        "number", TASK, next_after_s=120),
     K.TASK_REASSIGNED:  rule(HIGH,   OFFICER | DESK, "number", f"{TASK} officer_id call_sign"),
     K.TASK_SUSPENDED:   rule(HIGH,   OFFICER | DESK, "number", f"{TASK} officer_id call_sign"),
     K.TASK_RESUMED:     rule(NORMAL, OFFICER | DESK, "number", f"{TASK} officer_id call_sign"),
@@ -164,7 +165,7 @@ PARAMS: dict[str, Callable[[Any], Any]] = {
     "by_id": _id,
     "level": _one_of("dispatcher", "supervisor"),
     "maker": _one_of(*PhoneMaker),
-    "outcome": _one_of("handled", "task_made", "closed", "refused"),
+    "outcome": _one_of("handled", "task_made", "closed", "referred", "refused"),
 }
 """What each parameter is. ``number`` is a task's or case's short number in its town, ``what`` the kind of task or alarm
 and ``place`` a place as people call it: a word, or ``{"zh-CN": …, "en": …}``; moments are aware; ``*_min`` and

@@ -105,6 +105,7 @@ NAMED_BY: dict[NoticeKind, tuple[str, ...]] = {
     K.TASK_REWORKED: ("one", "crew_of"),
     K.TASK_CANCELLED: ("one", "crew_of", "desk_for"),
     K.TASK_WITHDRAWN: ("one", "crew_of"),
+    K.TASK_REFERRED: ("one",),
     K.TASK_REASSIGNED: ("one", "crew_of", "desk_for"),
     K.TASK_SUSPENDED: ("one", "crew_of", "desk_for"),
     K.TASK_RESUMED: ("one", "crew_of", "desk_for"),

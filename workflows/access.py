@@ -42,6 +42,7 @@ from backend.models import (
     Invitation,
     Membership,
     Notice,
+    Report,
     Session,
     Shift,
     Task,
@@ -72,6 +73,10 @@ GRANTS: dict[tuple[str, str], frozenset[Role]] = {
     ("dispatch", "task"): frozenset({DISPATCHER, SUPERVISOR}),
     ("verify", "task"): frozenset({DISPATCHER, SUPERVISOR}),
     ("do", "task"): frozenset({OFFICER}),
+    ("refer", "task"): frozenset({DISPATCHER, SUPERVISOR}),
+    ("file", "report"): frozenset({OFFICER}),
+    ("see", "report"): frozenset({DISPATCHER, SUPERVISOR}),
+    ("handle", "report"): frozenset({DISPATCHER, SUPERVISOR}),
     ("see", "task_kind"): frozenset({DISPATCHER, SUPERVISOR, ADMIN, OFFICER}),
     ("manage", "task_kind"): frozenset({SUPERVISOR, ADMIN}),
     ("see", "alarm"): frozenset({DISPATCHER, SUPERVISOR}),
@@ -287,6 +292,35 @@ def task_parts() -> tuple[ExecutableOption, ...]:
         joinedload(Task.kind),
         joinedload(Task.area).defer(Area.geom),
         selectinload(Task.assignments).joinedload(Assignment.officer),
+    )
+
+
+def report(
+    uow: UnitOfWork, actor: Actor, report_id: UUID, *, verb: str = "see", lock: bool = False
+) -> Report:
+    """The door to a report: one in the actor's areas, or, to see it, one that the actor filed; the system's is any."""
+    query = select(Report).where(Report.id == report_id).options(*report_parts())
+    if lock:
+        query = query.with_for_update(of=Report).execution_options(populate_existing=True)
+    found = uow.session.scalar(query)
+    if found is None:
+        raise NotVisible()
+    if Role.SYSTEM in actor.roles:
+        return found
+    if may(actor, verb, "report") and covers(uow, actor, verb, "report", found.area_id):
+        return found
+    if verb == "see" and may(actor, "file", "report") and found.officer_id == actor.user_id:
+        return found
+    raise NotVisible()
+
+
+def report_parts() -> tuple[ExecutableOption, ...]:
+    """Loader options for everything that an answer about a report shows, but its task, whose door is another."""
+    return (
+        joinedload(Report.kind),
+        joinedload(Report.area).defer(Area.geom),
+        joinedload(Report.officer),
+        joinedload(Report.looker),
     )
 
 

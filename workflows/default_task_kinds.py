@@ -33,6 +33,7 @@ def _kind(
     needed: int = 1,
     officer_kinds: list[OfficerKind] | None = None,
     wants_evidence: bool = False,
+    reportable: bool = True,
     offer_s: int = 90,
 ) -> dict[str, Any]:
     """``minutes`` are those within which it is to be accepted, reached and completed."""
@@ -40,8 +41,8 @@ def _kind(
     return {
         "code": code, "name": {"zh-CN": zh, "en": en}, "priority": priority, "officer_kinds": officer_kinds or [],
         "skill": None, "needed": needed, "checklist": list(checklist), "questions": list(questions),
-        "wants_evidence": wants_evidence, "offer_s": offer_s, "accept_within_s": accept, "arrive_within_s": arrive,
-        "complete_within_s": complete,
+        "wants_evidence": wants_evidence, "reportable": reportable, "offer_s": offer_s, "accept_within_s": accept,
+        "arrive_within_s": arrive, "complete_within_s": complete,
     }  # fmt: skip
 
 
@@ -57,10 +58,10 @@ _INJURED = _asks("injured", "有无人员受伤", "Is anybody hurt?", "yes_no", 
 DEFAULTS: tuple[dict[str, Any], ...] = (
     _kind(
         "sos", "紧急求援", "SOS", Priority.CRITICAL, minutes=(1, 5, None), needed=2, officer_kinds=_NOBODY_ELSE,
-        offer_s=60, questions=(_INJURED,),
+        offer_s=60, questions=(_INJURED,), reportable=False,
     ),
     _kind(
-        "check", "现场核查", "Check on site", minutes=(3, 20, 60), wants_evidence=True,
+        "check", "现场核查", "Check on site", minutes=(3, 20, 60), wants_evidence=True, reportable=False,
         questions=(_asks("found", "情况是否属实", "Is it as reported?", "yes_no", required=True),),
     ),
     _kind(
@@ -94,13 +95,13 @@ DEFAULTS: tuple[dict[str, Any], ...] = (
             _asks("moved", "是否已挪车", "Moved?", "yes_no", required=True),
         ),
     ),
-    _kind("escort", "护送", "Escort", minutes=(5, 15, None)),
+    _kind("escort", "护送", "Escort", minutes=(5, 15, None), reportable=False),
     _kind(
         "suspicious", "可疑人员", "Suspicious person", Priority.HIGH, minutes=(2, 10, 60), needed=2,
         officer_kinds=_NOBODY_ELSE, questions=(_SETTLED,),
     ),
     _kind("help", "求助服务", "Help for a resident", minutes=(5, 30, 120)),
     _kind("facility", "设施损坏", "Damaged facility", Priority.LOW, minutes=(10, 60, 240), wants_evidence=True),
-    _kind("event", "活动秩序", "Order at an event", minutes=(10, 30, None), needed=2),
+    _kind("event", "活动秩序", "Order at an event", minutes=(10, 30, None), needed=2, reportable=False),
     _kind("other", "其他", "Other", minutes=(5, 30, 120)),
 )  # fmt: skip

@@ -19,8 +19,8 @@ from workflows.default_task_kinds import DEFAULTS
 SOS = "sos"
 """The code of the kind that goes before everything else; alarms make tasks of it, so it is never retired."""
 FIELDS = (
-    "name", "priority", "officer_kinds", "skill", "needed", "checklist", "questions", "wants_evidence", "offer_s",
-    "accept_within_s", "arrive_within_s", "complete_within_s",
+    "name", "priority", "officer_kinds", "skill", "needed", "checklist", "questions", "wants_evidence", "reportable",
+    "offer_s", "accept_within_s", "arrive_within_s", "complete_within_s",
 )  # fmt: skip
 LONGEST_TEXT = 2000
 
@@ -56,6 +56,11 @@ def usable(uow: UnitOfWork, *, kind_id: UUID | None = None, code: str | None = N
     if kind is None:
         raise Invalid("There is no such kind of task in use.", kind_id=["unknown"])
     return kind
+
+
+def may_be_reported(kind: TaskKind) -> bool:
+    """Say whether officers may report something of this kind; an SOS is called, and never reported."""
+    return kind.reportable and kind.retired_at is None and kind.code != SOS
 
 
 def actions(actor: Actor, kind: TaskKind) -> list[str]:

@@ -36,6 +36,7 @@ from workflows import (
     nearest,
     numbers,
     responders,
+    reports,
     task_kinds,
     telling,
 )
@@ -68,9 +69,10 @@ TASK = Machine(
     step("cancel",    UNFINISHED,               T.CANCELLED, (*DESK, *SYSTEM),    "cancelled_at"),
     step("verify",    {T.RESOLVED},             T.CLOSED,    (*DESK, *SYSTEM),    "closed_at"),
     step("rework",    {T.RESOLVED},             T.ACCEPTED,  DESK,                "accepted_at"),
+    step("refer",     UNFINISHED | {T.RESOLVED}, T.CLOSED,   DESK,                "closed_at"),
 )  # fmt: skip
 
-OF_THE_DESK = ("offer", "reassign", "cancel", "verify", "rework")
+OF_THE_DESK = ("offer", "reassign", "cancel", "verify", "rework", "refer")
 """What the desk does to a task; to release somebody is an act on his share."""
 SEEN_PAST = (AssignmentState.DONE, AssignmentState.HANDED_BACK, AssignmentState.RELEASED)
 SUGGEST_WITHIN = timedelta(minutes=2)
@@ -93,6 +95,16 @@ class Result:
     checklist: Mapping[str, bool] = field(default_factory=dict)
     answers: Mapping[str, Any] = field(default_factory=dict)
     evidence_ids: Sequence[UUID] = ()
+
+
+@dataclass(frozen=True)
+class Referral:
+    """Who took a task over at 110 (移交公安): the number of the police's case, the officer, and when it was."""
+
+    case_number: str
+    taken_by: str
+    handed_at: datetime
+    badge: str | None = None
 
 
 @dataclass(frozen=True)
@@ -456,6 +468,37 @@ def rework(uow: UnitOfWork, actor: Actor, task_id: UUID, *, reason: str, command
     return _done(uow, task, "rework", by=actor.user_id)
 
 
+def refer(
+    uow: UnitOfWork, actor: Actor, task_id: UUID, referral: Referral, *, reason: str, command_id: UUID | None
+) -> Task:
+    """Hand a task over to the police; with that it is closed for the town, and whoever is on it is told.
+
+    Never automatic. The names stand in the task alone; the journal has who did it, when and why.
+
+    Raises:
+        WrongState: it is finished. Invalid: it was handed over in the future.
+    """
+    task = access.task(uow, actor, task_id, verb="refer", lock=True)
+    if referral.handed_at > uow.now + CLOCKS_DIFFER:
+        raise Invalid("Nothing is handed over in the future.", handed_at=["in the future"])
+    if TASK.fire(uow, actor, task, "refer", command_id=command_id, reason=reason):
+        task.referred_at = uow.now
+        task.referral = {
+            "case_number": referral.case_number,
+            "taken_by": referral.taken_by,
+            "badge": referral.badge,
+            "handed_at": referral.handed_at.isoformat(),
+            "reason": reason,
+            "by_id": str(actor.user_id),
+        }
+        _end_all(uow, task, reason=reason)
+        deadlines.drop(uow, task.id)
+        return _done(uow, task, "refer", by=actor.user_id)
+    return task
+
+
+CLOCKS_DIFFER = timedelta(minutes=10)
+"""So far ahead of the server may the clock be by which somebody writes down when it was."""
 OFF_SHIFT = "off shift"
 
 # --- The officer's acts
@@ -1118,6 +1161,7 @@ def _done(uow: UnitOfWork, task: Task, action: str, *, by: UUID | None) -> Task:
     uow.session.flush()
     if task.state in (T.CLOSED, T.CANCELLED):
         alarms.ended_with(uow, task)
+        reports.ended_with(uow, task)
     _announce(uow, task, action, by=by)
     return task
 

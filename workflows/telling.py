@@ -1,4 +1,4 @@
-"""What people are told of tasks and alarms: from what happened to the notice, its recipients and its figures.
+"""What people are told of tasks, alarms and reports: from what happened to the notice, its recipients and its figures.
 
 Called in the act's own transaction by the one place of each machine that announces; nothing is sent before the commit.
 Who acted is not told of his own act.
@@ -13,7 +13,7 @@ from sqlalchemy import select
 
 from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import AlarmKind, AssignmentState, NoticeKind
-from backend.models import Alarm, Assignment, Crew, Shift, Task
+from backend.models import Alarm, Assignment, Crew, Report, Shift, Task
 from notifications import outbox, recipients
 from notifications.recipients import Level
 from workflows import task_kinds
@@ -38,6 +38,8 @@ LOST = {
     AssignmentState.LAPSED: K.TASK_LAPSED,
 }
 """What an officer is told whose share ended by somebody else's act."""
+ENDED = {"cancel": K.TASK_CANCELLED, "refer": K.TASK_REFERRED}
+"""What he is told instead where the whole task ended."""
 
 
 def of_task(
@@ -57,7 +59,7 @@ def of_task(
         _offered(uow, task, share)
     for share in task.assignments:
         if share.ended_at == uow.now and share.officer_id != by and (kind := LOST.get(_state(share))):
-            ended = K.TASK_CANCELLED if action == "cancel" else kind
+            ended = ENDED.get(action, kind)
             _tell(uow, ended, task, recipients.one(uow, share.officer_id), by=by)
     if kind := TO_DESK.get(action):
         _tell(
@@ -192,6 +194,21 @@ def _silent(uow: UnitOfWork, alarm: Alarm) -> None:
         params={
             "minutes": round((uow.now - heard_at).total_seconds() / 60), "officer_id": alarm.officer_id,
             "area_id": alarm.area_id, **_call_sign(uow, alarm.officer_id),
+        },
+    )  # fmt: skip
+
+
+def of_report(uow: UnitOfWork, report: Report, action: str, *, by: UUID | None) -> None:
+    """Tell an officer what became of his report: the desk made a task of it, or the task has ended."""
+    outcome = {"pass_on": "task_made", "answer": report.outcome}.get(action)
+    if outcome is None or by == report.officer_id:
+        return
+    outbox.enqueue(
+        uow, K.REPORT_ANSWERED, to=recipients.one(uow, report.officer_id), subject=("report", report.id),
+        coalesce=f"report:{report.id}",
+        params={
+            "number": report.number, "what": report.kind.name, "place": _place(report.area.name),
+            "outcome": outcome,
         },
     )  # fmt: skip
 

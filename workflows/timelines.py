@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 
 from backend.core.identity import Actor
 from backend.core.paging import Page, moment_and_id, page
@@ -15,8 +15,9 @@ from backend.core.vocabulary import Role
 from backend.models import Journal, Membership, User
 from geo import queries
 from geo.queries import Moment
-from workflows import tasks
+from workflows import reports, tasks
 from workflows.assignments import ASSIGNMENT
+from workflows.reports import REPORT
 from workflows.tasks import TASK
 
 MOST_ENTRIES = 2000
@@ -75,6 +76,30 @@ def of_task(
     names = _names(uow, ids)
     entries = [_entry(act, about, shares, names) for act, about in found.items]
     return Page(_placed(uow, entries), found.after)
+
+
+def of_report(
+    uow: UnitOfWork, actor: Actor, report_id: UUID, *, after: Sequence[str] | None, limit: int
+) -> Page[Entry]:
+    """Return what happened to a report, from the beginning; what its task went through stands with the task."""
+    report = reports.at_desk_one(uow, actor, report_id)
+    query = (
+        select(Journal)
+        .where(Journal.subject_id == report.id, Journal.subject_kind == REPORT.kind)
+        .where(Journal.at >= report.filed_at)
+        .order_by(Journal.at, Journal.id)
+        .limit(limit + 1)
+    )
+    if key := moment_and_id(after):
+        query = query.where(or_(Journal.at > key[0], (Journal.at == key[0]) & (Journal.id > key[1])))
+    found = page(list(uow.session.scalars(query)), limit, lambda act: (act.at.isoformat(), act.id))
+    names = _names(uow, {act.actor_id for act in found.items if act.actor_id})
+    entries = [_entry(act, act, {}, names) for act in found.items]
+    # Where it was found was said with it: nobody is looked up for that.
+    return Page(
+        [replace(e, place=reports.place_of(report), accuracy_m=report.accuracy_m) if e.action == "file" else e
+         for e in entries], found.after,
+    )  # fmt: skip
 
 
 def _told_once(acts: Sequence[Journal]) -> list[tuple[Journal, Journal]]:

@@ -105,6 +105,8 @@ class Config:
     shift_grace_min: int = 30
     silent_after_s: int = 180
     silent_alarm_s: int = 600
+    report_sample_percent: int = 10
+    """Of what officers handled on the spot, how much the desk is asked to look at."""
     simulate_officers: int = 24
 
     log_level: str = "INFO"
@@ -261,6 +263,7 @@ def _read(env: Mapping[str, str]) -> Config:
         shift_grace_min=_number(env, "XUNGENG_SHIFT_GRACE_MIN", 30, low=0, high=600),
         silent_after_s=_number(env, "XUNGENG_SILENT_AFTER_S", 180, low=10, high=86_400),
         silent_alarm_s=_number(env, "XUNGENG_SILENT_ALARM_S", 600, low=30, high=86_400),
+        report_sample_percent=_number(env, "XUNGENG_REPORT_SAMPLE_PERCENT", 10, low=0, high=100),
         simulate_officers=_number(env, "XUNGENG_SIMULATE_OFFICERS", 24, low=0, high=1000),
         log_level=_level(env),
     )

@@ -267,6 +267,24 @@ class AlarmState(StrEnum):
     FALSE = "false"
 
 
+class ReportState(StrEnum):
+    """The life of what an officer found; ``SAMPLED``: handled on the spot, and the desk is to look at it."""
+
+    FILED = "filed"
+    CLOSED = "closed"
+    SAMPLED = "sampled"
+    PASSED_ON = "passed_on"
+    ANSWERED = "answered"
+
+
+class ReportOutcome(StrEnum):
+    """What became of a report that was passed on."""
+
+    HANDLED = "handled"
+    REFERRED = "referred"
+    REFUSED = "refused"
+
+
 class Due(StrEnum):
     """What a deadline is about: an offer's end, the steps of a task, the next level of an alarm, a roll call's end."""
 
@@ -290,6 +308,7 @@ class NoticeKind(StrEnum):
     TASK_REWORKED = "task.reworked"
     TASK_CANCELLED = "task.cancelled"
     TASK_WITHDRAWN = "task.withdrawn"
+    TASK_REFERRED = "task.referred"
     TASK_REASSIGNED = "task.reassigned"
     TASK_SUSPENDED = "task.suspended"
     TASK_RESUMED = "task.resumed"

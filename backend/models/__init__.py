@@ -9,6 +9,7 @@ from backend.models.fix import Fix, GateCounter, LateDay, LatestPosition, Quaran
 from backend.models.imported_track import ImportedTrack
 from backend.models.journal import Disclosure, Journal
 from backend.models.notice import Address, Delivery, Notice, NoticeSetting, WechatCredit
+from backend.models.report import Report
 from backend.models.shift import Crew, CrewMember, Invitation, Shift
 from backend.models.task import Assignment, Task, TaskKind
 from backend.models.town import Area, Basemap, Checkpoint, Department, Road, Town
@@ -46,6 +47,7 @@ __all__ = [
     "Number",
     "QuarantinedFix",
     "RefreshToken",
+    "Report",
     "Road",
     "Session",
     "Shift",

@@ -21,7 +21,7 @@ class TaskKind(Base):
 
     ``checklist`` is a list of ``{"id", "text": {"zh-CN", "en"}, "required"}``, ``questions`` one of ``{"id", "text",
     "answer": "text" | "number" | "yes_no" | "choice", "choices": [{"id", "text"}], "required"}``. Empty
-    ``officer_kinds`` admits everybody.
+    ``officer_kinds`` admits everybody. Of a ``reportable`` kind is also what officers find themselves and report.
     """
 
     __tablename__ = "task_kinds"
@@ -47,6 +47,7 @@ class TaskKind(Base):
     checklist: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default=text("'[]'"))
     questions: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default=text("'[]'"))
     wants_evidence: Mapped[bool] = mapped_column(server_default=text("false"))
+    reportable: Mapped[bool] = mapped_column(server_default=text("true"))
     offer_s: Mapped[int] = mapped_column(server_default=text("90"))
     accept_within_s: Mapped[int | None]
     arrive_within_s: Mapped[int | None]
@@ -61,6 +62,7 @@ class Task(Base):
 
     ``needed`` people have to accept; ``filled_at`` is when the last of them did. With ``offers_itself`` an offer that
     lapses goes to the next nearest without the desk; with ``by_crew`` one accept binds the officer's whole crew.
+    ``referral`` says who at 110 took it over, under which number, and why.
     """
 
     __tablename__ = "tasks"
@@ -85,9 +87,13 @@ class Task(Base):
             "suspended_from in ('accepted', 'en_route', 'on_site')", name="ck_tasks_suspended_from"
         ),
         CheckConstraint(
-            "state not in ('resolved', 'closed') or (resolved_at is not null and resolved_by is not null"
-            " and result is not null)",
+            "(state <> 'resolved' and (state <> 'closed' or referral is not null))"
+            " or (resolved_at is not null and resolved_by is not null and result is not null)",
             name="ck_tasks_resolved",
+        ),
+        CheckConstraint(
+            "(referral is null) = (referred_at is null) and (referral is null or state = 'closed')",
+            name="ck_tasks_referred",
         ),
         CheckConstraint("(state = 'closed') = (closed_at is not null)", name="ck_tasks_closed"),
         CheckConstraint("(state = 'cancelled') = (cancelled_at is not null)", name="ck_tasks_cancelled"),
@@ -132,6 +138,8 @@ class Task(Base):
     closed_at: Mapped[datetime | None]
     cancelled_at: Mapped[datetime | None]
     result: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    referred_at: Mapped[datetime | None]
+    referral: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     version: Mapped[int] = mapped_column(default=1)
 
     kind: Mapped[TaskKind] = relationship(lazy="raise")

@@ -14,7 +14,7 @@ from backend.core.vocabulary import (
 )
 from mobile_api.desk.officers import DeskAreaNameSchema
 from mobile_api.fields import Moment, Word, line, names, place, prose, spot
-from mobile_api.paging import PageQuerySchema
+from mobile_api.paging import PageQuerySchema, page_of
 
 OVERDUE = validate.OneOf(["accept", "arrive", "complete"])
 CODE = validate.Regexp(r"^[a-z0-9][a-z0-9_]{0,39}\Z")
@@ -66,6 +66,17 @@ class DeskTaskResultSchema(Schema):
     evidence_ids = fields.List(fields.UUID(), required=True)
 
 
+class DeskReferralSchema(Schema):
+    """Who took a task over at 110, under which number, when and why."""
+
+    case_number = fields.String(required=True)
+    taken_by = fields.String(required=True)
+    badge = fields.String(allow_none=True, required=True)
+    handed_at = fields.String(required=True, metadata={"format": "date-time"})
+    reason = fields.String(required=True)
+    by_id = fields.UUID(required=True, metadata={"description": "Who wrote it down."})
+
+
 class DeskTaskSchema(Schema):
     """A task, who is on it, and what the desk may do with it now."""
 
@@ -106,10 +117,17 @@ class DeskTaskSchema(Schema):
         metadata={"description": "In the order of the offers."},
     )
     result = fields.Nested(DeskTaskResultSchema, allow_none=True, required=True)
+    referred_at = Moment(allow_none=True, required=True)
+    referral = fields.Nested(
+        DeskReferralSchema, allow_none=True, required=True,
+        metadata={"description": "How it was handed over to the police, if it was."},
+    )  # fmt: skip
     actions = fields.List(
         fields.String(),
         required=True,
-        metadata={"description": "offer, reinforce, reassign, cancel, verify, rework: what is possible now."},
+        metadata={
+            "description": "offer, reinforce, reassign, cancel, verify, rework, refer: what is possible now."
+        },
     )
 
 
@@ -159,6 +177,17 @@ class DeskTaskReasonSchema(Schema):
     """Why."""
 
     reason = line(200, least=2, required=True)
+
+
+class DeskReferralNewSchema(DeskTaskReasonSchema):
+    """Who took it over at 110, under which number, when, and why."""
+
+    case_number = line(
+        60, least=2, required=True, metadata={"description": "The number of the police's case."}
+    )
+    taken_by = line(60, required=True, metadata={"description": "The police officer's name."})
+    badge = line(40, load_default=None, allow_none=True, metadata={"description": "His badge's number."})
+    handed_at = Moment(required=True)
 
 
 class DeskReleaseSchema(DeskTaskReasonSchema):
@@ -235,7 +264,7 @@ class DeskTimelineEntrySchema(Schema):
     )
     action = fields.String(required=True)
     about = fields.String(
-        required=True, validate=validate.OneOf(["task", "assignment"]),
+        required=True, validate=validate.OneOf(["task", "assignment", "report"]),
         metadata={"description": "`assignment`: one officer's share alone changed, not the task."},
     )  # fmt: skip
     from_state = fields.String(allow_none=True, required=True, data_key="from")
@@ -250,6 +279,10 @@ class DeskTimelineEntrySchema(Schema):
     place = place(allow_none=True, required=True)
     accuracy_m = fields.Float(allow_none=True, required=True)
     data = fields.Dict(allow_none=True, required=True)
+
+
+DeskTimelineSchema = page_of(DeskTimelineEntrySchema)
+"""The page that the timelines of tasks and reports share."""
 
 
 class DeskTextItemSchema(Schema):
@@ -293,6 +326,9 @@ class DeskTaskKindBodySchema(Schema):
         fields.Nested(DeskQuestionSchema), load_default=list, validate=validate.Length(max=50)
     )
     wants_evidence = fields.Boolean(load_default=False)
+    reportable = fields.Boolean(
+        load_default=True, metadata={"description": "Whether officers report such things themselves."}
+    )
     offer_s = fields.Integer(
         load_default=90,
         validate=validate.Range(10, 86_400),
@@ -328,6 +364,7 @@ class DeskTaskKindSchema(Schema):
     checklist = fields.List(fields.Nested(DeskChecklistItemSchema), required=True)
     questions = fields.List(fields.Nested(DeskQuestionSchema), required=True)
     wants_evidence = fields.Boolean(required=True)
+    reportable = fields.Boolean(required=True)
     offer_s = fields.Integer(required=True)
     accept_within_s = fields.Integer(allow_none=True, required=True)
     arrive_within_s = fields.Integer(allow_none=True, required=True)

@@ -19,7 +19,7 @@ from mobile_api.desk.task_schemas import (
     DeskTaskReasonSchema,
     DeskTaskSchema,
     DeskTasksQuerySchema,
-    DeskTimelineEntrySchema,
+    DeskTimelineSchema,
 )
 from mobile_api.endpoint import Door
 from mobile_api.paging import PageQuerySchema, decode_cursor, page_of
@@ -146,7 +146,7 @@ def list_nearest_to_task(
 @blp.query(
     "/<uuid:task_id>/timeline",
     may=SEE,
-    answers=page_of(DeskTimelineEntrySchema),
+    answers=DeskTimelineSchema,
     arguments=PageQuerySchema,
     refuses=(422,),
 )

@@ -43,6 +43,9 @@ class OfficerTaskKindSchema(Schema):
     checklist = fields.List(fields.Nested(OfficerChecklistItemSchema), required=True)
     questions = fields.List(fields.Nested(OfficerQuestionSchema), required=True)
     wants_evidence = fields.Boolean(required=True)
+    reportable = fields.Boolean(
+        required=True, metadata={"description": "Whether one may report such a thing oneself."}
+    )
 
 
 class OfficerTaskMateSchema(Schema):

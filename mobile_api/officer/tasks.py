@@ -88,6 +88,7 @@ def kind_document(kind: Any) -> dict[str, Any]:
         "checklist": kind.checklist,
         "questions": [{"choices": [], **question} for question in kind.questions],
         "wants_evidence": kind.wants_evidence,
+        "reportable": task_kinds.may_be_reported(kind),
     }
 
 

@@ -31,6 +31,10 @@ TEXTS: dict[K, tuple[str, str]] = {
     ),
     K.TASK_CANCELLED: ("Task {number} cancelled", "Nothing more to do[: {what}][, {place}]."),
     K.TASK_WITHDRAWN: ("Task {number} withdrawn", "You are no longer needed[: {what}][, {place}]."),
+    K.TASK_REFERRED: (
+        "Task {number} handed over to the police",
+        "The police go on with it[: {what}][, {place}].",
+    ),
     K.TASK_REASSIGNED: (
         "Task {number} reassigned",
         "It goes to another[: {call_sign}][, {what}][, {place}].",
@@ -77,5 +81,6 @@ WORDS: dict[str, str] = {
     "outcome.handled": "handled",
     "outcome.task_made": "made a task",
     "outcome.closed": "closed",
+    "outcome.referred": "handed over to the police",
     "outcome.refused": "refused",
 }

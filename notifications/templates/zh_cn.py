@@ -21,6 +21,7 @@ TEXTS: dict[K, tuple[str, str]] = {
     K.TASK_REWORKED: ("任务 {number} 需返工", "指挥席要求继续处理[：{what}][，{place}][，{due_at} 前完成]。"),
     K.TASK_CANCELLED: ("任务 {number} 已取消", "无需再处理[：{what}][，{place}]。"),
     K.TASK_WITHDRAWN: ("任务 {number} 已撤回", "此派单已不需要您[：{what}][，{place}]。"),
+    K.TASK_REFERRED: ("任务 {number} 已移交公安", "此任务由公安继续处理[：{what}][，{place}]。"),
     K.TASK_REASSIGNED: ("任务 {number} 已转派", "任务改派[给 {call_sign}][：{what}][，{place}]。"),
     K.TASK_SUSPENDED: ("任务 {number} 已暂停", "因紧急求援暂停[：{what}][，{place}]。"),
     K.TASK_RESUMED: ("任务 {number} 已恢复", "请继续处理[：{what}][，{place}]。"),
@@ -61,5 +62,6 @@ WORDS: dict[str, str] = {
     "outcome.handled": "已处理",
     "outcome.task_made": "已转任务",
     "outcome.closed": "已结案",
+    "outcome.referred": "已移交公安",
     "outcome.refused": "不予处理",
 }

@@ -25,7 +25,7 @@ from tests.api.conftest import Caller, World
 from tests.api.test_bad_bodies import HOSTILE
 from tests.api.test_isolation import Prey, _caller, noticed, routes
 from tests.notifications.conftest import everything
-from workflows import access, journal
+from workflows import access, journal, tasks
 from workflows import dispatching as workflows_dispatching
 
 SPAN = {"from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z", "reason": "a look"}
@@ -85,6 +85,14 @@ BODIES: dict[tuple[str, str], Make] = {
     ("POST", f"{DESK}/tasks/<task_id>/release"): lambda ids: {"officer_id": ids["officer_id"], "reason": "tried"},
     ("POST", f"{DESK}/tasks/<task_id>/cancel"): lambda ids: {"reason": "tried"},
     ("POST", f"{DESK}/tasks/<task_id>/rework"): lambda ids: {"reason": "tried"},
+    ("POST", f"{DESK}/tasks/<task_id>/refer"): lambda ids: {
+        "case_number": "A3101-7", "taken_by": "x", "handed_at": now(), "reason": "tried",
+    },
+    ("POST", f"{DESK}/tasks/<task_id>/brief"): lambda ids: {"reason": "tried"},
+    ("POST", f"{OFFICER}/reports"): lambda ids: {
+        "kind_id": ids["reported_id"], "how": "handled", "place": {"lon": float(ids["lon"]), "lat": float(ids["lat"])},
+    },
+    ("POST", f"{DESK}/reports/<report_id>/pass-on"): lambda ids: {"reason": "tried"},
     ("POST", f"{DESK}/task-kinds"): lambda ids: {
         "code": f"tried_{uuid.uuid4().hex[:12]}", "name": {"zh-CN": "试", "en": "tried"},
     },
@@ -224,7 +232,8 @@ OF_A_PERSON = {
     "users": "id", "memberships": "user_id", "shifts": "officer_id", "devices": "officer_id",
     "crew_members": "user_id", "imported_tracks": "officer_id", "disclosures": "subject_id",
     "invitations": "officer_id", "latest_positions": "officer_id", "assignments": "officer_id",
-    "alarms": "officer_id", "notices": "recipient_id", "deliveries": "recipient_id", "addresses": "user_id",
+    "alarms": "officer_id", "reports": "officer_id", "notices": "recipient_id", "deliveries": "recipient_id",
+    "addresses": "user_id",
 }  # fmt: skip
 
 
@@ -361,6 +370,12 @@ def _bring_task(world: World, own: Prey, path: str) -> None:
         if path.endswith(ending):
             with unit_of_work(world.here.id) as uow:
                 dispatching.press(uow, own.officer, uuid.UUID(own.ids["task_id"]), *actions)
+    if path.endswith(("/brief", "/print-brief")):
+        with unit_of_work(world.here.id) as uow:
+            tasks.refer(
+                uow, world.here["supervisor"].actor(), uuid.UUID(own.ids["task_id"]),
+                tasks.Referral("A3101-7", "x", uow.now), reason="to try", command_id=uuid.uuid4(),
+            )  # fmt: skip
     if path.endswith("/alarms/<alarm_id>/clear"):
         with unit_of_work(world.here.id) as uow:
             to_clear = uuid.UUID(own.ids["alarm_id"])

@@ -22,7 +22,7 @@ from mobile_api import endpoint, hot
 from tests.api.conftest import Caller, World
 from tests.api.test_shifts import start
 from tests.factories import Person
-from workflows import access, alarms, tasks
+from workflows import access, alarms, reporting, task_kinds, tasks
 
 SPAN = {"from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z", "reason": "a look"}
 
@@ -57,6 +57,11 @@ class Prey:
                 uow, world.here["supervisor"].actor(), command_id=new_id(), kind_code="check", description="x",
                 place=world.here.place(area), whom=tasks.Whom(officer_ids=[officer.id]),
             )  # fmt: skip
+            reported = task_kinds.usable(uow, code="facility").id
+            report = reporting.file(
+                uow, officer.actor(), command_id=new_id(), kind_id=reported, how="handled", sample_percent=100,
+                place=alarms.Place(*world.here.place(area)), note=officer.login,
+            )  # fmt: skip
             alarm, _ = alarms.raise_alarm(
                 uow, officer.actor(), AlarmKind.SOS, AlarmSource.OFFICER, officer.id,
                 area_id=world.here.areas[area], officer_id=officer.id,
@@ -64,6 +69,7 @@ class Prey:
             )  # fmt: skip
         lon, lat = world.here.place(area)
         self.ids |= {
+            "report_id": str(report.id), "reported_id": str(reported),
             "alarm_id": str(alarm.id), "task_id": str(task.id), "kind_id": str(task.kind_id),
             "lon": str(lon), "lat": str(lat), "colleague_id": str(leader.id),
         }  # fmt: skip

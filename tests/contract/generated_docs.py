@@ -19,12 +19,13 @@ from workflows.assignments import ASSIGNMENT
 from workflows.devices import DEVICE
 from workflows.invitations import INVITATION
 from workflows.machine import Machine
+from workflows.reports import REPORT
 from workflows.shifts import SHIFT
 from workflows.tasks import TASK
 from workflows.users import USER
 
 ROOT = Path(__file__).resolve().parents[2]
-MACHINES = (SHIFT, INVITATION, TASK, ASSIGNMENT, ALARM, DEVICE, USER)
+MACHINES = (SHIFT, INVITATION, TASK, ASSIGNMENT, ALARM, REPORT, DEVICE, USER)
 
 
 def permissions() -> str:

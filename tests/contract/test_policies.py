@@ -268,7 +268,9 @@ def test_a_machine_reaches_every_state_that_there_is(machine: Machine) -> None:
 
 PRESSED_AT = {"assignment": "task"}
 """Whose rows are moved by acts on something else: a share by what is done to its task, under the task's lock."""
-ROUTES = {"withdraw": "release", "hand_back": "hand-back"}
+ROUTES = {
+    "withdraw": "release", "hand_back": "hand-back", "look_over": "look-over", "pass_on": "pass-on",
+}  # fmt: skip
 """Steps whose routes are called otherwise: to release an officer takes his offer back if he has not answered."""
 
 

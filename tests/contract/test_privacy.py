@@ -250,8 +250,8 @@ KEEPS_PLACES = {
     "alarms": "update alarms set geom = null",
 }
 """Tables that say where somebody was, and what forgets it."""
-GROUND = {"areas", "roads", "checkpoints", "tasks"}
-"""Where things are, and where something has to be done."""
+GROUND = {"areas", "roads", "checkpoints", "tasks", "reports"}
+"""Where things are, where something has to be done, and where something was found."""
 
 
 def test_whatever_says_where_somebody_was_is_forgotten_in_time() -> None:

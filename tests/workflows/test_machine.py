@@ -26,11 +26,23 @@ from backend.core.errors import Conflict, Forbidden, Invalid, Refusal, WrongStat
 from backend.core.identity import Actor, Membership, system_actor
 from backend.core.ids import new_id
 from backend.core.uow import UnitOfWork, unit_of_work
-from backend.core.vocabulary import AlarmKind, AlarmSource, Protocol, Role, Travel
-from backend.models import Alarm, Assignment, Device, Invitation, Journal, Shift, Task, User
+from backend.core.vocabulary import AlarmKind, AlarmSource, Protocol, ReportOutcome, Role, Travel
+from backend.models import Alarm, Assignment, Device, Invitation, Journal, Report, Shift, Task, TaskKind, User
 from tests import factories
 from tests.factories import Town
-from workflows import access, alarms, assignments, devices, dispatching, invitations, shifts, tasks, users
+from workflows import (
+    access,
+    alarms,
+    assignments,
+    devices,
+    dispatching,
+    invitations,
+    reporting,
+    reports,
+    shifts,
+    tasks,
+    users,
+)
 from workflows.crews import WantedCrew
 from workflows.machine import Machine, Step, step
 
@@ -240,6 +252,39 @@ def by_clock_on_alarm(act: Callable[..., Any], *more: Any) -> Press:
     return press
 
 
+def filed_report(uow: UnitOfWork, town: Town) -> UUID:
+    """What an officer found, before anything became of it."""
+    kind_id = uow.session.scalars(select(TaskKind.id).where(TaskKind.code == "facility")).one()
+    lon, lat = town.place()
+    filed = reports.file(
+        uow, town["officer_a"].actor(), command_id=new_id(), kind_id=kind_id, place=alarms.Place(lon, lat)
+    )
+    return filed.id
+
+
+def on_report(act: Callable[..., Any], **more: Any) -> Press:
+    """A press on a report."""
+
+    def press(uow: UnitOfWork, actor: Actor, row_id: UUID, command_id: UUID | None) -> None:
+        act(uow, actor, row_id, command_id=command_id, **more)
+
+    return press
+
+
+def by_rule_on_report(act: Callable[..., Any], *more: Any) -> Press:
+    """An act of a rule on a locked report."""
+
+    def press(uow: UnitOfWork, actor: Actor, row_id: UUID, command_id: UUID | None) -> None:
+        act(uow, actor, access.report(uow, system_actor(uow.town), row_id, lock=True), *more)
+
+    return press
+
+
+def handed_over(uow: UnitOfWork, _task_id: UUID) -> tasks.Referral:
+    """Who took a task over at 110."""
+    return tasks.Referral("A3101 2026 0007", "x", uow.now, "012345")
+
+
 Press = Callable[[UnitOfWork, Actor, UUID, UUID | None], None]
 ROWS: dict[str, tuple[Machine, type, Callable[[UnitOfWork, Town], UUID]]] = {
     "shift": (shifts.SHIFT, Shift, started_shift),
@@ -247,6 +292,7 @@ ROWS: dict[str, tuple[Machine, type, Callable[[UnitOfWork, Town], UUID]]] = {
     "task": (tasks.TASK, Task, made_task),
     "assignment": (assignments.ASSIGNMENT, Assignment, offered_share),
     "alarm": (alarms.ALARM, Alarm, raised_alarm),
+    "report": (reports.REPORT, Report, filed_report),
     "device": (devices.DEVICE, Device, given_device),
     "user": (users.USER, User, made_user),
 }
@@ -272,6 +318,7 @@ PRESSES: dict[tuple[str, str], Press] = {
     ("task", "cancel"): on_task(tasks.cancel, **WHY),
     ("task", "verify"): on_task(tasks.verify),
     ("task", "rework"): on_task(tasks.rework, **WHY),
+    ("task", "refer"): on_task(tasks.refer, referral=handed_over, **WHY),
     ("assignment", "accept"): on_share(tasks.accept),
     ("assignment", "decline"): on_share(tasks.decline, **WHY),
     ("assignment", "lapse"): by_system_on_share(tasks.lapse),
@@ -291,6 +338,11 @@ PRESSES: dict[tuple[str, str], Press] = {
     ("alarm", "escalate"): by_clock_on_alarm(alarms.escalate, 1),
     ("alarm", "right_itself"): by_clock_on_alarm(alarms.right_itself),
     ("alarm", "clear"): on_alarm(dispatching.clear, **WHY),
+    ("report", "settle"): by_rule_on_report(reports.settle),
+    ("report", "sample"): by_rule_on_report(reports.sample),
+    ("report", "look_over"): on_report(reports.look_over),
+    ("report", "pass_on"): on_report(reporting.pass_on, **WHY),
+    ("report", "answer"): by_rule_on_report(reports.answer, ReportOutcome.HANDLED),
     ("device", "renew"): renew_device,
     ("device", "revoke"): revoke_device,
     ("user", "disable"): disable_user,
@@ -300,6 +352,7 @@ BY_CLOCK = {
     ("shift", "close"), ("invitation", "lapse"), ("task", "lapse"), ("task", "suspend"), ("task", "resume"),
     ("assignment", "lapse"), ("assignment", "finish"), ("assignment", "suspend"), ("assignment", "resume"),
     ("alarm", "escalate"), ("alarm", "right_itself"),
+    ("report", "settle"), ("report", "sample"), ("report", "answer"),
 }  # fmt: skip
 """Acts without a command: nobody repeats them by a key."""
 NEAR = {

@@ -4861,6 +4861,199 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/officer/reports": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List your own reports, newest first. */
+        get: {
+            parameters: {
+                query?: {
+                    /** @description `next` of the page before. */
+                    cursor?: string;
+                    limit?: number;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["OfficerReportPage"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Fields that are not acceptable. */
+                422: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        /** File what you found: handled on the spot, or passed on to become a task, of whose result you are told. */
+        post: {
+            parameters: {
+                query?: never;
+                header: {
+                    /** @description Made by the client, one for each act; a retry repeats it. */
+                    "Idempotency-Key": string;
+                };
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["OfficerReportNew"];
+                };
+            };
+            responses: {
+                /** @description Created */
+                201: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["OfficerReport"];
+                    };
+                };
+                /** @description Unreadable. */
+                400: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too large. */
+                413: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description A content type that is not read. */
+                415: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Fields that are not acceptable. */
+                422: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/resident/home": {
         parameters: {
             query?: never;
@@ -9016,6 +9209,929 @@ export interface paths {
                     };
                 };
                 422: components["responses"]["UNPROCESSABLE_ENTITY"];
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/desk/tasks/{task_id}/refer": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                task_id: string;
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Hand a task over to the police (110), and write down the number of their case, who took it, when and why. */
+        post: {
+            parameters: {
+                query?: never;
+                header: {
+                    /** @description Made by the client, one for each act; a retry repeats it. */
+                    "Idempotency-Key": string;
+                };
+                path: {
+                    task_id: string;
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["DeskReferralNew"];
+                };
+            };
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["DeskTask"];
+                    };
+                };
+                /** @description Unreadable. */
+                400: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Contradicts the present state. */
+                409: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too large. */
+                413: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description A content type that is not read. */
+                415: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Fields that are not acceptable. */
+                422: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/desk/tasks/{task_id}/brief": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                task_id: string;
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Return what goes on the page for the police; that you looked, and why, is written down. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    task_id: string;
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["DeskBriefReason"];
+                };
+            };
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["DeskBrief"];
+                    };
+                };
+                /** @description Unreadable. */
+                400: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Contradicts the present state. */
+                409: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too large. */
+                413: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description A content type that is not read. */
+                415: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                422: components["responses"]["UNPROCESSABLE_ENTITY"];
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/desk/tasks/{task_id}/print-brief": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                task_id: string;
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Write down that you print the page. */
+        post: {
+            parameters: {
+                query?: never;
+                header: {
+                    /** @description Made by the client, one for each act; a retry repeats it. */
+                    "Idempotency-Key": string;
+                };
+                path: {
+                    task_id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["DeskTask"];
+                    };
+                };
+                /** @description Unreadable. */
+                400: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Contradicts the present state. */
+                409: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too large. */
+                413: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description A content type that is not read. */
+                415: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                422: components["responses"]["UNPROCESSABLE_ENTITY"];
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/desk/reports": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List the reports in your areas, newest first. */
+        get: {
+            parameters: {
+                query?: {
+                    /** @description `next` of the page before. */
+                    cursor?: string;
+                    limit?: number;
+                    state?: "filed" | "closed" | "sampled" | "passed_on" | "answered" | null;
+                    /** @description In this area and below it. */
+                    area_id?: string | null;
+                    /** @description Only what he filed. */
+                    officer_id?: string | null;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["DeskReportPage"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Fields that are not acceptable. */
+                422: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/desk/reports/{report_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                report_id: string;
+            };
+            cookie?: never;
+        };
+        /** Return one report. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    report_id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["DeskReport"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/desk/reports/{report_id}/timeline": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                report_id: string;
+            };
+            cookie?: never;
+        };
+        /** Tell what happened to a report from its beginning: who, what, when, on which device's clock. */
+        get: {
+            parameters: {
+                query?: {
+                    /** @description `next` of the page before. */
+                    cursor?: string;
+                    limit?: number;
+                };
+                header?: never;
+                path: {
+                    report_id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["DeskTimelineEntryPage"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Fields that are not acceptable. */
+                422: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/desk/reports/{report_id}/look-over": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                report_id: string;
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Say that you looked at a report of the sample, and that it is all right. */
+        post: {
+            parameters: {
+                query?: never;
+                header: {
+                    /** @description Made by the client, one for each act; a retry repeats it. */
+                    "Idempotency-Key": string;
+                };
+                path: {
+                    report_id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["DeskReport"];
+                    };
+                };
+                /** @description Unreadable. */
+                400: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Contradicts the present state. */
+                409: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too large. */
+                413: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description A content type that is not read. */
+                415: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                422: components["responses"]["UNPROCESSABLE_ENTITY"];
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/desk/reports/{report_id}/pass-on": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                report_id: string;
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Make a task of what was handled on the spot, and say why; its officer is told, and what comes of it too. */
+        post: {
+            parameters: {
+                query?: never;
+                header: {
+                    /** @description Made by the client, one for each act; a retry repeats it. */
+                    "Idempotency-Key": string;
+                };
+                path: {
+                    report_id: string;
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["DeskTaskReason"];
+                };
+            };
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["DeskReport"];
+                    };
+                };
+                /** @description Unreadable. */
+                400: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Contradicts the present state. */
+                409: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too large. */
+                413: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description A content type that is not read. */
+                415: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Fields that are not acceptable. */
+                422: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
                 /** @description Too often. */
                 429: {
                     headers: {
@@ -14698,6 +15814,8 @@ export interface components {
             checklist: components["schemas"]["OfficerChecklistItem"][];
             questions: components["schemas"]["OfficerQuestion"][];
             wants_evidence: boolean;
+            /** @description Whether one may report such a thing oneself. */
+            reportable: boolean;
         };
         OfficerTaskMate: {
             /** Format: uuid */
@@ -14948,7 +16066,7 @@ export interface components {
             /** Format: uuid */
             id: string;
             /** @enum {string} */
-            kind: "task.offered" | "task.accepted" | "task.declined" | "task.lapsed" | "task.handed_back" | "task.resolved" | "task.reworked" | "task.cancelled" | "task.withdrawn" | "task.reassigned" | "task.suspended" | "task.resumed" | "task.overdue" | "alarm.raised" | "alarm.escalated" | "alarm.cleared" | "sos.raised" | "sos.acknowledged" | "sos.answered" | "officer.silent" | "roll_call.called" | "broadcast.sent" | "report.answered";
+            kind: "task.offered" | "task.accepted" | "task.declined" | "task.lapsed" | "task.handed_back" | "task.resolved" | "task.reworked" | "task.cancelled" | "task.withdrawn" | "task.referred" | "task.reassigned" | "task.suspended" | "task.resumed" | "task.overdue" | "alarm.raised" | "alarm.escalated" | "alarm.cleared" | "sos.raised" | "sos.acknowledged" | "sos.answered" | "officer.silent" | "roll_call.called" | "broadcast.sent" | "report.answered";
             subject_kind: string;
             /** Format: uuid */
             subject_id: string;
@@ -15054,6 +16172,107 @@ export interface components {
             /** @default null */
             keys?: components["schemas"]["OfficerAddressKeys"] | null;
         };
+        OfficerReportPlace: {
+            lon: number;
+            lat: number;
+            /** @default null */
+            accuracy_m?: number | null;
+            /**
+             * Format: date-time
+             * @default null
+             */
+            fixed_at?: string | null;
+            /**
+             * @default wgs84
+             * @enum {string}
+             */
+            datum?: "wgs84" | "gcj02" | "bd09";
+        };
+        OfficerReportNew: {
+            /**
+             * Format: uuid
+             * @description A kind of task that may be reported (`reportable`).
+             */
+            kind_id: string;
+            /**
+             * @description `handled` on the spot, or `passed_on` to the desk, which makes it a task.
+             * @enum {string}
+             */
+            how: "handled" | "passed_on";
+            /** @default null */
+            place?: components["schemas"]["OfficerReportPlace"] | null;
+            /** @default null */
+            note?: string | null;
+            /** @description References to photos from before; they may still be on the phone. */
+            evidence_before?: string[];
+            /** @description References to photos from after; they may still be on the phone. */
+            evidence_after?: string[];
+            /**
+             * Format: date-time
+             * @description When it was pressed, by the phone's clock.
+             * @default null
+             */
+            device_at?: string | null;
+        };
+        OfficerReportKind: {
+            /** Format: uuid */
+            id: string;
+            code: string;
+            /**
+             * @example {
+             *       "zh-CN": "青禾镇",
+             *       "en": "Qinghe Town"
+             *     }
+             */
+            name: {
+                [key: string]: string;
+            };
+        };
+        OfficerReportTask: {
+            number: number;
+            /** @enum {string} */
+            state: "open" | "offered" | "accepted" | "en_route" | "on_site" | "suspended" | "resolved" | "closed" | "cancelled";
+        };
+        OfficerReport: {
+            /** Format: uuid */
+            id: string;
+            /** @description What people call it over the radio. */
+            number: number;
+            version: number;
+            /** @enum {string} */
+            state: "filed" | "closed" | "sampled" | "passed_on" | "answered";
+            kind: components["schemas"]["OfficerReportKind"];
+            area: components["schemas"]["OfficerArea"];
+            /** @description lon, lat */
+            place: [
+                number,
+                number
+            ];
+            note: string | null;
+            evidence_before: string[];
+            evidence_after: string[];
+            /** Format: date-time */
+            filed_at: string;
+            /** Format: date-time */
+            device_at: string | null;
+            /** Format: date-time */
+            passed_on_at: string | null;
+            /** Format: date-time */
+            answered_at: string | null;
+            /**
+             * @description What became of what was passed on.
+             * @enum {string|null}
+             */
+            outcome: "handled" | "referred" | "refused" | null;
+            /** @description What was found when the task was done. */
+            answer: string | null;
+            task: components["schemas"]["OfficerReportTask"] | null;
+        };
+        OfficerReportPage: {
+            items: components["schemas"]["OfficerReport"][];
+            /** @description Cursor of the next page. */
+            readonly next: string | null;
+        };
         ResidentArea: {
             /** Format: uuid */
             id: string;
@@ -15155,7 +16374,7 @@ export interface components {
             /** Format: uuid */
             id: string;
             /** @enum {string} */
-            kind: "task.offered" | "task.accepted" | "task.declined" | "task.lapsed" | "task.handed_back" | "task.resolved" | "task.reworked" | "task.cancelled" | "task.withdrawn" | "task.reassigned" | "task.suspended" | "task.resumed" | "task.overdue" | "alarm.raised" | "alarm.escalated" | "alarm.cleared" | "sos.raised" | "sos.acknowledged" | "sos.answered" | "officer.silent" | "roll_call.called" | "broadcast.sent" | "report.answered";
+            kind: "task.offered" | "task.accepted" | "task.declined" | "task.lapsed" | "task.handed_back" | "task.resolved" | "task.reworked" | "task.cancelled" | "task.withdrawn" | "task.referred" | "task.reassigned" | "task.suspended" | "task.resumed" | "task.overdue" | "alarm.raised" | "alarm.escalated" | "alarm.cleared" | "sos.raised" | "sos.acknowledged" | "sos.answered" | "officer.silent" | "roll_call.called" | "broadcast.sent" | "report.answered";
             subject_kind: string;
             /** Format: uuid */
             subject_id: string;
@@ -15523,6 +16742,19 @@ export interface components {
             };
             evidence_ids: string[];
         };
+        DeskReferral: {
+            case_number: string;
+            taken_by: string;
+            badge: string | null;
+            /** Format: date-time */
+            handed_at: string;
+            reason: string;
+            /**
+             * Format: uuid
+             * @description Who wrote it down.
+             */
+            by_id: string;
+        };
         DeskTask: {
             /** Format: uuid */
             id: string;
@@ -15583,7 +16815,11 @@ export interface components {
             /** @description In the order of the offers. */
             assignments: components["schemas"]["DeskAssignment"][];
             result: components["schemas"]["DeskTaskResult"] | null;
-            /** @description offer, reinforce, reassign, cancel, verify, rework: what is possible now. */
+            /** Format: date-time */
+            referred_at: string | null;
+            /** @description How it was handed over to the police, if it was. */
+            referral: components["schemas"]["DeskReferral"] | null;
+            /** @description offer, reinforce, reassign, cancel, verify, rework, refer: what is possible now. */
             actions: string[];
         };
         DeskTaskPage: {
@@ -15681,7 +16917,7 @@ export interface components {
              * @description `assignment`: one officer's share alone changed, not the task.
              * @enum {string}
              */
-            about: "task" | "assignment";
+            about: "task" | "assignment" | "report";
             from: string | null;
             to: string | null;
             /** @description Null: the system. */
@@ -15736,6 +16972,143 @@ export interface components {
         };
         DeskTaskReason: {
             reason: string;
+        };
+        DeskReferralNew: {
+            reason: string;
+            /** @description The number of the police's case. */
+            case_number: string;
+            /** @description The police officer's name. */
+            taken_by: string;
+            /**
+             * @description His badge's number.
+             * @default null
+             */
+            badge?: string | null;
+            /** Format: date-time */
+            handed_at: string;
+        };
+        DeskBriefReason: {
+            /** @description It is written down. */
+            reason: string;
+        };
+        DeskBriefHand: {
+            display_name: string;
+            /** @enum {string|null} */
+            kind: "police" | "auxiliary" | "patrol" | "guard" | "volunteer" | null;
+            /** @enum {string} */
+            state: "offered" | "accepted" | "en_route" | "on_site" | "suspended" | "declined" | "lapsed" | "withdrawn" | "handed_back" | "released" | "done";
+            /** Format: date-time */
+            accepted_at: string | null;
+            /** Format: date-time */
+            arrived_at: string | null;
+            /** Format: date-time */
+            ended_at: string | null;
+        };
+        DeskBriefOrigin: {
+            /** @enum {string} */
+            kind: "alarm" | "report";
+            number: number;
+            /** Format: date-time */
+            at: string;
+            by: string | null;
+            note: string | null;
+        };
+        DeskBrief: {
+            task: components["schemas"]["DeskTask"];
+            /**
+             * @example {
+             *       "zh-CN": "青禾镇",
+             *       "en": "Qinghe Town"
+             *     }
+             */
+            town: {
+                [key: string]: string;
+            };
+            time_zone: string;
+            /** @description From the town down to the place's own area. */
+            areas: {
+                [key: string]: string;
+            }[];
+            /** @description lon, lat */
+            wgs84: [
+                number,
+                number
+            ];
+            /** @description lon, lat */
+            gcj02: [
+                number,
+                number
+            ];
+            people: components["schemas"]["DeskBriefHand"][];
+            resolved_by: components["schemas"]["DeskPerson"] | null;
+            referred_by: components["schemas"]["DeskPerson"] | null;
+            origin: components["schemas"]["DeskBriefOrigin"] | null;
+            timeline: components["schemas"]["DeskTimelineEntry"][];
+            /** @description Whether there is more than a page holds. */
+            timeline_cut: boolean;
+            printed_by: components["schemas"]["DeskPerson"];
+            /** Format: date-time */
+            printed_at: string;
+        };
+        DeskReportTask: {
+            /** Format: uuid */
+            id: string;
+            number: number;
+            /** @enum {string} */
+            state: "open" | "offered" | "accepted" | "en_route" | "on_site" | "suspended" | "resolved" | "closed" | "cancelled";
+        };
+        DeskReport: {
+            /** Format: uuid */
+            id: string;
+            number: number;
+            version: number;
+            /** @enum {string} */
+            state: "filed" | "closed" | "sampled" | "passed_on" | "answered";
+            kind: components["schemas"]["DeskTaskKindName"];
+            officer: components["schemas"]["DeskPerson"];
+            area: components["schemas"]["DeskAreaName"];
+            /** @description lon, lat */
+            place: [
+                number,
+                number
+            ];
+            accuracy_m: number | null;
+            /**
+             * @description `last_fix`: the phone told no place; it is that of his track at the time.
+             * @enum {string}
+             */
+            place_from: "told" | "last_fix";
+            note: string | null;
+            evidence_before: string[];
+            evidence_after: string[];
+            /** Format: date-time */
+            filed_at: string;
+            /**
+             * Format: date-time
+             * @description When it was pressed, by the phone's clock.
+             */
+            device_at: string | null;
+            /** Format: date-time */
+            closed_at: string | null;
+            /** Format: date-time */
+            sampled_at: string | null;
+            /** Format: date-time */
+            seen_at: string | null;
+            seen_by: components["schemas"]["DeskPerson"] | null;
+            /** Format: date-time */
+            passed_on_at: string | null;
+            task: components["schemas"]["DeskReportTask"] | null;
+            /** Format: date-time */
+            answered_at: string | null;
+            /** @enum {string|null} */
+            outcome: "handled" | "referred" | "refused" | null;
+            /** @description look_over, pass_on: what is possible now. */
+            actions: string[];
+        };
+        DeskReportPage: {
+            items: components["schemas"]["DeskReport"][];
+            /** @description Cursor of the next page. */
+            readonly next: string | null;
         };
         DeskChecklistItem: {
             id: string;
@@ -15801,6 +17174,7 @@ export interface components {
             checklist: components["schemas"]["DeskChecklistItem"][];
             questions: components["schemas"]["DeskQuestion"][];
             wants_evidence: boolean;
+            reportable: boolean;
             offer_s: number;
             accept_within_s: number | null;
             arrive_within_s: number | null;
@@ -15865,6 +17239,11 @@ export interface components {
             /** @default false */
             wants_evidence?: boolean;
             /**
+             * @description Whether officers report such things themselves.
+             * @default true
+             */
+            reportable?: boolean;
+            /**
              * @description How long an offer stands.
              * @default 90
              */
@@ -15923,6 +17302,11 @@ export interface components {
             questions?: components["schemas"]["DeskQuestion"][];
             /** @default false */
             wants_evidence?: boolean;
+            /**
+             * @description Whether officers report such things themselves.
+             * @default true
+             */
+            reportable?: boolean;
             /**
              * @description How long an offer stands.
              * @default 90
@@ -16385,7 +17769,7 @@ export interface components {
             /** Format: uuid */
             id: string;
             /** @enum {string} */
-            kind: "task.offered" | "task.accepted" | "task.declined" | "task.lapsed" | "task.handed_back" | "task.resolved" | "task.reworked" | "task.cancelled" | "task.withdrawn" | "task.reassigned" | "task.suspended" | "task.resumed" | "task.overdue" | "alarm.raised" | "alarm.escalated" | "alarm.cleared" | "sos.raised" | "sos.acknowledged" | "sos.answered" | "officer.silent" | "roll_call.called" | "broadcast.sent" | "report.answered";
+            kind: "task.offered" | "task.accepted" | "task.declined" | "task.lapsed" | "task.handed_back" | "task.resolved" | "task.reworked" | "task.cancelled" | "task.withdrawn" | "task.referred" | "task.reassigned" | "task.suspended" | "task.resumed" | "task.overdue" | "alarm.raised" | "alarm.escalated" | "alarm.cleared" | "sos.raised" | "sos.acknowledged" | "sos.answered" | "officer.silent" | "roll_call.called" | "broadcast.sent" | "report.answered";
             subject_kind: string;
             /** Format: uuid */
             subject_id: string;
