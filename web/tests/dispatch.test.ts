@@ -14,7 +14,7 @@ import type { OfficerTask } from '@/shared/types'
 function task(id: string, more: Partial<OfficerTask> = {}): OfficerTask {
   return {
     id, number: Number(id.replace(/\D/g, '')) || 1, version: 1, state: 'offered', my_state: 'offered',
-    kind: { id: 'k', code: 'noise', name: { 'zh-CN': '噪声', en: 'Noise' }, priority: 'normal', checklist: [], questions: [], wants_evidence: false },
+    kind: { id: 'k', code: 'noise', name: { 'zh-CN': '噪声', en: 'Noise' }, priority: 'normal', checklist: [], questions: [], wants_evidence: false, reportable: true },
     priority: 'normal', description: '', place: [121.3, 31.1], place_name: null,
     area: { id: 'a', name: { 'zh-CN': '镇', en: 'Town' } } as OfficerTask['area'],
     needed: 1, accepted: 0, mates: [], by_crew: false, created_at: '2026-11-30T06:00:00Z', offered_at: '2026-11-30T06:00:00Z',

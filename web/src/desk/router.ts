@@ -8,10 +8,13 @@ export interface Screen {
   path: string
   /** Any of these opens it; none: every desk account. */
   needs: string[]
+  /** One comes to it from another screen, and not by the navigation. */
+  aside?: boolean
 }
 
 export const SCREENS: Screen[] = [
   { name: 'live', path: '/live', needs: ['see:officer'] },
+  { name: 'brief', path: '/tasks/:id/brief', needs: ['refer:task'], aside: true },
   { name: 'replay', path: '/replay', needs: ['see:track'] },
   { name: 'tracks', path: '/tracks', needs: ['import:track'] },
   { name: 'devices', path: '/devices', needs: ['see:device'] },
@@ -30,11 +33,12 @@ export function opened(screen: Screen): boolean {
 
 /** Where a person lands: the first screen that his permissions open. */
 export function home(): Screen {
-  return SCREENS.find(opened)!
+  return SCREENS.find((screen) => opened(screen) && !screen.aside)!
 }
 
 const VIEWS: Record<string, RouteRecordRaw['component']> = {
   live: () => import('./live/LiveView.vue'),
+  brief: () => import('./brief/BriefView.vue'),
   replay: () => import('./replay/ReplayView.vue'),
   tracks: () => import('./tracks/TracksView.vue'),
   devices: () => import('./devices/DevicesView.vue'),
@@ -50,7 +54,7 @@ const VIEWS: Record<string, RouteRecordRaw['component']> = {
 export const router = createRouter({
   history: createWebHistory('/desk/'),
   routes: [
-    ...SCREENS.map((screen) => ({ name: screen.name, path: screen.path, component: VIEWS[screen.name]! }) as RouteRecordRaw),
+    ...SCREENS.map((screen) => ({ name: screen.name, path: screen.path, component: VIEWS[screen.name]!, props: true }) as RouteRecordRaw),
     { path: '/:anything(.*)*', name: 'start', component: { render: () => null } },
   ],
 })

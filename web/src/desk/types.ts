@@ -71,6 +71,8 @@ export type Offer = Schemas['DeskOffer']
 export type TaskNew = Schemas['DeskTaskNew']
 export type TaskKind = Schemas['DeskTaskKind']
 export type TaskKindBody = Schemas['DeskTaskKindBody']
+export type DeskReport = Schemas['DeskReport']
+export type Brief = Schemas['DeskBrief']
 export type DeskAlarm = Schemas['DeskAlarm']
 export type AlarmState = DeskAlarm['state']
 

@@ -1,4 +1,4 @@
-/** What every screen of the officer client shares: the session, the API, the duty, the tasks and the call for help. */
+/** What every screen of the officer client shares: the session, the API, the duty, the tasks, the reports and the call for help. */
 import { createApi } from '@/shared/api'
 import { createChanges } from '@/shared/changes'
 import { createPush } from '@/shared/notices/push'
@@ -8,6 +8,7 @@ import { createSos } from '@/shared/sos'
 import { ring } from './alert'
 import { createDispatch } from './dispatch'
 import { createDuty } from './duty'
+import { createReports } from './reports'
 
 export const session = createSession('officer')
 export const api = createApi(session)
@@ -17,6 +18,7 @@ export const dispatch = createDispatch(session, api, duty, changes, {
   alert: ({ priority }) => ring(priority === 'critical'),
   now: () => Date.now(),
 })
+export const reports = createReports(session, api, changes)
 export const sos = createSos(session, api, changes, 'officer', {
   here: () => {
     const here = duty.recorder.here.value ?? duty.trail.value[duty.trail.value.length - 1]

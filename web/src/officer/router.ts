@@ -5,6 +5,8 @@ import DisclosuresView from './views/DisclosuresView.vue'
 import DutyView from './views/DutyView.vue'
 import MeView from './views/MeView.vue'
 import NoticeView from './views/NoticeView.vue'
+import ReportsView from './views/ReportsView.vue'
+import ReportView from './views/ReportView.vue'
 import SecurityView from './views/SecurityView.vue'
 import NoticeSettingsView from './views/NoticeSettingsView.vue'
 import NoticesView from './views/NoticesView.vue'
@@ -24,6 +26,8 @@ export const router = createRouter({
     { path: '/', name: 'duty', component: DutyView },
     { path: '/tasks', name: 'tasks', component: TasksView },
     { path: '/tasks/:id', name: 'task', component: TaskView, props: true },
+    { path: '/report', name: 'report', component: ReportView },
+    { path: '/reports', name: 'reports', component: ReportsView },
     { path: '/sos', name: 'sos', component: SosView },
     { path: '/uploads', name: 'uploads', component: UploadsView },
     { path: '/me', name: 'me', component: MeView },

@@ -46,6 +46,8 @@ export type FixReceipt = Schemas['OfficerReceipt']
 
 export type OfficerTask = Schemas['OfficerTask']
 export type TaskQuestion = Schemas['OfficerQuestion']
+export type OfficerTaskKind = Schemas['OfficerTaskKind']
+export type OfficerReport = Schemas['OfficerReport']
 export type OfficerSos = Schemas['OfficerSos']
 export type ResidentSos = Schemas['ResidentSos']
 

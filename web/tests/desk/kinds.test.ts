@@ -10,7 +10,7 @@ const KIND = {
     { id: 'how', text: { 'zh-CN': '结果', en: 'How' }, answer: 'choice', required: false, choices: [
       { id: 'a', text: { 'zh-CN': '甲', en: 'A' } }, { id: 'b', text: { 'zh-CN': '乙', en: 'B' } } ] },
   ],
-  wants_evidence: true, offer_s: 60, accept_within_s: 180, arrive_within_s: 90, complete_within_s: null,
+  wants_evidence: true, reportable: true, offer_s: 60, accept_within_s: 180, arrive_within_s: 90, complete_within_s: null,
   created_at: '2026-11-23T08:00:00Z', retired_at: null, version: 3, actions: ['change'],
 } as unknown as TaskKind
 

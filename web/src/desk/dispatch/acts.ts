@@ -36,7 +36,7 @@ async function attempt<T>(kind: 'task' | 'alarm', id: string, doing: () => Promi
   }
 }
 
-export type TaskAct = 'offer' | 'reinforce' | 'reassign' | 'release' | 'cancel' | 'verify' | 'rework'
+export type TaskAct = 'offer' | 'reinforce' | 'reassign' | 'release' | 'cancel' | 'verify' | 'rework' | 'refer'
 
 export async function actOnTask(id: string, name: TaskAct, body?: Record<string, unknown>): Promise<DeskTask> {
   const task = await attempt('task', id, () => act<DeskTask>(`${taskPath(id)}/${name}`, body))

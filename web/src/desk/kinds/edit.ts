@@ -25,6 +25,7 @@ export interface Draft {
   checklist: Item[]
   questions: Question[]
   wants_evidence: boolean
+  reportable: boolean
   offer_s: number
   accept_min: number | undefined
   arrive_min: number | undefined
@@ -51,6 +52,7 @@ export function draftOf(kind: TaskKind | null): Draft {
       choices: (item.choices ?? []).map((choice) => ({ id: choice.id, text: text(choice.text) })),
     })),
     wants_evidence: kind?.wants_evidence ?? false,
+    reportable: kind?.reportable ?? true,
     offer_s: kind?.offer_s ?? 90,
     accept_min: minutes(kind?.accept_within_s),
     arrive_min: minutes(kind?.arrive_within_s),
@@ -106,6 +108,7 @@ export function bodyOf(draft: Draft): TaskKindBody {
       choices: item.answer === 'choice' ? item.choices.map((one) => ({ id: one.id, text: { ...trimmed(one.text) } })) : [],
     })),
     wants_evidence: draft.wants_evidence,
+    reportable: draft.reportable,
     offer_s: draft.offer_s,
     accept_within_s: seconds(draft.accept_min),
     arrive_within_s: seconds(draft.arrive_min),

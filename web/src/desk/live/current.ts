@@ -3,16 +3,18 @@ import { shallowRef, watch } from 'vue'
 import { openSocket } from '@/shared/socket'
 import { api, may, notices, session, setServerTime } from '../client'
 import { beginDispatch, endDispatch } from '../dispatch/current'
+import { beginReports, endReports } from '../reports/current'
 import { createFeed, type Feed } from './feed'
 
 export const feed = shallowRef<Feed | null>(null)
 
-/** Runs for as long as somebody is signed in who may see officers. Tasks and alarms come by the same socket. */
+/** Runs for as long as somebody is signed in who may see officers. Tasks, alarms and reports come by the same socket. */
 export function keepFeed(): void {
   watch(
     () => (session.signedIn.value && may('see:officer') ? session.sessionId.value : null),
     (sessionId) => {
       endDispatch()
+      endReports()
       feed.value?.close()
       feed.value = null
       if (!sessionId) return
@@ -21,6 +23,7 @@ export function keepFeed(): void {
       socket.on('behind', notices.heard)
       feed.value = createFeed(session, api, { open: () => socket, onServerTime: setServerTime })
       beginDispatch(socket)
+      beginReports(socket)
     },
     { immediate: true },
   )

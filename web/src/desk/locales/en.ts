@@ -1,5 +1,6 @@
 import dispatch from './dispatch/en'
 import letters from './letters/en'
+import reports from './reports/en'
 
 export default {
   app: {
@@ -471,6 +472,14 @@ export default {
       finish: 'finish',
       hand_back: 'hand back',
       nobody_left: 'nobody left to ask',
+      file: 'report',
+      settle: 'handled on the spot',
+      sample: 'draw for a look',
+      look_over: 'look over a report',
+      pass_on: 'pass on as a task',
+      answer: 'answer the reporter',
+      refer: 'hand over to the police',
+      print_brief: 'print the brief (export)',
       offer: 'offer',
       overdue: 'overdue',
       reassign: 'reassign',
@@ -521,6 +530,7 @@ export default {
       delete: 'delete',
     },
     subjects: {
+      report: 'Report',
       address: 'Address for notices',
       delivery: 'Delivery of a notice',
       task: 'Task',
@@ -539,6 +549,10 @@ export default {
       department: 'Department',
     },
     statesOf: {
+      filed: 'filed',
+      sampled: 'to be looked at',
+      passed_on: 'passed on',
+      answered: 'answered',
       acknowledged: 'acknowledged',
       cancelled: 'cancelled',
       cleared: 'cleared',
@@ -650,4 +664,5 @@ export default {
   },
   dispatch,
   letters,
+  reports,
 }

@@ -1,5 +1,6 @@
 import dispatch from './dispatch/zh-CN'
 import letters from './letters/zh-CN'
+import reports from './reports/zh-CN'
 
 export default {
   app: {
@@ -471,6 +472,14 @@ export default {
       finish: '完成',
       hand_back: '退回',
       nobody_left: '无人可派',
+      file: '上报',
+      settle: '自行处置',
+      sample: '抽查',
+      look_over: '查看上报',
+      pass_on: '移交，转为任务',
+      answer: '答复上报人',
+      refer: '移交公安',
+      print_brief: '打印移交单（导出）',
       offer: '派单',
       overdue: '超时',
       reassign: '转派',
@@ -521,6 +530,7 @@ export default {
       delete: '删除',
     },
     subjects: {
+      report: '上报',
       address: '送达地址',
       delivery: '通知送达',
       task: '任务',
@@ -539,6 +549,10 @@ export default {
       department: '部门',
     },
     statesOf: {
+      filed: '已上报',
+      sampled: '待查看',
+      passed_on: '已移交',
+      answered: '已答复',
       acknowledged: '已确认',
       cancelled: '已取消',
       cleared: '已解除',
@@ -650,4 +664,5 @@ export default {
   },
   dispatch,
   letters,
+  reports,
 }
