@@ -248,6 +248,7 @@ def town(built: None, push_service: Vendor) -> Iterator[Town]:
     """The installation with the demo town, without simulated officers."""
     installation = Installation(
         XUNGENG_DEMO="1",
+        XUNGENG_REPORT_SAMPLE_PERCENT="100",
         XUNGENG_DESK_PHONE=DESK_PHONE,
         XUNGENG_DESK_SMS="13900000110",
         XUNGENG_WEBPUSH_CONTACT="mailto:desk@example.cn",

@@ -5,7 +5,7 @@
  * The kinds that may be reported are the town's and no secret: they are kept on the phone, so that three taps are enough
  * without a network as well.
  */
-import { computed, ref, shallowRef } from 'vue'
+import { computed, ref, shallowRef, watch } from 'vue'
 import { Offline, Problem, type Api } from '@/shared/api'
 import type { Change, Changes } from '@/shared/changes'
 import { newId } from '@/shared/ids'
@@ -61,15 +61,14 @@ export function createReports(session: Session, api: Api, changes: Changes, now:
     outbox = opened
     if (outbox) {
       courier = new Courier(outbox, user.id, LANE, send, afterAnswer)
+      const sender = courier
+      watch(sender.state, (state) => courier === sender && (sending.value = state), { immediate: true })
       courier.start()
     }
     globalThis.addEventListener('online', hurry)
     document.addEventListener('visibilitychange', onVisible)
-    timer = setInterval(() => {
-      sending.value = courier?.state.value ?? { trouble: null, retryAt: null }
-      // Another tab of this phone may have sent it.
-      if (waiting.value.length) void recount()
-    }, TICK_MS)
+    // Another tab of this phone may have sent it.
+    timer = setInterval(() => waiting.value.length && void recount(), TICK_MS)
     await recount()
     await Promise.all([readKinds(), refresh()])
   }

@@ -62,6 +62,7 @@ export default {
     accepted: 'Accepted',
     found: 'What was found',
     nothingFound: 'No result when it was handed over.',
+    nobody: 'Nobody was sent.',
     evidence: '{count} pieces of evidence',
     handing: 'The handing over',
     registeredBy: 'Written down by',

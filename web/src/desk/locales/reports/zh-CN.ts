@@ -62,6 +62,7 @@ export default {
     accepted: '接单',
     found: '现场情况',
     nothingFound: '移交时尚无处置结果。',
+    nobody: '没有派人。',
     evidence: '证据 {count} 份',
     handing: '移交情况',
     registeredBy: '登记人',
