@@ -60,7 +60,7 @@ class OfficerReportNewSchema(Schema):
     )
 
 
-class OfficerReportKindSchema(Schema):
+class OfficerTaskKindNameSchema(Schema):
     """Of what kind it is."""
 
     id = fields.UUID(required=True)
@@ -82,7 +82,7 @@ class OfficerReportSchema(Schema):
     number = fields.Integer(required=True, metadata={"description": "What people call it over the radio."})
     version = fields.Integer(required=True)
     state = Word(ReportState, required=True)
-    kind = fields.Nested(OfficerReportKindSchema, required=True)
+    kind = fields.Nested(OfficerTaskKindNameSchema, required=True)
     area = fields.Nested(OfficerAreaSchema, required=True)
     place = place(required=True)
     note = fields.String(allow_none=True, required=True)
@@ -100,14 +100,19 @@ class OfficerReportSchema(Schema):
         allow_none=True, required=True, metadata={"description": "What was found when the task was done."}
     )
     task = fields.Nested(OfficerReportTaskSchema, allow_none=True, required=True)
+    actions = fields.List(
+        fields.String(),
+        required=True,
+        metadata={"description": "What one may do with it now: nothing as yet."},
+    )
 
 
 _PLAIN = [
-    name for name in OfficerReportSchema().fields if name not in ("place", "answer", "task")
+    name for name in OfficerReportSchema().fields if name not in ("place", "answer", "task", "actions")
 ]  # fmt: skip
 
 
-def _document(report: Any) -> dict[str, Any]:
+def _document(actor: Actor, report: Any) -> dict[str, Any]:
     task = report.task
     handled = report.outcome == ReportOutcome.HANDLED and task is not None and task.result
     return {
@@ -115,6 +120,7 @@ def _document(report: Any) -> dict[str, Any]:
         "place": reports.place_of(report),
         "answer": task.result["text"] if handled else None,
         "task": task,
+        "actions": reports.actions(actor, report),
     }
 
 
@@ -126,7 +132,7 @@ def file_report(uow: UnitOfWork, actor: Actor, command_id: UUID, body: dict[str,
     told = alarms.told_place(body.pop("place"))
     percent = current_app.extensions["xungeng.config"].report_sample_percent
     return _document(
-        reporting.file(uow, actor, command_id=command_id, sample_percent=percent, place=told, **body)
+        actor, reporting.file(uow, actor, command_id=command_id, sample_percent=percent, place=told, **body)
     )
 
 
@@ -134,4 +140,4 @@ def file_report(uow: UnitOfWork, actor: Actor, command_id: UUID, body: dict[str,
 def list_reports(uow: UnitOfWork, actor: Actor, query: dict[str, Any]) -> Page[dict[str, Any]]:
     """List your own reports, newest first."""
     found = reports.own(uow, actor, after=decode_cursor(query.get("cursor")), limit=query["limit"])
-    return Page([_document(report) for report in found.items], found.after)
+    return Page([_document(actor, report) for report in found.items], found.after)

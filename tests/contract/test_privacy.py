@@ -226,9 +226,9 @@ def test_nobody_is_recognised_counted_by_his_phone_or_scored() -> None:
 # --- Where officers are
 
 
-def test_only_the_recorder_and_a_call_for_help_ask_the_browser_where_it_is() -> None:
+def test_only_the_recorder_a_call_for_help_and_a_report_ask_the_browser_where_it_is() -> None:
     """P21: neither another screen nor a worker that runs without a page; the notice stands before the first fix, and
-    who holds the button for help says where he is by his own act.
+    who holds the button for help, or is filing a report, says where he is by his own act.
     """
     asks = re.compile(r"watchPosition|getCurrentPosition|navigator\??\.geolocation")
     found = {
@@ -236,7 +236,7 @@ def test_only_the_recorder_and_a_call_for_help_ask_the_browser_where_it_is() -> 
         for path in (ROOT / "web" / "src").rglob("*")
         if path.suffix in (".ts", ".vue") and asks.search(path.read_text(encoding="utf-8"))
     }
-    assert found == {"web/src/officer/recorder.ts", "web/src/shared/sos.ts"}
+    assert found == {"web/src/officer/recorder.ts", "web/src/officer/spot.ts", "web/src/shared/sos.ts"}
     for path in (*(ROOT / "web" / "build").glob("*.ts"), *(ROOT / "web" / "src").rglob("*worker*.ts")):
         assert not asks.search(path.read_text(encoding="utf-8")), path
 

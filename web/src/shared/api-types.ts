@@ -16214,7 +16214,7 @@ export interface components {
              */
             device_at?: string | null;
         };
-        OfficerReportKind: {
+        OfficerTaskKindName: {
             /** Format: uuid */
             id: string;
             code: string;
@@ -16241,7 +16241,7 @@ export interface components {
             version: number;
             /** @enum {string} */
             state: "filed" | "closed" | "sampled" | "passed_on" | "answered";
-            kind: components["schemas"]["OfficerReportKind"];
+            kind: components["schemas"]["OfficerTaskKindName"];
             area: components["schemas"]["OfficerArea"];
             /** @description lon, lat */
             place: [
@@ -16267,6 +16267,8 @@ export interface components {
             /** @description What was found when the task was done. */
             answer: string | null;
             task: components["schemas"]["OfficerReportTask"] | null;
+            /** @description What one may do with it now: nothing as yet. */
+            actions: string[];
         };
         OfficerReportPage: {
             items: components["schemas"]["OfficerReport"][];
