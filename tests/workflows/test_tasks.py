@@ -71,7 +71,7 @@ def test_a_task_goes_from_the_desk_through_an_officer_back_to_the_desk(
     press(here, officer, task.id, "accept", "depart", "arrive", "resolve")
     done = now(here, task.id)
     assert (done.state, done.resolved_by, done.result["text"]) == ("resolved", officer.id, "done")  # type: ignore[index]
-    assert tasks.desk_actions(desk, done) == ["verify", "rework"]
+    assert tasks.desk_actions(desk, done) == ["verify", "rework", "refer"]
     tasks.verify(here, desk, task.id, command_id=new_id())
     assert states(here, task.id, officer) == ("closed", "done")
     assert acts(here, task.id) == ["create", "offer", "accept", "depart", "arrive", "resolve", "verify"]
