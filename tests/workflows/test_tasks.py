@@ -62,7 +62,7 @@ def test_a_task_goes_from_the_desk_through_an_officer_back_to_the_desk(
     assert (task.state, task.number > 0, tasks.desk_actions(desk, task)) == (
         "open",
         True,
-        ["offer", "cancel"],
+        ["offer", "cancel", "refer"],
     )
     tasks.offer(here, desk, task.id, Whom(officer_ids=[officer.id]), command_id=new_id())
     mine = share(here, task.id, officer)
