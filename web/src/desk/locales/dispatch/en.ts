@@ -1,5 +1,6 @@
 export default {
   queue: 'Tasks and alarms',
+  queueTab: 'Tasks',
   officers: 'Officers',
   tabs: 'What the list shows',
   count: '{count} open',

@@ -1,5 +1,6 @@
 export default {
   queue: '任务与告警',
+  queueTab: '任务与告警',
   officers: '队员',
   tabs: '列表内容',
   count: '{count} 项未结',
