@@ -31,6 +31,7 @@ from backend.core.preflight import Unreachable
 from backend.core.uow import UnitOfWork, unit_of_work
 from workflows import (
     alarms,
+    calls,
     closed_days,
     deadlines,
     dispatching,
@@ -60,6 +61,7 @@ DEADLINES: Mapping[str, deadlines.Act] = {
     "task": tasks.time_due,
     "assignment": tasks.offer_due,
     "alarm": alarms.see_to,
+    "call": calls.time_due,
 }
 """Who sees to a deadline, by what it belongs to."""
 
@@ -117,8 +119,8 @@ def close_forgotten_shifts(timestamp: int) -> None:
 @app.periodic(cron="* * * * * */3")
 @app.task(name="deadlines.see_to", queueing_lock="deadlines.see_to", lock="deadlines.see_to")
 def see_to_deadlines(timestamp: int) -> None:
-    """Let offers lapse and missed times be told; every three seconds (the sixth field), for an offer stands for one
-    minute or two."""
+    """Let offers lapse, calls end and missed times be told; every three seconds (the sixth field), for an offer stands
+    for one minute or two."""
     in_every_town(lambda uow: deadlines.see_to(uow, DEADLINES))
 
 

@@ -92,7 +92,9 @@ RULES: dict[NoticeKind, Rule] = {
                              next_after_s=20),
     K.OFFICER_SILENT:   rule(HIGH,   OFFICER | DESK, "minutes", "maker officer_id call_sign area_id", next_after_s=60),
     K.ROLL_CALL_CALLED: rule(HIGH,   OFFICER,        "answer_min", "area_id at", next_after_s=30),
+    K.ROLL_CALL_ENDED:  rule(HIGH,   DESK,           "answered missing", "place area_id"),
     K.BROADCAST_SENT:   rule(HIGH,   OFFICER,        "",       "area_id", next_after_s=60),
+    K.BROADCAST_ENDED:  rule(NORMAL, DESK,           "answered missing", "place area_id"),
     K.REPORT_ANSWERED:  rule(NORMAL, OFFICER,        "number", "what place outcome"),
 }  # fmt: skip
 
@@ -158,6 +160,8 @@ PARAMS: dict[str, Callable[[Any], Any]] = {
     "eta_min": _count,
     "answer_min": _count,
     "minutes": _count,
+    "answered": _count,
+    "missing": _count,
     "due_at": _moment,
     "at": _moment,
     "area_id": _id,
@@ -169,7 +173,7 @@ PARAMS: dict[str, Callable[[Any], Any]] = {
 }
 """What each parameter is. ``number`` is a task's or case's short number in its town, ``what`` the kind of task or alarm
 and ``place`` a place as people call it: a word, or ``{"zh-CN": …, "en": …}``; moments are aware; ``*_min`` and
-``minutes`` are minutes, ``distance_m`` metres."""
+``minutes`` are minutes, ``distance_m`` metres; ``answered`` and ``missing`` are people."""
 
 
 def checked(kind: NoticeKind, params: Mapping[str, Any]) -> dict[str, Any]:

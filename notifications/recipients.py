@@ -74,6 +74,34 @@ def crew_of(uow: UnitOfWork, officer_id: UUID) -> list[UUID]:
     return found or one(uow, officer_id)
 
 
+_IN_CREW = text("""
+    select s.officer_id
+    from shifts s
+    join users u on u.id = s.officer_id and u.state = 'active'
+    where s.crew_id = :crew and s.ended_at is null and s.closes_at > :now
+    order by s.officer_id
+""")
+
+
+def crew_on_shift(uow: UnitOfWork, crew_id: UUID) -> list[UUID]:
+    """Return who is on duty in a crew now."""
+    return list(uow.session.execute(_IN_CREW, {"crew": crew_id, "now": uow.now}).scalars())
+
+
+_ASKED = text("""
+    select a.officer_id
+    from call_answers a
+    join users u on u.id = a.officer_id and u.state = 'active'
+    where a.call_id = :call and a.state = 'asked'
+    order by a.officer_id
+""")
+
+
+def asked_by(uow: UnitOfWork, call_id: UUID) -> list[UUID]:
+    """Return whom a call waits for: those who were on duty when it was made, or were drawn among them by lot."""
+    return list(uow.session.execute(_ASKED, {"call": call_id}).scalars())
+
+
 _ONE = text("select id from users where id = :id and state = 'active'")
 
 
@@ -117,9 +145,12 @@ NAMED_BY: dict[NoticeKind, tuple[str, ...]] = {
     K.SOS_ACKNOWLEDGED: ("one", "resident"),
     K.SOS_ANSWERED: ("one", "resident", "desk_for"),
     K.OFFICER_SILENT: ("one", "desk_for"),
-    K.ROLL_CALL_CALLED: ("officers_on_shift", "crew_of"),
-    K.BROADCAST_SENT: ("officers_on_shift", "crew_of"),
+    K.ROLL_CALL_CALLED: ("asked_by",),
+    K.ROLL_CALL_ENDED: ("one", "desk_for"),
+    K.BROADCAST_SENT: ("asked_by",),
+    K.BROADCAST_ENDED: ("one", "desk_for"),
     K.REPORT_ANSWERED: ("one",),
 }
-"""By kind the functions above that may name its recipients. SOS to ``one``: the nearest N, whom the alarm's workflow
+"""By kind the functions above that may name its recipients. Whom a call asks is said by ``officers_on_shift`` and
+``crew_on_shift``. SOS to ``one``: the nearest N, whom the alarm's workflow
 found by their positions."""

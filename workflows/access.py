@@ -34,6 +34,8 @@ from backend.models import (
     Alarm,
     Area,
     Assignment,
+    Call,
+    CallAnswer,
     Crew,
     CrewMember,
     Delivery,
@@ -81,6 +83,9 @@ GRANTS: dict[tuple[str, str], frozenset[Role]] = {
     ("manage", "task_kind"): frozenset({SUPERVISOR, ADMIN}),
     ("see", "alarm"): frozenset({DISPATCHER, SUPERVISOR}),
     ("handle", "alarm"): frozenset({DISPATCHER, SUPERVISOR}),
+    ("see", "call"): frozenset({DISPATCHER, SUPERVISOR}),
+    ("make", "call"): frozenset({DISPATCHER, SUPERVISOR}),
+    ("answer", "call"): frozenset({OFFICER}),
     ("see", "device"): frozenset({SUPERVISOR, ADMIN}),
     ("manage", "device"): frozenset({SUPERVISOR, ADMIN}),
     ("see", "quarantine"): frozenset({SUPERVISOR, ADMIN}),
@@ -349,6 +354,51 @@ def alarm_parts() -> tuple[ExecutableOption, ...]:
         joinedload(Alarm.resident),
         joinedload(Alarm.acknowledger),
     )
+
+
+def call(uow: UnitOfWork, actor: Actor, call_id: UUID, *, verb: str = "see", lock: bool = False) -> Call:
+    """The door to a call: it was made in the actor's areas. An officer who was asked has ``call_answer``."""
+    query = select(Call).where(Call.id == call_id).options(*call_parts())
+    if lock:
+        query = query.with_for_update(of=Call).execution_options(populate_existing=True)
+    found = uow.session.scalar(query)
+    if found is None:
+        raise NotVisible()
+    if Role.SYSTEM in actor.roles:
+        return found
+    if may(actor, verb, "call") and covers(uow, actor, verb, "call", found.area_id):
+        return found
+    raise NotVisible()
+
+
+def call_parts() -> tuple[ExecutableOption, ...]:
+    """Loader options for everything that an answer about a call shows."""
+    return (joinedload(Call.area).defer(Area.geom), joinedload(Call.crew), joinedload(Call.creator))
+
+
+def call_answer(uow: UnitOfWork, actor: Actor, call_id: UUID, *, lock: bool = False) -> CallAnswer:
+    """The door to what a call asks of the actor himself.
+
+    Locked, the call stands as it is until the transaction ends, and other officers answer meanwhile.
+    """
+    if not may(actor, "answer", "call"):
+        raise NotVisible()
+    if lock:
+        uow.session.execute(select(Call.id).where(Call.id == call_id).with_for_update(read=True))
+    query = select(CallAnswer).where(CallAnswer.call_id == call_id, CallAnswer.officer_id == actor.user_id)
+    query = query.options(*call_answer_parts())
+    if lock:
+        query = query.with_for_update(of=CallAnswer).execution_options(populate_existing=True)
+    found = uow.session.scalar(query)
+    if found is None:
+        raise NotVisible()
+    return found
+
+
+def call_answer_parts() -> tuple[ExecutableOption, ...]:
+    """Loader options for everything that an answer about an officer's own call shows."""
+    call = joinedload(CallAnswer.call)
+    return (call.joinedload(Call.area).defer(Area.geom), call.joinedload(Call.crew))
 
 
 def device(

@@ -25,7 +25,7 @@ from backend.core.vocabulary import (
     UserState,
 )
 from backend.models import Area, Device, LatestPosition, Membership, Shift, User
-from workflows import access, crews, gate, journal, tasks
+from workflows import access, calls, crews, gate, journal, tasks
 from workflows.crews import WantedCrew
 from workflows.machine import Machine, step
 
@@ -333,6 +333,7 @@ def _end(
         return
     shift.ended_at, shift.ended_by = ended_at or uow.now, ended_by
     tasks.leave(uow, shift.officer_id, reason=tasks.OFF_SHIFT)
+    calls.leave(uow, shift.officer_id)
     uow.session.execute(delete(LatestPosition).where(LatestPosition.officer_id == shift.officer_id))
     uow.session.flush()
     uow.session.execute(text("select forget_after_end(:id)"), {"id": shift.id})

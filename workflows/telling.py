@@ -1,10 +1,10 @@
-"""What people are told of tasks, alarms and reports: from what happened to the notice, its recipients and its figures.
+"""What people are told of tasks, alarms, reports and calls: from what happened to the notice, its recipients and its figures.
 
 Called in the act's own transaction by the one place of each machine that announces; nothing is sent before the commit.
 Who acted is not told of his own act.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -12,8 +12,8 @@ from uuid import UUID
 from sqlalchemy import select
 
 from backend.core.uow import UnitOfWork
-from backend.core.vocabulary import AlarmKind, AssignmentState, NoticeKind
-from backend.models import Alarm, Assignment, Crew, Report, Shift, Task
+from backend.core.vocabulary import AlarmKind, AssignmentState, CallKind, NoticeKind
+from backend.models import Alarm, Assignment, Call, CallAnswer, Crew, Report, Shift, Task
 from notifications import outbox, recipients
 from notifications.recipients import Level
 from workflows import task_kinds
@@ -183,6 +183,43 @@ def sos_answered(uow: UnitOfWork, alarm: Alarm, share: Assignment) -> None:
             **_call_sign(uow, share.officer_id),
         },
     )  # fmt: skip
+
+
+def call_made(uow: UnitOfWork, call: Call) -> None:
+    """Tell everybody whom a call asks; what a broadcast says is read in the app alone."""
+    params: dict[str, Any] = {"area_id": call.area_id}
+    if call.kind != CallKind.BROADCAST:
+        params["answer_min"] = max(1, round((call.ends_at - uow.now).total_seconds() / 60))
+    outbox.enqueue(
+        uow, _called(call), to=recipients.asked_by(uow, call.id), subject=("call", call.id), params=params,
+        expires_at=call.ends_at,
+    )  # fmt: skip
+
+
+def call_answered(uow: UnitOfWork, share: CallAnswer) -> None:
+    """Note that an officer has seen what he has answered."""
+    outbox.acted(uow, ("call", share.call_id), [_called(share.call)], by=share.officer_id)
+
+
+def call_over(uow: UnitOfWork, call: Call, *, of: Collection[UUID] | None = None) -> None:
+    """Bring a call to nobody any more, or not to those of ``of``."""
+    outbox.withdraw(uow, ("call", call.id), [_called(call)], of=of)
+
+
+def call_ended(uow: UnitOfWork, call: Call, *, answered: int, missing: int) -> None:
+    """Tell who has called how it ended; where he is gone, the desk of the area."""
+    kind = K.BROADCAST_ENDED if call.kind == CallKind.BROADCAST else K.ROLL_CALL_ENDED
+    to = recipients.one(uow, call.created_by) or recipients.desk_for(uow, call.area_id)
+    outbox.enqueue(
+        uow, kind, to=to, subject=("call", call.id),
+        params={
+            "answered": answered, "missing": missing, "place": _place(call.area.name), "area_id": call.area_id,
+        },
+    )  # fmt: skip
+
+
+def _called(call: Call) -> NoticeKind:
+    return K.BROADCAST_SENT if call.kind == CallKind.BROADCAST else K.ROLL_CALL_CALLED
 
 
 def _silent(uow: UnitOfWork, alarm: Alarm) -> None:

@@ -87,7 +87,7 @@ def forget_notices(uow: UnitOfWork, *, retention_days: int) -> int:
 
 def forget_tracks(uow: UnitOfWork, *, retention_days: int) -> int:
     """Delete this town's thinned tracks of closed days with the fixes they were made of, old imports, and the places
-    of alarms that are over (P22).
+    of alarms that are over and of officers' answers to calls (P22).
 
     A day goes as soon as the first of its fixes is dropped. An imported track goes as long after its import as a fix
     after it was measured.
@@ -100,6 +100,8 @@ def forget_tracks(uow: UnitOfWork, *, retention_days: int) -> int:
         "delete from imported_tracks where created_at < :first",
         "update alarms set geom = null, accuracy_m = null, fixed_at = null"
         " where raised_at < :first and geom is not null and state in ('cleared', 'false')",
+        "update call_answers set geom = null, accuracy_m = null, fixed_at = null"
+        " where answered_at < :first and geom is not null",
     ):
         done = uow.session.execute(text(statement), {"first": first, "zone": zone_of(uow).key})
         gone += int(done.rowcount)  # type: ignore[attr-defined]

@@ -107,6 +107,8 @@ class Config:
     silent_alarm_s: int = 600
     report_sample_percent: int = 10
     """Of what officers handled on the spot, how much the desk is asked to look at."""
+    roll_call_min: int = 5
+    broadcast_min: int = 60
     simulate_officers: int = 24
 
     log_level: str = "INFO"
@@ -264,6 +266,8 @@ def _read(env: Mapping[str, str]) -> Config:
         silent_after_s=_number(env, "XUNGENG_SILENT_AFTER_S", 180, low=10, high=86_400),
         silent_alarm_s=_number(env, "XUNGENG_SILENT_ALARM_S", 600, low=30, high=86_400),
         report_sample_percent=_number(env, "XUNGENG_REPORT_SAMPLE_PERCENT", 10, low=0, high=100),
+        roll_call_min=_number(env, "XUNGENG_ROLL_CALL_MIN", 5, low=1, high=120),
+        broadcast_min=_number(env, "XUNGENG_BROADCAST_MIN", 60, low=1, high=1440),
         simulate_officers=_number(env, "XUNGENG_SIMULATE_OFFICERS", 24, low=0, high=1000),
         log_level=_level(env),
     )

@@ -283,10 +283,34 @@ class ReportOutcome(StrEnum):
     HANDLED = "handled"
     REFERRED = "referred"
     REFUSED = "refused"
+class CallKind(StrEnum):
+    """What the desk asks of those on shift: all to answer (点名), a few drawn by lot (抽查), to have read (广播)."""
+
+    ROLL_CALL = "roll_call"
+    SPOT_CHECK = "spot_check"
+    BROADCAST = "broadcast"
+
+
+class CallState(StrEnum):
+    """The life of a call."""
+
+    OPEN = "open"
+    ENDED = "ended"
+    CANCELLED = "cancelled"
+
+
+class CallAnswerState(StrEnum):
+    """What one officer who was asked has done: in time, after the end, not; who went off shift is excused."""
+
+    ASKED = "asked"
+    ANSWERED = "answered"
+    LATE = "late"
+    MISSED = "missed"
+    EXCUSED = "excused"
 
 
 class Due(StrEnum):
-    """What a deadline is about: an offer's end, the steps of a task, the next level of an alarm, a roll call's end."""
+    """What a deadline is about: an offer's end, a task's steps, an alarm's next level, a call's end."""
 
     LAPSE = "lapse"
     ACCEPT = "accept"
@@ -321,7 +345,9 @@ class NoticeKind(StrEnum):
     SOS_ANSWERED = "sos.answered"
     OFFICER_SILENT = "officer.silent"
     ROLL_CALL_CALLED = "roll_call.called"
+    ROLL_CALL_ENDED = "roll_call.ended"
     BROADCAST_SENT = "broadcast.sent"
+    BROADCAST_ENDED = "broadcast.ended"
     REPORT_ANSWERED = "report.answered"
 
 

@@ -2,6 +2,7 @@
 
 from backend.models.alarm import Alarm
 from backend.models.base import Base
+from backend.models.call import Call, CallAnswer
 from backend.models.command import Command
 from backend.models.deadline import Deadline, LadderRung, Number
 from backend.models.device import Device, DeviceCredential
@@ -22,6 +23,8 @@ __all__ = [
     "Assignment",
     "Base",
     "Basemap",
+    "Call",
+    "CallAnswer",
     "Checkpoint",
     "Command",
     "Crew",

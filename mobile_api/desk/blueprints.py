@@ -2,6 +2,7 @@
 
 from mobile_api.desk import (
     alarms,
+    calls,
     devices,
     imported_tracks,
     map,
@@ -31,5 +32,6 @@ BLUEPRINTS = (
     oversight.blp,
     users.blp,
     alarms.blp,
+    calls.blp,
     notices.blp,
 )

@@ -68,7 +68,9 @@ TEXTS: dict[K, tuple[str, str]] = {
         "[{call_sign}: ]no position for {minutes} min.[ Please check the phone: {maker}]",
     ),
     K.ROLL_CALL_CALLED: ("Roll call", "Please open the app and answer within {answer_min} min."),
+    K.ROLL_CALL_ENDED: ("Roll call is over", "[{place}: ]{answered} answered, {missing} did not."),
     K.BROADCAST_SENT: ("Message from the desk", "Please open the app, read and confirm."),
+    K.BROADCAST_ENDED: ("Message has expired", "[{place}: ]{answered} confirmed, {missing} did not."),
     K.REPORT_ANSWERED: (
         "Report {number} was answered",
         "[{what}. ][{place}. ][Result: {outcome}. ]Open the app for more.",

@@ -49,7 +49,9 @@ TEXTS: dict[K, tuple[str, str]] = {
     ),
     K.OFFICER_SILENT: ("定位中断", "[{call_sign} ]已 {minutes} 分钟没有定位。[请检查手机：{maker}]"),
     K.ROLL_CALL_CALLED: ("点名", "请在 {answer_min} 分钟内打开应用应答。"),
+    K.ROLL_CALL_ENDED: ("点名结束", "[{place}：]已应答 {answered} 人，未应答 {missing} 人。"),
     K.BROADCAST_SENT: ("指挥席广播", "请打开应用查看并确认。"),
+    K.BROADCAST_ENDED: ("广播已到期", "[{place}：]已确认 {answered} 人，未确认 {missing} 人。"),
     K.REPORT_ANSWERED: (
         "上报 {number} 有结果",
         "[{what}，][{place}，]处理结果[：{outcome}]，请打开应用查看。",

@@ -102,6 +102,11 @@ BODIES: dict[tuple[str, str], Make] = {
     },
     ("POST", f"{DESK}/alarms/<alarm_id>/dismiss"): lambda ids: {"reason": "tried"},
     ("POST", f"{DESK}/alarms/<alarm_id>/clear"): lambda ids: {"reason": "tried"},
+    ("POST", f"{DESK}/calls"): lambda ids: {"kind": "roll_call", "area_id": ids["area_id"]},
+    ("POST", f"{OFFICER}/calls/<call_id>/answer"): lambda ids: {
+        "device_at": now(), "place": {"lon": float(ids["lon"]), "lat": float(ids["lat"]), "fixed_at": now()},
+    },
+    ("POST", f"{OFFICER}/calls/received"): lambda ids: {"ids": [ids["call_id"]]},
     **{
         ("POST", f"{tree}/sos"): lambda ids: {"place": {"lon": float(ids["lon"]), "lat": float(ids["lat"])}}
         for tree in (OFFICER, RESIDENT)
@@ -152,7 +157,7 @@ QUERIES: dict[str, Make] = {
 LISTS = {f"{DESK}/imported-tracks": "names and times of files, no places"}
 NAMES_SOMEBODY_IN_ITS_BODY = {
     ("POST", f"{OFFICER}/shifts"), ("POST", f"{OFFICER}/fixes"), ("POST", f"{DESK}/replays"),
-    ("POST", f"{DESK}/devices"), ("POST", f"{DESK}/imported-tracks"),
+    ("POST", f"{DESK}/devices"), ("POST", f"{DESK}/imported-tracks"), ("POST", f"{DESK}/calls"),
 }  # fmt: skip
 
 
@@ -232,8 +237,8 @@ OF_A_PERSON = {
     "users": "id", "memberships": "user_id", "shifts": "officer_id", "devices": "officer_id",
     "crew_members": "user_id", "imported_tracks": "officer_id", "disclosures": "subject_id",
     "invitations": "officer_id", "latest_positions": "officer_id", "assignments": "officer_id",
-    "alarms": "officer_id", "reports": "officer_id", "notices": "recipient_id", "deliveries": "recipient_id",
-    "addresses": "user_id",
+    "alarms": "officer_id", "reports": "officer_id", "call_answers": "officer_id",
+    "notices": "recipient_id", "deliveries": "recipient_id", "addresses": "user_id",
 }  # fmt: skip
 
 

@@ -8,6 +8,7 @@ import statistics
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -16,13 +17,13 @@ from sqlalchemy.orm import Session
 
 from backend.core.ids import new_id
 from backend.core.uow import unit_of_work
-from backend.core.vocabulary import AlarmKind, AlarmSource, Role
+from backend.core.vocabulary import AlarmKind, AlarmSource, CallKind, Role
 from backend.models import Base
 from mobile_api import endpoint, hot
 from tests.api.conftest import Caller, World
 from tests.api.test_shifts import start
 from tests.factories import Person
-from workflows import access, alarms, reporting, task_kinds, tasks
+from workflows import access, alarms, calls, reporting, task_kinds, tasks
 
 SPAN = {"from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z", "reason": "a look"}
 
@@ -67,10 +68,14 @@ class Prey:
                 area_id=world.here.areas[area], officer_id=officer.id,
                 place=alarms.Place(*world.here.place(area)),
             )  # fmt: skip
+            call = calls.create(
+                uow, world.here["supervisor"].actor(), command_id=new_id(), kind=CallKind.ROLL_CALL,
+                whom=calls.Whom(area_id=world.here.areas[area]), lasts=timedelta(minutes=30),
+            )  # fmt: skip
         lon, lat = world.here.place(area)
         self.ids |= {
             "report_id": str(report.id), "reported_id": str(reported),
-            "alarm_id": str(alarm.id), "task_id": str(task.id), "kind_id": str(task.kind_id),
+            "call_id": str(call.id), "alarm_id": str(alarm.id), "task_id": str(task.id), "kind_id": str(task.kind_id),
             "lon": str(lon), "lat": str(lat), "colleague_id": str(leader.id),
         }  # fmt: skip
 

@@ -16,6 +16,7 @@ from backend.core.vocabulary import Role
 from workflows import access
 from workflows.alarms import ALARM
 from workflows.assignments import ASSIGNMENT
+from workflows.calls import ANSWER, CALL
 from workflows.devices import DEVICE
 from workflows.invitations import INVITATION
 from workflows.machine import Machine
@@ -25,7 +26,7 @@ from workflows.tasks import TASK
 from workflows.users import USER
 
 ROOT = Path(__file__).resolve().parents[2]
-MACHINES = (SHIFT, INVITATION, TASK, ASSIGNMENT, ALARM, REPORT, DEVICE, USER)
+MACHINES = (SHIFT, INVITATION, TASK, ASSIGNMENT, ALARM, REPORT, CALL, ANSWER, DEVICE, USER)
 
 
 def permissions() -> str:

@@ -266,8 +266,8 @@ def test_a_machine_reaches_every_state_that_there_is(machine: Machine) -> None:
         assert one.by, one.action
 
 
-PRESSED_AT = {"assignment": "task"}
-"""Whose rows are moved by acts on something else: a share by what is done to its task, under the task's lock."""
+PRESSED_AT = {"assignment": "task", "call_answer": "call"}
+"""Whose rows are moved by acts on something else: a share by what is done to its task, an answer by the call's."""
 ROUTES = {
     "withdraw": "release", "hand_back": "hand-back", "look_over": "look-over", "pass_on": "pass-on",
 }  # fmt: skip
@@ -362,6 +362,8 @@ EXAMPLES: dict[str, Any] = {
     "level": "supervisor",
     "maker": "huawei",
     "outcome": "handled",
+    "answered": 12,
+    "missing": 2,
 }
 
 

@@ -248,6 +248,7 @@ KEEPS_PLACES = {
     "imported_tracks": "delete from imported_tracks",
     "latest_positions": "delete(LatestPosition)",
     "alarms": "update alarms set geom = null",
+    "call_answers": "update call_answers set geom = null",
 }
 """Tables that say where somebody was, and what forgets it."""
 GROUND = {"areas", "roads", "checkpoints", "tasks", "reports"}

@@ -26,14 +26,17 @@ from backend.core.errors import Conflict, Forbidden, Invalid, Refusal, WrongStat
 from backend.core.identity import Actor, Membership, system_actor
 from backend.core.ids import new_id
 from backend.core.uow import UnitOfWork, unit_of_work
-from backend.core.vocabulary import AlarmKind, AlarmSource, Protocol, ReportOutcome, Role, Travel
-from backend.models import Alarm, Assignment, Device, Invitation, Journal, Report, Shift, Task, TaskKind, User
+from backend.core.vocabulary import AlarmKind, AlarmSource, CallKind, Protocol, ReportOutcome, Role, Travel
+from backend.models import (
+    Alarm, Assignment, Call, CallAnswer, Device, Invitation, Journal, Report, Shift, Task, TaskKind, User,
+)  # fmt: skip
 from tests import factories
 from tests.factories import Town
 from workflows import (
     access,
     alarms,
     assignments,
+    calls,
     devices,
     dispatching,
     invitations,
@@ -271,6 +274,47 @@ def on_report(act: Callable[..., Any], **more: Any) -> Press:
     return press
 
 
+def made_call(uow: UnitOfWork, town: Town) -> UUID:
+    """A roll call of the community in which the officer is on shift."""
+    officer = town["officer_a"].actor()
+    if shifts.current(uow, officer) is None:
+        shifts.start(uow, officer, command_id=new_id(), limits=LIMITS)
+    whom = calls.Whom(area_id=town.areas["a"])
+    made = calls.create(
+        uow, town["desk_a"].actor(), command_id=new_id(), kind=CallKind.ROLL_CALL, whom=whom, lasts=timedelta(minutes=5)
+    )  # fmt: skip
+    return made.id
+
+
+def asked_share(uow: UnitOfWork, town: Town) -> UUID:
+    of_call = select(CallAnswer.id).where(
+        CallAnswer.call_id == made_call(uow, town), CallAnswer.officer_id == town["officer_a"].id
+    )
+    return uow.session.scalars(of_call).one()
+
+
+def end_call(uow: UnitOfWork, actor: Actor, row_id: UUID, command_id: UUID | None) -> None:
+    calls.end(uow, actor, access.call(uow, system_actor(uow.town), row_id, lock=True))
+
+
+def cancel_call(uow: UnitOfWork, actor: Actor, row_id: UUID, command_id: UUID | None) -> None:
+    calls.cancel(uow, actor, row_id, command_id=command_id)
+
+
+def answer_call(uow: UnitOfWork, actor: Actor, row_id: UUID, command_id: UUID | None) -> None:
+    call_id = uow.session.scalar(select(CallAnswer.call_id).where(CallAnswer.id == row_id))
+    calls.answer(uow, actor, call_id or new_id(), command_id=command_id)
+
+
+def by_clock_on_answer(act: Callable[..., Any]) -> Press:
+    """An act of the clock or a rule on what a locked share asks."""
+
+    def press(uow: UnitOfWork, actor: Actor, row_id: UUID, command_id: UUID | None) -> None:
+        act(uow, actor, uow.session.get_one(CallAnswer, row_id, with_for_update=True, populate_existing=True))
+
+    return press
+
+
 def by_rule_on_report(act: Callable[..., Any], *more: Any) -> Press:
     """An act of a rule on a locked report."""
 
@@ -293,6 +337,8 @@ ROWS: dict[str, tuple[Machine, type, Callable[[UnitOfWork, Town], UUID]]] = {
     "assignment": (assignments.ASSIGNMENT, Assignment, offered_share),
     "alarm": (alarms.ALARM, Alarm, raised_alarm),
     "report": (reports.REPORT, Report, filed_report),
+    "call": (calls.CALL, Call, made_call),
+    "call_answer": (calls.ANSWER, CallAnswer, asked_share),
     "device": (devices.DEVICE, Device, given_device),
     "user": (users.USER, User, made_user),
 }
@@ -343,6 +389,11 @@ PRESSES: dict[tuple[str, str], Press] = {
     ("report", "look_over"): on_report(reports.look_over),
     ("report", "pass_on"): on_report(reporting.pass_on, **WHY),
     ("report", "answer"): by_rule_on_report(reports.answer, ReportOutcome.HANDLED),
+    ("call", "end"): end_call,
+    ("call", "cancel"): cancel_call,
+    ("call_answer", "answer"): answer_call,
+    ("call_answer", "miss"): by_clock_on_answer(calls.miss),
+    ("call_answer", "excuse"): by_clock_on_answer(calls.excuse),
     ("device", "renew"): renew_device,
     ("device", "revoke"): revoke_device,
     ("user", "disable"): disable_user,
@@ -353,6 +404,8 @@ BY_CLOCK = {
     ("assignment", "lapse"), ("assignment", "finish"), ("assignment", "suspend"), ("assignment", "resume"),
     ("alarm", "escalate"), ("alarm", "right_itself"),
     ("report", "settle"), ("report", "sample"), ("report", "answer"),
+    ("alarm", "escalate"), ("alarm", "right_itself"), ("call", "end"), ("call_answer", "miss"),
+    ("call_answer", "excuse"),
 }  # fmt: skip
 """Acts without a command: nobody repeats them by a key."""
 NEAR = {
