@@ -15,6 +15,7 @@ export interface Screen {
 export const SCREENS: Screen[] = [
   { name: 'live', path: '/live', needs: ['see:officer'] },
   { name: 'brief', path: '/tasks/:id/brief', needs: ['refer:task'], aside: true },
+  { name: 'calls', path: '/calls', needs: ['see:call'] },
   { name: 'replay', path: '/replay', needs: ['see:track'] },
   { name: 'tracks', path: '/tracks', needs: ['import:track'] },
   { name: 'devices', path: '/devices', needs: ['see:device'] },
@@ -39,6 +40,7 @@ export function home(): Screen {
 const VIEWS: Record<string, RouteRecordRaw['component']> = {
   live: () => import('./live/LiveView.vue'),
   brief: () => import('./brief/BriefView.vue'),
+  calls: () => import('./calls/CallsView.vue'),
   replay: () => import('./replay/ReplayView.vue'),
   tracks: () => import('./tracks/TracksView.vue'),
   devices: () => import('./devices/DevicesView.vue'),

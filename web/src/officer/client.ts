@@ -1,4 +1,4 @@
-/** What every screen of the officer client shares: the session, the API, the duty, the tasks, the reports and the call for help. */
+/** What every screen of the officer client shares: session, API, duty, tasks, reports, the desk's calls and the call for help. */
 import { createApi } from '@/shared/api'
 import { createChanges } from '@/shared/changes'
 import { createPush } from '@/shared/notices/push'
@@ -6,6 +6,7 @@ import { createNotices } from '@/shared/notices/store'
 import { createSession } from '@/shared/session'
 import { createSos } from '@/shared/sos'
 import { ring } from './alert'
+import { createCalls } from './calls'
 import { createDispatch } from './dispatch'
 import { createDuty } from './duty'
 import { createReports } from './reports'
@@ -19,6 +20,11 @@ export const dispatch = createDispatch(session, api, duty, changes, {
   now: () => Date.now(),
 })
 export const reports = createReports(session, api, changes)
+export const calls = createCalls(session, api, duty, changes, {
+  alert: () => ring(false),
+  here: () => duty.recorder.here.value,
+  now: () => Date.now(),
+})
 export const sos = createSos(session, api, changes, 'officer', {
   here: () => {
     const here = duty.recorder.here.value ?? duty.trail.value[duty.trail.value.length - 1]

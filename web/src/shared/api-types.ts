@@ -4012,7 +4012,7 @@ export interface paths {
             };
             requestBody: {
                 content: {
-                    "application/json": components["schemas"]["OfficerCallAnswer"];
+                    "application/json": components["schemas"]["OfficerCallAct"];
                 };
             };
             responses: {
@@ -17119,7 +17119,7 @@ export interface components {
              */
             datum?: "wgs84" | "gcj02" | "bd09";
         };
-        OfficerCallAnswer: {
+        OfficerCallAct: {
             /**
              * Format: date-time
              * @default null
@@ -18964,6 +18964,8 @@ export interface components {
             is_inside: boolean | null;
             /** @description How far outside of it; 0 inside. */
             outside_m: number | null;
+            /** @description None: nobody answers for another. */
+            actions: string[];
         };
         DeskCallAnswerPage: {
             items: components["schemas"]["DeskCallAnswer"][];

@@ -45,6 +45,7 @@ export type FixBatch = Schemas['OfficerFixBatch']
 export type FixReceipt = Schemas['OfficerReceipt']
 
 export type OfficerTask = Schemas['OfficerTask']
+export type OfficerCall = Schemas['OfficerCall']
 export type TaskQuestion = Schemas['OfficerQuestion']
 export type OfficerTaskKind = Schemas['OfficerTaskKind']
 export type OfficerReport = Schemas['OfficerReport']

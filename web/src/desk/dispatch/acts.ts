@@ -9,7 +9,7 @@ import { dispatch } from './current'
 /** Acts of which nobody knows whether they arrived: tried again, they are the same act. */
 const uncertain = new Map<string, string>()
 
-async function act<T>(path: string, body: unknown): Promise<T> {
+export async function act<T>(path: string, body: unknown): Promise<T> {
   const which = `${path} ${JSON.stringify(body ?? {})}`
   const key = uncertain.get(which) ?? newId()
   uncertain.set(which, key)

@@ -2,13 +2,14 @@
 import { shallowRef, watch } from 'vue'
 import { openSocket } from '@/shared/socket'
 import { api, may, notices, session, setServerTime } from '../client'
+import { beginCalls } from '../calls/current'
 import { beginDispatch, endDispatch } from '../dispatch/current'
 import { beginReports, endReports } from '../reports/current'
 import { createFeed, type Feed } from './feed'
 
 export const feed = shallowRef<Feed | null>(null)
 
-/** Runs for as long as somebody is signed in who may see officers. Tasks, alarms and reports come by the same socket. */
+/** Runs for as long as somebody is signed in who may see officers. Tasks, alarms, reports and calls come by the same socket. */
 export function keepFeed(): void {
   watch(
     () => (session.signedIn.value && may('see:officer') ? session.sessionId.value : null),
@@ -24,6 +25,7 @@ export function keepFeed(): void {
       feed.value = createFeed(session, api, { open: () => socket, onServerTime: setServerTime })
       beginDispatch(socket)
       beginReports(socket)
+      beginCalls(socket)
     },
     { immediate: true },
   )

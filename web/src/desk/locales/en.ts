@@ -1,3 +1,4 @@
+import calls from './calls/en'
 import dispatch from './dispatch/en'
 import letters from './letters/en'
 import reports from './reports/en'
@@ -30,6 +31,7 @@ export default {
   },
   nav: {
     live: 'Live',
+    calls: 'Roll calls',
     replay: 'Replay',
     tracks: 'Tracks',
     devices: 'Devices',
@@ -671,6 +673,7 @@ export default {
     failed: 'Could not be read',
     end: 'That is all',
   },
+  calls,
   dispatch,
   letters,
   reports,

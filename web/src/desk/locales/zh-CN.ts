@@ -1,3 +1,4 @@
+import calls from './calls/zh-CN'
 import dispatch from './dispatch/zh-CN'
 import letters from './letters/zh-CN'
 import reports from './reports/zh-CN'
@@ -30,6 +31,7 @@ export default {
   },
   nav: {
     live: '实况',
+    calls: '点名',
     replay: '回放',
     tracks: '轨迹',
     devices: '设备',
@@ -671,6 +673,7 @@ export default {
     failed: '读取失败',
     end: '没有更多了',
   },
+  calls,
   dispatch,
   letters,
   reports,
