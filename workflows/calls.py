@@ -315,10 +315,17 @@ def end(uow: UnitOfWork, actor: Actor, call: Call) -> None:
     A shift whose own time was over is as good as ended, though the clock has not closed it yet.
     """
     CALL.fire(uow, actor, call, "end", command_id=None)
-    for share in (waiting := _waiting(uow, call)):
-        shift = uow.session.get_one(Shift, share.shift_id)
-        over = shift.ended_at is not None or shift.closes_at <= uow.now
-        (excuse if over else miss)(uow, actor, share)
+    waiting = _waiting(uow, call)
+    over = set(
+        uow.session.scalars(
+            select(Shift.id).where(
+                Shift.id.in_([share.shift_id for share in waiting]),
+                or_(Shift.ended_at.is_not(None), Shift.closes_at <= uow.now),
+            )
+        )
+    )
+    for share in waiting:
+        (excuse if share.shift_id in over else miss)(uow, actor, share)
     uow.session.flush()
     told = counts(uow, [call.id])[call.id]
     telling.call_over(uow, call)

@@ -11,8 +11,10 @@ from sqlalchemy import text
 
 from backend.core.ids import new_id
 from backend.core.uow import UnitOfWork
+from backend.core.vocabulary import CallKind
 from notifications import recipients
 from tests.factories import Person, Town
+from workflows import calls
 
 
 def names(town: Town, found: list[UUID]) -> set[str]:
@@ -110,11 +112,32 @@ def test_a_crew_is_who_is_on_duty_in_it(here: UnitOfWork, town: Town) -> None:
     on_shift(here, town["officer_b"], town.areas["b"])
     assert names(town, recipients.crew_of(here, town["officer_a2"].id)) == {"officer_a", "officer_a2"}
     assert names(town, recipients.crew_of(here, town["officer_b"].id)) == {"officer_b"}
+    assert names(town, recipients.crew_on_shift(here, crew)) == {"officer_a", "officer_a2"}
     here.session.execute(
         text("update shifts set state = 'ended', ended_at = :now, ended_by = 'self' where officer_id = :id"),
         {"now": here.now, "id": town["officer_a"].id},
     )
     assert names(town, recipients.crew_of(here, town["officer_a2"].id)) == {"officer_a2"}
+    assert names(town, recipients.crew_on_shift(here, crew)) == {"officer_a2"}
+    disable(here, town["officer_a2"])
+    assert recipients.crew_on_shift(here, crew) == []
+
+
+def test_whom_a_call_waits_for_is_who_was_asked_and_has_not_answered(
+    here: UnitOfWork, town: Town, elsewhere: Town
+) -> None:
+    on_shift(here, town["officer_a"], town.areas["a"])
+    on_shift(here, town["officer_a2"], town.areas["a"])
+    call = calls.create(
+        here, town["desk_a"].actor(), command_id=new_id(), kind=CallKind.ROLL_CALL,
+        whom=calls.Whom(area_id=town.areas["a"]), lasts=timedelta(minutes=5),
+    )  # fmt: skip
+    on_shift(here, town["officer_b"], town.areas["a"])
+    assert names(town, recipients.asked_by(here, call.id)) == {"officer_a", "officer_a2"}
+    calls.answer(here, town["officer_a"].actor(), call.id, command_id=new_id())
+    assert names(town, recipients.asked_by(here, call.id)) == {"officer_a2"}
+    here.enter_town(elsewhere.id)
+    assert recipients.asked_by(here, call.id) == []
 
 
 def test_one_person_is_told_if_he_is_of_the_town(here: UnitOfWork, town: Town, elsewhere: Town) -> None:
