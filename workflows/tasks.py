@@ -35,8 +35,8 @@ from workflows import (
     journal,
     nearest,
     numbers,
-    responders,
     reports,
+    responders,
     task_kinds,
     telling,
 )

@@ -1,4 +1,4 @@
-"""What people are told of tasks, alarms, reports and calls: from what happened to the notice, its recipients and its figures.
+"""What people are told of tasks, alarms, reports and calls: the notice, whom it goes to, and its figures.
 
 Called in the act's own transaction by the one place of each machine that announces; nothing is sent before the commit.
 Who acted is not told of his own act.

@@ -283,6 +283,8 @@ class ReportOutcome(StrEnum):
     HANDLED = "handled"
     REFERRED = "referred"
     REFUSED = "refused"
+
+
 class CallKind(StrEnum):
     """What the desk asks of those on shift: all to answer (点名), a few drawn by lot (抽查), to have read (广播)."""
 

@@ -28,7 +28,18 @@ from backend.core.ids import new_id
 from backend.core.uow import UnitOfWork, unit_of_work
 from backend.core.vocabulary import AlarmKind, AlarmSource, CallKind, Protocol, ReportOutcome, Role, Travel
 from backend.models import (
-    Alarm, Assignment, Call, CallAnswer, Device, Invitation, Journal, Report, Shift, Task, TaskKind, User,
+    Alarm,
+    Assignment,
+    Call,
+    CallAnswer,
+    Device,
+    Invitation,
+    Journal,
+    Report,
+    Shift,
+    Task,
+    TaskKind,
+    User,
 )  # fmt: skip
 from tests import factories
 from tests.factories import Town

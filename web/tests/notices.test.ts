@@ -128,7 +128,7 @@ describe('notifications of this browser', () => {
     expect(push.state.value).toBe('off')
     expect(posted.at(-1)).toEqual(['/api/v1/officer/addresses/a1/end', undefined])
   })
-  it.each([
+  it.each<[string, Partial<PushSurroundings>, string | null]>([
     ['unset', {}, null],
     ['wechat', { userAgent: () => 'MicroMessenger/8' }, KEY],
     ['insecure', { secure: () => false }, KEY],

@@ -482,7 +482,6 @@ export default {
       sample: 'draw for a look',
       look_over: 'look over a report',
       pass_on: 'pass on as a task',
-      answer: 'answer the reporter',
       refer: 'hand over to the police',
       print_brief: 'print the brief (export)',
       offer: 'offer',

@@ -466,7 +466,7 @@ export default {
     only: '只看：{name}',
     lastMinutes: '最近 {minutes} 分钟',
     actions: {
-      answer: '应答',
+      answer: '答复',
       excuse: '免应答',
       miss: '未按时应答',
       arrive: '到达',
@@ -482,7 +482,6 @@ export default {
       sample: '抽查',
       look_over: '查看上报',
       pass_on: '移交，转为任务',
-      answer: '答复上报人',
       refer: '移交公安',
       print_brief: '打印移交单（导出）',
       offer: '派单',
