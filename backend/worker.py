@@ -7,10 +7,12 @@ threads, and long ones in processes of their own.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -48,6 +50,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 STALLED_AFTER_S = 60
+SPARE = 3
+"""Jobs that can be done while every clock is at work."""
 MOST_CHANGES = 100
 """Alarms that one look raises or ends in one town; the next look, twenty seconds on, goes on with the rest."""
 NAME = "xungeng"
@@ -278,12 +282,20 @@ def _is_no_loss(record: logging.LogRecord) -> bool:
 
 
 def _work(working: procrastinate.App, wait: bool) -> None:
-    working.run_worker(
-        name=NAME,
-        wait=wait,
-        concurrency=4,
-        delete_jobs="successful",
-        shutdown_graceful_timeout=10,
-        fetch_job_polling_interval=5,
-        stalled_worker_timeout=STALLED_AFTER_S,
-    )
+    # Every clock may be at work (each at most once, by its lock), and somebody is still there for a call for help.
+    at_once = len(working.periodic_registry.periodic_tasks) + SPARE
+
+    async def work() -> None:
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(at_once))
+        async with working.open_async():
+            await working.run_worker_async(
+                name=NAME,
+                wait=wait,
+                concurrency=at_once,
+                delete_jobs="successful",
+                shutdown_graceful_timeout=10,
+                fetch_job_polling_interval=5,
+                stalled_worker_timeout=STALLED_AFTER_S,
+            )
+
+    asyncio.run(work())

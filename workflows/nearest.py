@@ -13,7 +13,7 @@ from backend.core.vocabulary import AreaKind, Role, TaskSource
 from backend.models import Alarm, Area, Task, TaskKind
 from geo import queries
 from geo.queries import Near
-from workflows import access
+from workflows import access, task_kinds
 
 RECENT_S = 300.0
 """An officer whose last fix is older is somewhere else by now."""
@@ -87,15 +87,17 @@ def candidates(
 ) -> list[Near]:
     """Return whom a task can be offered to: by the desk within its areas, by the system in the task's community.
 
-    Whoever patrols a greater area that holds the place is of it too, as far as the system is concerned.
+    An SOS goes to the nearest of the whole town. Whoever patrols a greater area that holds the place is of it too, as
+    far as the system is concerned.
     """
     scope: Sequence[UUID] = access.roots(actor, "dispatch", "task")
     above: Sequence[UUID] = ()
     if Role.SYSTEM in actor.roles:
         above = task.area.ancestors
         community = select(Area.id).where(Area.id.in_(above), Area.kind == AreaKind.COMMUNITY)
-        # A place in no community is the whole town's.
-        scope = list(uow.session.scalars(community)) or list(above)
+        # A place in no community is the whole town's, and so is a call for help: who is nearest comes, from anywhere.
+        scope = [] if task.kind.code == task_kinds.SOS else list(uow.session.scalars(community))
+        scope = scope or list(above)
     return _found(
         uow,
         place_of(task),

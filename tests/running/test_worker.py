@@ -125,6 +125,26 @@ def test_the_job_of_a_killed_worker_is_resumed(
     assert noted(tmp_path) == [7, 8]
 
 
+def test_somebody_is_there_for_a_call_for_help_while_every_clock_is_at_work(
+    live_engine: Engine, live_config: Config, tmp_path: Path
+) -> None:
+    """A long tidying-up holds up no job that people wait for."""
+    at_work = len(worker.app.periodic_registry.periodic_tasks)
+    with unit_of_work() as uow:
+        for number in range(at_work):
+            enqueue(uow, "test.note", number=number, sleep_s=60)
+    process = start_worker(live_config, tmp_path, "wait")
+    try:
+        wait_until(lambda: len(noted(tmp_path)) == at_work, 60)
+        with unit_of_work() as uow:
+            enqueue(uow, "test.note", number=1000)
+        wait_until(lambda: 1000 in noted(tmp_path), 60)
+        assert len(noted(tmp_path)) == at_work + 1
+    finally:
+        process.kill()
+        process.wait()
+
+
 def test_a_worker_that_loses_the_database_says_so_once_and_works_on_when_it_is_back(
     live_engine: Engine, live_config: Config, tmp_path: Path
 ) -> None:

@@ -117,6 +117,22 @@ def test_the_partners_of_an_officer_who_calls_are_asked_first(here: UnitOfWork, 
     assert asked(here, task_id) == {mate.id, town["officer_a2"].id}, "the partner has no fix and is asked"
 
 
+def test_an_sos_goes_to_the_nearest_across_communities_and_an_ordinary_task_does_not(
+    here: UnitOfWork, town: Town
+) -> None:
+    over_there = on_shift(here, town["officer_b"])
+    seen_at(here, over_there, town, area="a")
+    raised = help_of(here, town["resident"], place=a_place(town, here))
+    task_id = dispatching.send_to_sos(here, raised.id)
+    assert task_id is not None
+    assert asked(here, task_id) == {town["officer_b"].id}
+    desk, place = town["desk_a"].actor(), town.place()
+    ordinary = tasks.create(
+        here, desk, command_id=new_id(), description="x", place=place, kind_code="noise", offers_itself=True
+    )
+    assert asked(here, ordinary.id) == set()
+
+
 def test_an_sos_that_nobody_can_answer_stands_open_and_goes_on_climbing(here: UnitOfWork, town: Town) -> None:
     raised = help_of(here, town["resident"], place=a_place(town, here))
     task_id = dispatching.send_to_sos(here, raised.id)
