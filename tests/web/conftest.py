@@ -82,8 +82,8 @@ class Town:
         assert gone.status_code == 200, gone.text
         return str(made.json()["area"]["id"])
 
-    def hire(self, area_id: str | None = None) -> dict[str, Any]:
-        """A new officer, made at the desk: of the demo town's own only so many are off duty."""
+    def hire(self, area_id: str | None = None, role: str = "officer") -> dict[str, Any]:
+        """A new officer, made at the desk: of the demo town's own only so many are off duty. Or a dispatcher."""
         admin, number = self.api(self.accounts["admin"]), next(self._hired)
         area_id = area_id or self.accounts["officers"][number % len(self.accounts["officers"])]["area_id"]
         account = {
@@ -94,7 +94,7 @@ class Town:
         assert made.status_code == 201, made.text
         granted = admin.post(
             f"/api/v1/desk/users/{made.json()['id']}/memberships",
-            json={"role": "officer", "area_id": area_id, "officer_kind": "patrol"},
+            json={"role": role, "area_id": area_id} | ({"officer_kind": "patrol"} if role == "officer" else {}),
             headers={"Idempotency-Key": str(uuid4())},
         )
         assert granted.status_code == 201, granted.text

@@ -26,17 +26,17 @@ def _register(api: httpx.Client, client: str, subscription: Subscription) -> Non
 
 
 def test_what_the_desk_is_told_is_counted_opened_and_read(chromium: Browser, town: Town) -> None:
-    supervisor = town.accounts["supervisor"]
+    supervisor, dispatcher = town.accounts["supervisor"], town.hire(town.middle, "dispatcher")
     near = Walker(town, town.hire(town.middle)).start()
     near.step()
     task = offer(town, {"id": near.id})
     try:
         with seated(chromium, town) as desk:
-            page = desk.sign_in(supervisor, "/devices")
+            page = desk.sign_in(dispatcher, "/live")
             bell = page.get_by_test_id("bell")
             before = int(bell.get_attribute("data-unread") or "0")
             near.press(f"/api/v1/officer/tasks/{task['id']}/accept")
-            api = town.api(supervisor)
+            api = town.api(dispatcher)
             wait_until(
                 lambda: [
                     one
@@ -74,7 +74,7 @@ def test_what_the_desk_is_told_is_counted_opened_and_read(chromium: Browser, tow
 
 
 def test_what_one_wants_is_kept_and_a_call_for_help_is_no_choice(chromium: Browser, town: Town) -> None:
-    dispatcher = town.accounts["dispatchers"][0] if "dispatchers" in town.accounts else town.accounts["supervisor"]
+    dispatcher = town.accounts["supervisor"]
     with seated(chromium, town, permissions=[]) as desk:
         page = desk.sign_in(dispatcher, "/notices?tab=settings")
         sos = page.locator("[data-kind='sos.raised'] input")

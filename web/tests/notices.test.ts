@@ -116,6 +116,16 @@ function phone(changed: Partial<PushSurroundings> = {}, key: string | null = KEY
   return { push: createPush(api, 'officer', around), posted, manager }
 }
 
+const HINDRANCES: [string, Partial<PushSurroundings>, string | null][] = [
+  ['unset', {}, null],
+  ['wechat', { userAgent: () => 'MicroMessenger/8' }, KEY],
+  ['insecure', { secure: () => false }, KEY],
+  ['unsupported', { worker: async () => undefined }, KEY],
+  ['unsupported', { permission: () => undefined }, KEY],
+  ['install', { worker: async () => undefined, userAgent: () => 'iPhone' }, KEY],
+  ['denied', { permission: () => 'denied' }, KEY],
+]
+
 describe('notifications of this browser', () => {
   it('are turned on by one press and off by another', async () => {
     const { push, posted } = phone()
@@ -128,15 +138,7 @@ describe('notifications of this browser', () => {
     expect(push.state.value).toBe('off')
     expect(posted.at(-1)).toEqual(['/api/v1/officer/addresses/a1/end', undefined])
   })
-  it.each<[string, Partial<PushSurroundings>, string | null]>([
-    ['unset', {}, null],
-    ['wechat', { userAgent: () => 'MicroMessenger/8' }, KEY],
-    ['insecure', { secure: () => false }, KEY],
-    ['unsupported', { worker: async () => undefined }, KEY],
-    ['unsupported', { permission: () => undefined }, KEY],
-    ['install', { worker: async () => undefined, userAgent: () => 'iPhone' }, KEY],
-    ['denied', { permission: () => 'denied' as const }, KEY],
-  ])('are not to be had, and why is said: %s', async (state, changed, key) => {
+  it.each(HINDRANCES)('are not to be had, and why is said: %s', async (state, changed, key) => {
     const { push, posted } = phone(changed, key)
     await push.look()
     expect(push.state.value).toBe(state)
