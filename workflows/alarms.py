@@ -161,15 +161,14 @@ def _officers_call(
 
 
 def _called(uow: UnitOfWork, actor: Actor, raised: tuple[Alarm, bool]) -> Alarm:
-    """Have people sent: to a new call, and to one whose place has become known only now or whose task was called off.
-
-    The job does nothing where people were sent already.
-    """
     alarm, is_new = raised
-    waits = alarm.state in (A.RAISED, A.ACKNOWLEDGED) and alarm.task_id is None and alarm.geom is not None
-    if is_new or waits:
-        jobs.enqueue(uow, IN_DISTRESS, priority=100, town_id=str(uow.town), alarm_id=str(alarm.id))
+    if is_new:
+        _send_people(uow, alarm)
     return alarm
+
+
+def _send_people(uow: UnitOfWork, alarm: Alarm) -> None:
+    jobs.enqueue(uow, IN_DISTRESS, priority=100, town_id=str(uow.town), alarm_id=str(alarm.id))
 
 
 def _own_area(uow: UnitOfWork, officer_id: UUID) -> UUID:
@@ -272,6 +271,8 @@ def _note_again(
     known = alarm.fixed_at or alarm.raised_device_at or alarm.raised_at
     # What a phone knew a moment before the call is better than no place at all.
     newer = place is not None and (alarm.geom is None or (place.fixed_at or uow.now) > known)
+    if newer and alarm.geom is None and alarm.kind == AlarmKind.SOS:
+        _send_people(uow, alarm)  # Without a place nobody could be sent until now.
     if newer:
         for name, value in _located(place).items():
             setattr(alarm, name, value)
