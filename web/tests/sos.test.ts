@@ -90,7 +90,7 @@ describe('a call for help', () => {
     expect(told[0]!.body).toMatchObject({ device_at: '2026-11-30T06:00:00.000Z', place: { lon: 121.3, lat: 31.1, accuracy_m: 8, fixed_at: '2026-11-30T05:59:58.000Z' } })
     expect(told[0]!.body.id).toBe(sos.open.value!.id)
     expect(answerLocation).toBeNull()
-    expect(wanted).toBe(true)
+    await until(() => wanted)
   })
 
   it('does not wait for a place: it goes with an old one, or none, and the place follows', async () => {
