@@ -116,6 +116,15 @@ def _word(value: Any) -> str:
     return value
 
 
+def fit_to_travel(typed: str) -> str:
+    """Return what somebody typed (a name of an area, a call sign) as a word that every notice takes.
+
+    A long number in it, which could be a phone's, stays here: ``…`` stands for it. To refuse the word would refuse the
+    act that the notice tells of, and a call for help is stored whatever its place is called.
+    """
+    return _PHONE.sub("…", _CONTROL.sub("", typed))[:WORD_MOST] or "…"
+
+
 def _words(value: Any) -> str | dict[str, str]:
     """A word, or the same in both languages as the town's data have it."""
     if isinstance(value, Mapping):

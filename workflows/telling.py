@@ -15,11 +15,11 @@ from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import AlarmKind, AssignmentState, CallKind, NoticeKind
 from backend.models import Alarm, Assignment, Call, CallAnswer, Crew, Report, Shift, Task
 from notifications import outbox, recipients
+from notifications.kinds import fit_to_travel
 from notifications.recipients import Level
 from workflows import task_kinds
 
 K = NoticeKind
-SHORT = 80
 
 TO_DESK = {
     "accept": K.TASK_ACCEPTED,
@@ -80,7 +80,7 @@ def _offered(uow: UnitOfWork, task: Task, share: Assignment) -> None:
             uow, K.SOS_RAISED, to=recipients.one(uow, share.officer_id), subject=("task", task.id),
             expires_at=share.lapses_at, coalesce=f"task:{task.id}:{K.SOS_RAISED}", to_group=False,
             params={
-                "number": task.number, "what": task.kind.name, "place": _place(task.area.name),
+                "number": task.number, "what": _named(task.kind.name), "place": _named(task.area.name),
                 "area_id": task.area_id, "distance_m": share.distance_m, "at": task.created_at,
             },
         )  # fmt: skip
@@ -128,7 +128,7 @@ def _tell(
             uow, kind, to=told, subject=("task", task.id), expires_at=expires_at,
             coalesce=f"task:{task.id}:{kind}",
             params={
-                "number": task.number, "what": task.kind.name, "place": _place(task.area.name),
+                "number": task.number, "what": _named(task.kind.name), "place": _named(task.area.name),
                 "area_id": task.area_id, **params,
             },
         )  # fmt: skip
@@ -141,7 +141,7 @@ def of_alarm(
     is_sos = alarm.kind == AlarmKind.SOS
     subject = ("alarm", alarm.id)
     figures = {
-        "number": alarm.number, "place": _place(alarm.area.name), "area_id": alarm.area_id,
+        "number": alarm.number, "place": _named(alarm.area.name), "area_id": alarm.area_id,
         "officer_id": alarm.officer_id, **_call_sign(uow, alarm.officer_id),
     }  # fmt: skip
     if action in ("raise", "escalate"):
@@ -179,7 +179,7 @@ def sos_answered(uow: UnitOfWork, alarm: Alarm, share: Assignment) -> None:
     outbox.enqueue(
         uow, K.SOS_ANSWERED, to=recipients.one(uow, alarm.source_id), subject=("alarm", alarm.id),
         params={
-            "place": _place(alarm.area.name), "officer_id": share.officer_id, "eta_min": eta_min,
+            "place": _named(alarm.area.name), "officer_id": share.officer_id, "eta_min": eta_min,
             **_call_sign(uow, share.officer_id),
         },
     )  # fmt: skip
@@ -213,7 +213,7 @@ def call_ended(uow: UnitOfWork, call: Call, *, answered: int, missing: int) -> N
     outbox.enqueue(
         uow, kind, to=to, subject=("call", call.id),
         params={
-            "answered": answered, "missing": missing, "place": _place(call.area.name), "area_id": call.area_id,
+            "answered": answered, "missing": missing, "place": _named(call.area.name), "area_id": call.area_id,
         },
     )  # fmt: skip
 
@@ -244,7 +244,7 @@ def of_report(uow: UnitOfWork, report: Report, action: str, *, by: UUID | None) 
         uow, K.REPORT_ANSWERED, to=recipients.one(uow, report.officer_id), subject=("report", report.id),
         coalesce=f"report:{report.id}",
         params={
-            "number": report.number, "what": report.kind.name, "place": _place(report.area.name),
+            "number": report.number, "what": _named(report.kind.name), "place": _named(report.area.name),
             "outcome": outcome,
         },
     )  # fmt: skip
@@ -268,9 +268,9 @@ def _is(share: Assignment, state: str) -> bool:
     return share.state == state
 
 
-def _place(area_name: Mapping[str, str]) -> dict[str, str]:
-    """Return how people call the place: its area. What somebody typed may name a person, and stays here."""
-    return {language: name[:SHORT] for language, name in area_name.items()}
+def _named(name: Mapping[str, str]) -> dict[str, str]:
+    """Return how people call a kind of task, or a place: by its area. What somebody wrote of it stays here."""
+    return {language: fit_to_travel(word) for language, word in name.items()}
 
 
 def _who(uow: UnitOfWork, officer_id: UUID | None) -> dict[str, Any]:
@@ -286,7 +286,7 @@ def _call_sign(uow: UnitOfWork, officer_id: UUID | None) -> dict[str, Any]:
         .join(Shift, Shift.crew_id == Crew.id)
         .where(Shift.officer_id == officer_id, Shift.ended_at.is_(None))
     )
-    return {"call_sign": sign[:SHORT]} if sign else {}
+    return {"call_sign": fit_to_travel(sign)} if sign else {}
 
 
 def _level(tells: str) -> Level:

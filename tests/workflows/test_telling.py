@@ -7,18 +7,19 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, select, update
 
 from backend.core.ids import new_id
 from backend.core.uow import UnitOfWork
-from backend.core.vocabulary import AlarmKind, NoticeKind
-from backend.models import Alarm, Notice, Task, User
+from backend.core.vocabulary import AlarmKind, NoticeKind, Travel
+from backend.models import Alarm, Area, Notice, Task, User
 from notifications import kinds
 from tests import factories
 from tests.factories import Town
-from tests.workflows.test_alarms import ACTS, help_of, on_shift, seen_at, watch
+from tests.workflows.test_alarms import ACTS, LIMITS, help_of, on_shift, seen_at, watch
 from tests.workflows.test_dispatching import a_place, done_by
-from workflows import alarms, deadlines, dispatching, responders, tasks
+from workflows import alarms, deadlines, dispatching, responders, shifts, tasks
+from workflows.crews import WantedCrew
 from workflows.tasks import Whom
 
 K = NoticeKind
@@ -67,6 +68,25 @@ def test_whoever_is_offered_a_task_is_told_and_the_others_when_it_is_taken(
     assert (K.TASK_WITHDRAWN, "officer_a2") in after
     assert (K.TASK_WITHDRAWN, "officer_a") not in after
     assert not any(name in ("desk_b", "officer_b", "resident") for _, name in after), "F41: nobody elsewhere"
+
+
+def test_a_place_or_crew_whose_name_looks_like_a_phone_keeps_nobody_from_calling_for_help(
+    here: UnitOfWork, town: Town
+) -> None:
+    """F93: the number stays here; the act that the notice tells of goes on."""
+    name = {"zh-CN": "幸福路1200-1300弄", "en": "Lane 1200-1300" + " of Happiness Road" * 9}
+    here.session.execute(update(Area).where(Area.id == town.areas["a"]).values(name=name))
+    crew = WantedCrew("2026001", Travel.FOOT, [])
+    shifts.start(here, town["officer_a"].actor(), command_id=new_id(), limits=LIMITS, crew=crew)
+    raised = help_of(here, town["officer_a"], place=a_place(town, here))
+    params = here.session.scalars(
+        select(Notice.params).where(Notice.subject_id == raised.id, Notice.recipient_id == town["desk_a"].id)
+    ).one()
+    assert params["place"]["zh-CN"] == "幸福路…弄"
+    assert len(params["place"]["en"]) == kinds.WORD_MOST
+    assert params["call_sign"] == "…"
+    task = offered(here, town, "officer_a2")
+    assert (K.TASK_OFFERED, "officer_a2") in told(here, town, task.id)
 
 
 def test_who_has_answered_an_offer_is_called_by_no_further_channel(here: UnitOfWork, town: Town) -> None:
