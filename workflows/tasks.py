@@ -25,7 +25,7 @@ from backend.core.paging import Page, moment_and_id, page
 from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import AssignmentState, Due, Priority, Role, TaskSource
 from backend.core.vocabulary import TaskState as T
-from backend.models import Alarm, Area, Assignment, Deadline, Shift, Task, TaskKind, User
+from backend.models import Area, Assignment, Deadline, Shift, Task, TaskKind, User
 from geo import queries
 from workflows import (
     access,
@@ -870,19 +870,10 @@ def _named(uow: UnitOfWork, actor: Actor, task: Task, officer_ids: Sequence[UUID
 def _nearest(
     uow: UnitOfWork, actor: Actor, task: Task, count: int, *, busy_too: bool, without: Sequence[UUID]
 ) -> list[_Chosen]:
-    without = [*without, *_in_need(uow, task)]
     near = nearest.candidates(uow, actor, task, busy_too=busy_too, without=without, limit=count)
     people = uow.session.scalars(select(User).where(User.id.in_([one.id for one in near])))
     by_id = {person.id: person for person in people}
     return [_Chosen(by_id[one.id], one.distance_m, one.eta_s) for one in near]
-
-
-def _in_need(uow: UnitOfWork, task: Task) -> list[UUID]:
-    """Return the officer whose own alarm the task comes from: he is nearest to it, and waits for others."""
-    if task.source != TaskSource.ALARM:
-        return []
-    about = select(Alarm.officer_id).where(Alarm.id == task.source_id, Alarm.officer_id.is_not(None))
-    return [one for one in uow.session.scalars(about) if one is not None]
 
 
 def _nobody_left(uow: UnitOfWork, task: Task) -> None:
