@@ -494,6 +494,12 @@ def seen(uow: UnitOfWork, actor: Actor, alarm_id: UUID) -> Alarm:
     return access.alarm(uow, actor, alarm_id)
 
 
+def actions(actor: Actor, alarm: Alarm) -> list[str]:
+    """Return what the desk may do with an alarm now; people are sent to it once."""
+    able = ALARM.actions(actor, alarm)
+    return [action for action in able if action != "dispatch" or alarm.task_id is None]
+
+
 def place_of(alarm: Alarm) -> Place | None:
     """Return where an alarm is, as it was last told."""
     if alarm.geom is None:

@@ -40,7 +40,7 @@ def dispatch(
     """Make a task of an alarm and offer it; the alarm is dispatched and ends with the task.
 
     Raises:
-        WrongState: somebody did it before, or it is over.
+        WrongState: somebody did it before, people were sent to an SOS already, or it is over.
         Invalid: the alarm has no place, and none was given. Conflict: as ``tasks.create``.
     """
     alarm = access.alarm(uow, actor, alarm_id, verb="handle", lock=True)
@@ -48,8 +48,8 @@ def dispatch(
         if done != "dispatch" or alarm.task_id is None:
             raise Invalid("This command's id was used for another act.", "key_reused")
         return access.task(uow, actor, alarm.task_id)
-    if alarm.state not in (AlarmState.RAISED, AlarmState.ACKNOWLEDGED):
-        raise WrongState(str(alarm.state), ALARM.actions(actor, alarm))
+    if alarm.state not in (AlarmState.RAISED, AlarmState.ACKNOWLEDGED) or alarm.task_id is not None:
+        raise WrongState(str(alarm.state), alarms.actions(actor, alarm))
     task = _task_of(
         uow, actor, alarm, whom, kind_id=kind_id, place=place, description=description,
         offers_itself=offers_itself,
@@ -113,6 +113,8 @@ def send_to_sos(uow: UnitOfWork, alarm_id: UUID) -> UUID | None:
     # The alarm stays unacknowledged until a person at the desk takes it on: that people were asked is no answer yet.
     alarm.task_id = task.id
     uow.session.flush()
+    if alarm.state == AlarmState.ACKNOWLEDGED:
+        alarms.dispatch(uow, system, alarm, task.id, command_id=None)
     asked = _whom_to_send(uow, system, alarm, task)
     if asked:
         tasks.offer(uow, system, task.id, Whom(officer_ids=asked, busy_too=True), command_id=None)

@@ -16,7 +16,6 @@ from mobile_api.endpoint import Door
 from mobile_api.fields import Moment, Word, line, prose, spot
 from mobile_api.paging import PageQuerySchema, decode_cursor, page_of
 from workflows import alarms, dispatching
-from workflows.alarms import ALARM
 
 blp = Door("alarms", Audience.DESK, "/alarms", "What must be looked at in your areas.")
 SEE, HANDLE = ("see", "alarm"), ("handle", "alarm")
@@ -122,7 +121,7 @@ def document(actor: Actor, alarm: Any) -> dict[str, Any]:
         "cleared_at": alarm.cleared_at,
         "dismissed_at": alarm.dismissed_at,
         "version": alarm.version,
-        "actions": ALARM.actions(actor, alarm),
+        "actions": alarms.actions(actor, alarm),
     }
 
 

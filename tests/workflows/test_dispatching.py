@@ -178,6 +178,36 @@ def test_acknowledging_an_sos_that_people_were_sent_to_takes_it_over_with_its_ta
     )  # fmt: skip
 
 
+def test_people_are_sent_to_an_sos_once_however_it_is_pressed(here: UnitOfWork, town: Town) -> None:
+    """A second task would leave the first to nobody: its officers would stay suspended when the call is over."""
+    ready(here, town, "officer_a2", "officer_a3")
+    raised = help_of(here, town["resident"], place=a_place(town, here))
+    desk = town["desk_a"].actor()
+    assert "dispatch" in alarms.actions(desk, raised)
+    task_id = dispatching.send_to_sos(here, raised.id)
+    assert task_id is not None
+    sent = alarms.read(here, raised.id)
+    assert alarms.actions(desk, sent) == ["acknowledge", "dismiss"]
+    with pytest.raises(WrongState) as refused:
+        dispatching.dispatch(here, desk, raised.id, command_id=new_id(), whom=Whom(nearest=1))
+    assert refused.value.extra["actions"] == ["acknowledge", "dismiss"]
+    tasks.cancel(here, desk, task_id, reason="误派", command_id=new_id())
+    again = dispatching.dispatch(here, desk, raised.id, command_id=new_id(), whom=Whom(nearest=1))
+    assert alarms.read(here, raised.id).task_id == again.id != task_id
+
+
+def test_an_sos_that_the_desk_had_taken_on_is_dispatched_when_people_are_sent(
+    here: UnitOfWork, town: Town
+) -> None:
+    ready(here, town, "officer_a2")
+    raised = help_of(here, town["resident"], place=a_place(town, here))
+    dispatching.acknowledge(here, town["desk_a"].actor(), raised.id, command_id=new_id())
+    task_id = dispatching.send_to_sos(here, raised.id)
+    sent = alarms.read(here, raised.id)
+    assert (sent.state, sent.task_id) == (AlarmState.DISPATCHED, task_id)
+    assert "clear" in alarms.actions(town["desk_a"].actor(), sent)
+
+
 # --- Twins
 
 
