@@ -330,7 +330,7 @@ def report_parts() -> tuple[ExecutableOption, ...]:
 
 
 def alarm(uow: UnitOfWork, actor: Actor, alarm_id: UUID, *, verb: str = "see", lock: bool = False) -> Alarm:
-    """The door to an alarm: one in the actor's areas, or one that the actor raised himself."""
+    """The door to an alarm: one in the actor's areas, or, to see it, an SOS that the actor raised himself."""
     query = select(Alarm).where(Alarm.id == alarm_id).options(*alarm_parts())
     if lock:
         query = query.with_for_update(of=Alarm).execution_options(populate_existing=True)
@@ -341,7 +341,12 @@ def alarm(uow: UnitOfWork, actor: Actor, alarm_id: UUID, *, verb: str = "see", l
         return found
     if may(actor, verb, "alarm") and covers(uow, actor, verb, "alarm", found.area_id):
         return found
-    if actor.user_id is not None and found.kind == "sos" and found.source_id == actor.user_id:
+    if (
+        verb == "see"
+        and actor.user_id is not None
+        and found.kind == "sos"
+        and found.source_id == actor.user_id
+    ):
         return found
     raise NotVisible()
 

@@ -456,14 +456,19 @@ def _next_rung(uow: UnitOfWork, alarm_id: UUID, kind: AlarmKind | str, level: in
 
 
 def see_to(uow: UnitOfWork, deadline: Deadline) -> None:
-    """Escalate an alarm that nobody has acknowledged in time: the next level of its ladder is told."""
+    """Escalate an alarm that nobody has acknowledged in time: the next level of its ladder is told.
+
+    Whoever has it in hand at this moment may wait for the deadline, so he is not waited for.
+    """
     alarm = uow.session.scalar(
         select(Alarm)
         .where(Alarm.id == deadline.subject_id)
-        .with_for_update()
+        .with_for_update(skip_locked=True)
         .execution_options(populate_existing=True)
     )
-    if alarm is None or alarm.state != A.RAISED or alarm.level >= deadline.level:
+    if alarm is None:
+        raise deadlines.Later
+    if alarm.state != A.RAISED or alarm.level >= deadline.level:
         return
     escalate(uow, system_actor(uow.town), alarm, deadline.level)
 

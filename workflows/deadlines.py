@@ -4,6 +4,7 @@ A deadline is a row. The clock locks those that are due, skipping what another w
 belongs to act, and stamps the row in the same transaction: what is interrupted is due again, what is done is done once.
 """
 
+import logging
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -20,6 +21,7 @@ AT_ONCE = 200
 KEPT = timedelta(days=7)
 
 Act = Callable[[UnitOfWork, Deadline], None]
+log = logging.getLogger(__name__)
 
 LADDER: Mapping[str, tuple[tuple[int, str], ...]] = {
     # about              (seconds after, who is told) by level, where the town has no rungs of its own
@@ -77,7 +79,7 @@ def see_to(uow: UnitOfWork, acts: Mapping[str, Act]) -> int:
     must not wait for the row that it is about (``Later``): whoever holds that row may wait for the deadline.
 
     Raises:
-        ExceptionGroup: what failed, after the others were done.
+        ExceptionGroup: all failed. Where others were done, what failed is logged: raised, it would undo them.
     """
     due = list(
         uow.session.scalars(
@@ -101,6 +103,9 @@ def see_to(uow: UnitOfWork, acts: Mapping[str, Act]) -> int:
         except Later:
             continue
         except Exception as error:
+            log.exception(
+                "deadline_failed: %s of %s %s", deadline.about, deadline.subject_kind, deadline.subject_id
+            )
             failures.append(error)
     if failures and not done:
         raise ExceptionGroup("Deadlines failed.", failures)
