@@ -25,7 +25,7 @@ from backend.core.uow import UnitOfWork, unit_of_work
 from backend.core.vocabulary import NoticeChannel
 from notifications import outbox, reach
 from notifications.outbox import Claimed, Sendable
-from notifications.sending import Channels, Outcome, deliver
+from notifications.sending import Channels, Outcome, deliver, in_time
 
 LOOK_EVERY_S = 1.0
 IDLE_S = 60.0
@@ -72,19 +72,26 @@ class Lane:
         while not self._stopping:
             self._wake.wait()
             self._wake.clear()
-            with self._lock:
-                towns, self._towns = self._towns, set()
-            for town_id in sorted(towns):
-                try:
-                    while not self._stopping and time.monotonic() >= self._paused_until:
-                        if not self.send_some(town_id):
-                            break
-                except Exception as error:
-                    # What was leased comes back when its lease runs out.
-                    log.error(
-                        "outbox.failed", channel=str(self.name), error=type(error).__name__, exc_info=True
-                    )
-                    time.sleep(0.5)
+            towns: set[UUID] = set()
+            while towns := towns | self._told():
+                for town_id in sorted(towns):
+                    # A batch of each in turn: one town's broadcast holds up no other's notices.
+                    if self._stopping or time.monotonic() < self._paused_until or not self._some(town_id):
+                        towns.discard(town_id)
+
+    def _told(self) -> set[UUID]:
+        with self._lock:
+            told, self._towns = self._towns, set()
+        return told
+
+    def _some(self, town_id: UUID) -> int:
+        try:
+            return self.send_some(town_id)
+        except Exception as error:
+            # What was leased comes back when its lease runs out.
+            log.error("outbox.failed", channel=str(self.name), error=type(error).__name__, exc_info=True)
+            time.sleep(0.5)
+            return 0
 
     def send_some(self, town_id: UUID) -> int:
         """Send what is due of a town, up to a batch; return how much was claimed."""
@@ -96,7 +103,7 @@ class Lane:
             ready = outbox.prepare(uow, claimed)
         for sendable in ready:
             pause_s = self._paused_until - time.monotonic()
-            if pause_s > 0 or self._stopping:
+            if pause_s > 0 or self._stopping or not in_time(sendable):
                 with unit_of_work(town_id) as uow:
                     outbox.release(uow, sendable.claimed, max(0.0, pause_s))
             else:

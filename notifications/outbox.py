@@ -45,7 +45,8 @@ MOVES: tuple[tuple[str, frozenset[DeliveryState], DeliveryState], ...] = (
 ``retry``. A lease that ran out is leased again."""
 
 LEASE = timedelta(seconds=120)
-"""Longer than a batch of slow sends takes: ``BATCH`` messages, each at most ``sending.SLOWEST_S``."""
+"""Longer than a batch of slow sends takes: ``BATCH`` messages, each at most ``sending.SLOWEST_S``. Where somebody has
+many slow addresses, the sender gives back what it does not come to (``sending.in_time``)."""
 BATCH = 5
 MOST_ATTEMPTS = 8
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 2.0, 300.0

@@ -5,15 +5,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from uuid import UUID
 
+from backend.core import clock
 from backend.core.notice_settings import NoticeSettings
 from backend.core.vocabulary import NoticeChannel
 from notifications.channels.channel import AddressDead, Channel, NotTakenError, TryLater
 from notifications.outbox import Sendable
 
 SLOWEST_S = 20.0
-"""What the slowest channel takes for one message, its provider's whole time-out included."""
+"""What the slowest channel takes for one address, its provider's whole time-out included."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,8 @@ def deliver(channel: Channel, sendable: Sendable) -> Outcome:
     """Send one message to every address of its recipient on the channel.
 
     It is taken when one address took it: whoever has two phones is reached, and the other phone's copy is not worth
-    sending the first one's again.
+    sending the first one's again. For the same reason no further address is tried once the lease may end meanwhile:
+    another worker would begin anew.
     """
     ref: str | None = None
     taken = False
@@ -48,6 +51,9 @@ def deliver(channel: Channel, sendable: Sendable) -> Outcome:
     refusal: NotTakenError | None = None
     dead: list[tuple[UUID, str]] = []
     for target in sendable.targets:
+        if (refusal or later or taken) and not in_time(sendable):
+            later = later or (TryLater(refusal.code) if refusal else None)
+            break
         try:
             got = channel.send(sendable.message, target)
             ref, taken = ref or got, True
@@ -69,6 +75,11 @@ def deliver(channel: Channel, sendable: Sendable) -> Outcome:
         )
     assert refusal is not None
     return Outcome(False, code=refusal.code, final=True, dead=tuple(dead))
+
+
+def in_time(sendable: Sendable) -> bool:
+    """Say whether one more message will have been sent before the lease ends."""
+    return clock.now() + timedelta(seconds=SLOWEST_S) <= sendable.claimed.lease_ends_at
 
 
 class Channels:

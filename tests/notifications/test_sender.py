@@ -11,6 +11,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from uuid import UUID
@@ -20,12 +21,17 @@ from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.pool import NullPool
 
 from backend import worker_outbox
+from backend.core import clock
 from backend.core.config import Config, libpq_url
 from backend.core.ids import new_id
 from backend.core.notice_settings import Gateway, NoticeSettings, Parameter, ProviderTemplate, WecomApp
 from backend.core.uow import unit_of_work
 from backend.core.vocabulary import NoticeChannel, NoticeKind
 from notifications import outbox, reach
+from notifications.channels.channel import Message, Target
+from notifications.channels.phone import Phone
+from notifications.outbox import Claimed, Sendable
+from notifications.sending import Channels, deliver
 from running.installation import ROOT, wait_until
 from tests.factories import Town, make_town
 from tests.notifications.vendors import Asked, Says, Vendor, vendor
@@ -356,6 +362,48 @@ def test_a_channel_that_is_asked_too_often_pauses_as_a_whole(
     with owner.connect() as connection:
         attempts = connection.execute(text("select attempts from deliveries order by 1")).scalars().all()
     assert attempts == [0] * 7 + [1], "who was not asked for has tried nothing"
+
+
+def test_a_town_with_much_to_tell_holds_up_no_other(
+    live_engine: Engine, owner: Engine, town: Town, cloud: Vendor
+) -> None:
+    cloud.answers["/sms"] = Says(200)
+    other = make_town(owner, f"quiet-{new_id().hex[-6:]}")
+    settings = NoticeSettings(sms=Gateway(cloud.url + "/sms", "t"), templates=SMS)
+    reach.use(settings)
+    offer(town, people(owner, town, 4 * outbox.BATCH, lambda n: f"+86138{n:08d}"))
+    [told] = offer(other, people(owner, other, 1, lambda n: "+8613900000001"))
+    lane = worker_outbox.Lane(Channels(settings), C.SMS, urgent=False)
+    for one in (town, other):
+        lane.tell(one.id)
+    lane.start()
+    try:
+        wait_until(lambda: len(cloud.of("/sms")) == 4 * outbox.BATCH + 1, 60)
+    finally:
+        lane.stop()
+        lane.join(10)
+    order = [asked.json["event_id"] for asked in cloud.of("/sms")]
+    assert order.index(str(told)) <= outbox.BATCH
+
+
+def test_no_further_address_is_tried_when_the_lease_may_end_meanwhile(cloud: Vendor) -> None:
+    """Another worker would begin anew, and everybody reached by then would hear it twice."""
+    cloud.answers["/sms"] = Says(503)
+    channel = Phone(C.SMS, Gateway(cloud.url + "/sms", "t"))
+    message = Message(
+        event_id=new_id(), delivery_id=new_id(), kind=K.TASK_OFFERED, subject_kind="task", subject_id=new_id(),
+        urgent=False, title="x", body="x", language="en", template_id="SMS_1",
+    )  # fmt: skip
+
+    def tried(lease_s: float) -> int:
+        before = len(cloud.of("/sms"))
+        ends_at = clock.now() + timedelta(seconds=lease_s)
+        two = (Target("+8613800000001"), Target("+8613800000002"))
+        outcome = deliver(channel, Sendable(Claimed(new_id(), new_id(), C.SMS, 1, ends_at), message, two))
+        assert (outcome.taken, outcome.final) == (False, False)
+        return len(cloud.of("/sms")) - before
+
+    assert (tried(lease_s=1), tried(lease_s=600)) == (1, 2)
 
 
 def test_a_mistake_of_ours_in_one_message_holds_up_no_other(
