@@ -20,7 +20,7 @@ from backend.models import Notice, NoticeSetting, Town, User, WechatCredit
 from notifications import kinds, outbox, reach, templates
 from notifications.kinds import RULES
 from notifications.templates import Text
-from workflows import access
+from workflows import access, journal
 
 PRIORITIES = ("urgent", "high", "normal", "low")
 MOST_COUNTED = 1000
@@ -169,11 +169,12 @@ def want(
     uow: UnitOfWork,
     actor: Actor,
     *,
+    command_id: UUID,
     channels: Mapping[str, Sequence[str]],
     quiet_from: time | None,
     quiet_until: time | None,
 ) -> Wanted:
-    """Replace one's own settings.
+    """Replace one's own settings; that he did stays, for whoever asks why an offer did not reach him.
 
     Raises:
         Invalid: half of the quiet hours, or hours that are the same.
@@ -193,6 +194,12 @@ def want(
         .values(user_id=actor.user_id, town_id=uow.town, **values)
         .on_conflict_do_update(index_elements=["user_id"], set_=values)
     )
+    assert actor.user_id is not None
+    journal.write(
+        uow, actor, "user", actor.user_id, "choose_notices", command_id=command_id,
+        data={"channels": values["channels"], "quiet": quiet_from is not None},
+    )  # fmt: skip
+    uow.session.flush()
     uow.session.expire_all()
     return wanted(uow, actor)
 

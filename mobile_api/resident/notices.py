@@ -212,7 +212,7 @@ def see_settings(uow: UnitOfWork, actor: Actor) -> Any:
 )
 def change_settings(uow: UnitOfWork, actor: Actor, command_id: UUID, body: dict[str, Any]) -> Any:
     """Say what one wants to be told by. Calls for help come by every channel, at every hour."""
-    return notices.want(uow, actor, **body)
+    return notices.want(uow, actor, command_id=command_id, **body)
 
 
 @blp.query("/reach", may=USE, answers=ResidentReachSchema)

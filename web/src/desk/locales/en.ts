@@ -527,6 +527,7 @@ export default {
       enable_totp: 'authenticator on',
       disable_totp: 'authenticator off',
       change_password: 'change password',
+      choose_notices: 'change notice settings',
       set_basemaps: 'set base maps',
       import: 'import',
       import_roads: 'import roads',

@@ -527,6 +527,7 @@ export default {
       enable_totp: '启用动态验证码',
       disable_totp: '停用动态验证码',
       change_password: '修改密码',
+      choose_notices: '修改通知设置',
       set_basemaps: '设置底图',
       import: '导入',
       import_roads: '导入道路',
