@@ -227,17 +227,7 @@ def raise_alarm(
     }  # fmt: skip
     found = _open_one(uow, kind, source, source_id)
     if found is None:
-        made = insert(Alarm).values(number=next_number(uow, "alarm"), **values)
-        made = made.on_conflict_do_nothing(
-            index_elements=[Alarm.town_id, Alarm.kind, Alarm.source, Alarm.source_id],
-            index_where=is_open(),
-        )
-        try:
-            with uow.attempt():
-                new = uow.session.execute(made.returning(Alarm.id)).scalar_one_or_none()
-        except IntegrityError as error:
-            raise Conflict("id_taken", "This id is in use.") from error
-        if new is not None:
+        if (new := _made(uow, values)) is not None:
             journal.write(
                 uow, actor, "alarm", new, "raise", after=A.RAISED, command_id=command_id, device_at=device_at,
                 data={"kind": str(kind)},
@@ -250,6 +240,29 @@ def raise_alarm(
         assert found is not None
     _note_again(uow, actor, found, place, detail, command_id, device_at)
     return read(uow, found.id), False
+
+
+class _RaisedMeanwhile(Exception):
+    """Undoes the taking of a number for an alarm that somebody else raised at this moment."""
+
+
+def _made(uow: UnitOfWork, values: Mapping[str, Any]) -> UUID | None:
+    """Store a new alarm under the town's next number and return its id; None where one is open by now."""
+    try:
+        with uow.attempt():
+            made = insert(Alarm).values(number=next_number(uow, "alarm"), **values)
+            made = made.on_conflict_do_nothing(
+                index_elements=[Alarm.town_id, Alarm.kind, Alarm.source, Alarm.source_id],
+                index_where=is_open(),
+            )
+            new = uow.session.execute(made.returning(Alarm.id)).scalar_one_or_none()
+            if new is None:
+                raise _RaisedMeanwhile
+            return new
+    except _RaisedMeanwhile:
+        return None
+    except IntegrityError as error:
+        raise Conflict("id_taken", "This id is in use.") from error
 
 
 def _located(place: Place | None) -> dict[str, Any]:

@@ -206,6 +206,8 @@ def test_many_who_raise_at_once_raise_one(live_config: Config, live_engine: Engi
     assert len(found) == 1
     with unit_of_work(town.id) as uow:
         assert uow.session.scalar(select(func.count()).select_from(Alarm)) == 1
+        numbers = [uow.session.get_one(Alarm, found.pop()).number, help_of(uow, town["officer_b"]).number]
+        assert numbers == [1, 2], "the numbers that people say have no gaps"
 
 
 def test_a_cleared_alarm_makes_room_for_the_next(here: UnitOfWork, town: Town) -> None:
