@@ -33,6 +33,8 @@ class Alarm(Base):
             postgresql_where=text(IS_OPEN),
         ),
         Index("ix_alarms_town", "town_id", text("raised_at desc"), text("id desc")),
+        Index("ix_alarms_source", "source_id", text("raised_at desc"), text("id desc")),
+        Index("ix_alarms_placed", "raised_at", postgresql_where=text("geom is not null")),
         Index("ix_alarms_open_area", "area_id", postgresql_where=text(IS_OPEN)),
         Index("ix_alarms_task_id", "task_id", postgresql_where=text("task_id is not null")),
         CheckConstraint(

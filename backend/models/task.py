@@ -69,6 +69,13 @@ class Task(Base):
     __table_args__ = (
         UniqueConstraint("town_id", "number", name="uq_tasks_town_number"),
         Index("ix_tasks_town", "town_id", text("created_at desc"), text("id desc")),
+        Index(
+            "ix_tasks_overdue",
+            "town_id",
+            text("created_at desc"),
+            text("id desc"),
+            postgresql_where=text("overdue is not null"),
+        ),
         Index("ix_tasks_open_area", "area_id", postgresql_where=text("state not in ('closed', 'cancelled')")),
         Index("ix_tasks_source", "source_id", postgresql_where=text("source_id is not null")),
         Index("ix_tasks_kind_id", "kind_id"),
