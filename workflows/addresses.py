@@ -128,6 +128,7 @@ def write_down(
 
     Raises:
         Invalid: it is no address of the channel, or the channel is a client's own to bring.
+        Conflict: ``address_taken``; somebody else is reached there, who would not be any more and would not know.
     """
     user = access.user(uow, actor, user_id, verb="manage")
     if channel not in BY_ADMIN:
@@ -139,6 +140,14 @@ def write_down(
         token = phone
     elif not (_WECOM if channel is C.WECOM else _MAIL).fullmatch(token):
         raise Invalid(token=["not an address of this channel"])
+    taken = select(Address.id).where(
+        Address.channel == channel,
+        Address.token == token,
+        Address.dead_at.is_(None),
+        Address.user_id != user.id,
+    )
+    if uow.session.scalar(taken) is not None:
+        raise Conflict("address_taken", "Somebody else is reached at this address.")
     address = _write(uow, user.id, channel, token, None, session_id=None)
     row = address
     journal.write(

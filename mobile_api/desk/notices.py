@@ -323,7 +323,6 @@ def list_user_addresses(uow: UnitOfWork, actor: Actor, user_id: UUID) -> dict[st
     body=DeskUserAddressNewSchema,
     answers=DeskAddressSchema,
     status=201,
-    refuses=(),
 )
 def write_user_address(
     uow: UnitOfWork, actor: Actor, user_id: UUID, command_id: UUID, body: dict[str, Any]

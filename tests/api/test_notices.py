@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from backend.core.notice_settings import NoticeSettings
 from backend.core.uow import unit_of_work
 from backend.core.vocabulary import NoticeChannel, NoticeKind
+from backend.models import Journal
 from notifications import outbox, reach
 from tests.api.conftest import Caller, World
 from tests.factories import Person
@@ -133,12 +134,20 @@ def test_the_list_pages(world: World, call: Any, audience: str) -> None:
 
 
 @audiences
-def test_one_chooses_channels_and_quiet_hours(call: Any, audience: str) -> None:
+def test_one_chooses_channels_and_quiet_hours(world: World, call: Any, audience: str) -> None:
     me, path = call(audience), f"/api/v1/{audience}/notice-settings"
     kind = str(KINDS[audience])
     wanted = {"channels": {kind: ["sms"]}, "quiet_from": "22:00", "quiet_until": "06:30"}
     answer = me.send("PUT", path, wanted)
     assert answer.status_code == 200, answer.text
+    with unit_of_work(world.here.id) as uow:
+        act = uow.session.scalars(
+            select(Journal)
+            .where(Journal.actor_id == world.here[PEOPLE[audience]].id)
+            .order_by(Journal.at.desc())
+        ).first()
+        assert act is not None
+        assert (act.action, act.data) == ("choose_notices", {"channels": {kind: ["sms"]}, "quiet": True})
     seen = me.get(path).json
     assert {name: seen[name] for name in wanted} == wanted
     assert "sos.raised" in seen["fixed"]
@@ -261,6 +270,12 @@ def test_an_admin_writes_down_where_staff_is_reached(world: World, signed_in: An
         ("wecom", "a b"), ("sms", "12"), ("email", "nobody"), ("fcm", "fid-1234567890"), ("webpush", ENDPOINT),
     ):  # fmt: skip
         assert admin.post(path, {"channel": channel, "token": token}).status_code == 422, channel
+    colleague = f"/api/v1/desk/users/{world.officer().id}/addresses"
+    phone = {"channel": "sms", "token": "+8613800001111"}
+    taken = admin.post(colleague, phone)
+    assert (taken.status_code, taken.json["code"]) == (409, "address_taken"), (
+        "nobody is cut off without a word"
+    )
     made = tell(world, officer, K.TASK_OFFERED)
     with world.owner.connect() as connection:
         rows = connection.execute(
@@ -276,6 +291,9 @@ def test_an_admin_writes_down_where_staff_is_reached(world: World, signed_in: An
     assert stranger.post(end).status_code == 404
     assert admin.post(end).status_code == 204
     assert listed[0]["id"] not in admin.get(path).text
+    for one in admin.get(path).json["items"]:
+        assert admin.post(f"/api/v1/desk/user-addresses/{one['id']}/end").status_code == 204
+    assert admin.post(colleague, phone).status_code == 201
 
 
 # --- Dead letters
