@@ -144,7 +144,13 @@ def watch_shifts(timestamp: int) -> None:
     """Raise the alarm about whoever on shift has fallen silent, has left his area or runs out of battery."""
     bounds = watchdog.Bounds(timedelta(seconds=_settings().silent_alarm_s))
     failures: list[Exception] = []
-    for town_id, changes in in_every_town(lambda uow: (uow.town, watchdog.look(uow, bounds))):
+    looked: list[tuple[UUID, list[watchdog.Change]]] = []
+    try:
+        in_every_town(lambda uow: looked.append((uow.town, watchdog.look(uow, bounds))))
+    except ExceptionGroup as group:
+        # A town that could not be looked at keeps no other from its alarms.
+        failures += group.exceptions
+    for town_id, changes in looked:
         for change in changes[:MOST_CHANGES]:
             try:
                 with unit_of_work(town_id) as uow:

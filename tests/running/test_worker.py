@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from sqlalchemy import Engine, create_engine, text
@@ -19,7 +20,7 @@ from sqlalchemy.pool import NullPool
 from backend import worker
 from backend.core.config import Config
 from backend.core.jobs import enqueue
-from backend.core.uow import unit_of_work
+from backend.core.uow import UnitOfWork, unit_of_work
 from running.installation import ROOT, wait_until
 from workflows import upkeep
 
@@ -97,6 +98,23 @@ def test_of_many_workers_each_job_is_done_by_one(
     with live_engine.connect() as connection:
         left = text("select count(*) from jobs.procrastinate_jobs where task_name = 'test.note'")
         assert connection.execute(left).scalar_one() == 0, "what is done is deleted"
+
+
+def test_what_takes_long_leaves_room_for_a_call_for_help(
+    live_engine: Engine, live_config: Config, tmp_path: Path
+) -> None:
+    with unit_of_work() as uow:
+        for number in range(5):
+            enqueue(uow, "test.note", number=number, sleep_s=600)
+    process = start_worker(live_config, tmp_path, "wait")
+    try:
+        wait_until(lambda: len(noted(tmp_path)) == 5, 60)
+        with unit_of_work() as uow:
+            enqueue(uow, "test.note", priority=100, number=7)
+        wait_until(lambda: 7 in noted(tmp_path), 60)
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_the_job_of_a_killed_worker_is_resumed(
@@ -207,10 +225,10 @@ def test_every_clock_ticks_without_a_fault_on_an_empty_installation(
             entry.task.func(0)
 
 
-def test_one_towns_fault_stops_no_other_town(live_engine: Engine, live_config: Config) -> None:
-    owner = create_engine(live_config.owner_url, poolclass=NullPool)
+def towns_made(config: Config, *codes: str) -> None:
+    owner = create_engine(config.owner_url, poolclass=NullPool)
     with owner.begin() as connection:
-        for code in ("a", "b"):
+        for code in codes:
             connection.execute(
                 text(
                     "insert into towns (id, code, name, time_zone, locale, created_at) values (gen_random_uuid(),"
@@ -218,6 +236,11 @@ def test_one_towns_fault_stops_no_other_town(live_engine: Engine, live_config: C
                 ),
                 {"code": code},
             )
+    owner.dispose()
+
+
+def test_one_towns_fault_stops_no_other_town(live_engine: Engine, live_config: Config) -> None:
+    towns_made(live_config, "a", "b")
     seen = []
 
     def act(uow: object) -> None:
@@ -244,19 +267,33 @@ def test_one_alarm_that_cannot_be_raised_stops_no_other(
 
     monkeypatch.setattr(worker.watchdog, "look", lambda uow, bounds: list(range(worker.MOST_CHANGES + 7)))
     monkeypatch.setattr(worker.watchdog, "act", act)
-    owner = create_engine(live_config.owner_url, poolclass=NullPool)
-    with owner.begin() as connection:
-        connection.execute(
-            text(
-                "insert into towns (id, code, name, time_zone, locale, created_at) values (gen_random_uuid(),"
-                " 'silent', '{\"zh-CN\": \"甲\", \"en\": \"A\"}', 'Asia/Shanghai', 'zh-CN', now())"
-            )
-        )
+    towns_made(live_config, "silent")
     with pytest.raises(ExceptionGroup) as failed:
         worker.watch_shifts.func(0)
     assert [type(error) for error in failed.value.exceptions] == [LookupError]
     assert [change for _, change in acted] == list(range(worker.MOST_CHANGES))
     assert len({id(uow) for uow, _ in acted}) > 1
+
+
+def test_a_town_that_cannot_be_looked_at_keeps_no_other_from_its_alarms(
+    live_engine: Engine, live_config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker.use(live_config)
+    towns_made(live_config, "a", "b")
+    looked: list[UUID] = []
+    acted: list[UUID] = []
+
+    def look(uow: UnitOfWork, bounds: object) -> list[int]:
+        looked.append(uow.town)
+        if len(looked) == 1:
+            raise LookupError
+        return [1]
+
+    monkeypatch.setattr(worker.watchdog, "look", look)
+    monkeypatch.setattr(worker.watchdog, "act", lambda uow, change: acted.append(uow.town))
+    with pytest.raises(ExceptionGroup):
+        worker.watch_shifts.func(0)
+    assert acted == looked[1:]
 
 
 def test_partitions_are_made_ahead_and_dropped_past_their_retention(live_engine: Engine) -> None:
