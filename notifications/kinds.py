@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from backend.core.vocabulary import NoticeKind, PhoneMaker, Role
+from backend.core.vocabulary import LOCALES, NoticeKind, PhoneMaker, Role
 
 URGENT, HIGH, NORMAL, LOW = range(4)
 """Priorities. ``URGENT`` is somebody in danger: it waits behind nothing, and no quiet hours and no settings hold it."""
@@ -106,6 +106,8 @@ class BadParamsError(ValueError):
 _PHONE = re.compile(r"\d[\d -]{5,}\d")
 _CONTROL = re.compile("[\x00-\x1f\x7f\u202a-\u202e\u2066-\u2069]")
 WORD_MOST = 80
+BEGINNING = 4
+"""So much of a long number stays: enough to know one's own street by, and nobody's phone."""
 
 
 def _word(value: Any) -> str:
@@ -116,13 +118,22 @@ def _word(value: Any) -> str:
     return value
 
 
-def fit_to_travel(typed: str) -> str:
-    """Return what somebody typed (a name of an area, a call sign) as a word that every notice takes.
+def fitted(words: str | Mapping[str, str]) -> str | dict[str, str]:
+    """Return a name out of the town's data as a notice may carry it.
 
-    A long number in it, which could be a phone's, stays here: ``…`` stands for it. To refuse the word would refuse the
-    act that the notice tells of, and a call for help is stored whatever its place is called.
+    People name crews and areas as they like, ``1001-1003弄`` among them, and no call for help fails by a name: what is
+    too long is cut, and of a long number that could be a phone's the beginning is left.
     """
-    return _PHONE.sub("…", _CONTROL.sub("", typed))[:WORD_MOST] or "…"
+    if isinstance(words, Mapping):
+        return {
+            language: _fitted(words.get(language) or next(iter(words.values()), "")) for language in LOCALES
+        }
+    return _fitted(words)
+
+
+def _fitted(word: str) -> str:
+    plain = _CONTROL.sub(" ", word).strip() or "-"
+    return _PHONE.sub(lambda found: found[0][:BEGINNING] + "…", plain)[:WORD_MOST]
 
 
 def _words(value: Any) -> str | dict[str, str]:

@@ -65,9 +65,9 @@ def see(
     )  # fmt: skip
 
 
-def crew_on_shift(uow: UnitOfWork, leader: Person, *mates: Person) -> Shift:
+def crew_on_shift(uow: UnitOfWork, leader: Person, *mates: Person, sign: str = "青禾-01") -> Shift:
     """Bring a crew on shift; return its leader's shift."""
-    wanted = WantedCrew("青禾-01", Travel.E_BIKE, [mate.id for mate in mates])
+    wanted = WantedCrew(sign, Travel.E_BIKE, [mate.id for mate in mates])
     shift = shifts.start(uow, leader.actor(), command_id=new_id(), limits=LIMITS, crew=wanted)
     for mate in mates:
         [asked] = invitations.answerable(uow, mate.actor(), after=None, limit=10).items

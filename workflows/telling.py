@@ -15,11 +15,13 @@ from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import AlarmKind, AssignmentState, CallKind, NoticeKind
 from backend.models import Alarm, Assignment, Call, CallAnswer, Crew, Report, Shift, Task
 from notifications import outbox, recipients
-from notifications.kinds import fit_to_travel
+from notifications.kinds import fitted
 from notifications.recipients import Level
 from workflows import task_kinds
 
 K = NoticeKind
+FARTHEST_M = 1_000_000
+"""Nobody is told of a greater distance than this, in metres."""
 
 TO_DESK = {
     "accept": K.TASK_ACCEPTED,
@@ -80,8 +82,8 @@ def _offered(uow: UnitOfWork, task: Task, share: Assignment) -> None:
             uow, K.SOS_RAISED, to=recipients.one(uow, share.officer_id), subject=("task", task.id),
             expires_at=share.lapses_at, coalesce=f"task:{task.id}:{K.SOS_RAISED}", to_group=False,
             params={
-                "number": task.number, "what": _named(task.kind.name), "place": _named(task.area.name),
-                "area_id": task.area_id, "distance_m": share.distance_m, "at": task.created_at,
+                "number": task.number, "what": fitted(task.kind.name), "place": _place(task.area.name),
+                "area_id": task.area_id, "distance_m": _near(share.distance_m), "at": task.created_at,
             },
         )  # fmt: skip
         return
@@ -90,7 +92,7 @@ def _offered(uow: UnitOfWork, task: Task, share: Assignment) -> None:
         answer_min = max(1, round((share.lapses_at - uow.now).total_seconds() / 60))
     _tell(
         uow, K.TASK_OFFERED, task, recipients.one(uow, share.officer_id), by=None, expires_at=share.lapses_at,
-        distance_m=share.distance_m, answer_min=answer_min,
+        distance_m=_near(share.distance_m), answer_min=answer_min,
     )  # fmt: skip
 
 
@@ -128,7 +130,7 @@ def _tell(
             uow, kind, to=told, subject=("task", task.id), expires_at=expires_at,
             coalesce=f"task:{task.id}:{kind}",
             params={
-                "number": task.number, "what": _named(task.kind.name), "place": _named(task.area.name),
+                "number": task.number, "what": fitted(task.kind.name), "place": _place(task.area.name),
                 "area_id": task.area_id, **params,
             },
         )  # fmt: skip
@@ -165,7 +167,10 @@ def of_alarm(
         called = recipients.one(uow, alarm.source_id)
         outbox.enqueue(
             uow, K.SOS_ACKNOWLEDGED, to=called, subject=subject,
-            params={"place": figures["place"], "at": alarm.acknowledged_at, "by_id": alarm.acknowledged_by},
+            params={
+                "place": figures["place"], "at": alarm.acknowledged_at,
+                "by_id": None if alarm.resident_id else alarm.acknowledged_by,
+            },
         )  # fmt: skip
     elif action == "clear" and not is_sos:
         to = recipients.desk_for(uow, alarm.area_id)
@@ -174,12 +179,13 @@ def of_alarm(
 
 
 def sos_answered(uow: UnitOfWork, alarm: Alarm, share: Assignment) -> None:
-    """Tell who called for help that somebody is coming."""
+    """Tell who called for help that somebody is coming; a resident is told no id by which he knew an officer again."""
     eta_min = None if share.eta_s is None else max(1, round(share.eta_s / 60))
     outbox.enqueue(
         uow, K.SOS_ANSWERED, to=recipients.one(uow, alarm.source_id), subject=("alarm", alarm.id),
         params={
-            "place": _named(alarm.area.name), "officer_id": share.officer_id, "eta_min": eta_min,
+            "place": _place(alarm.area.name), "eta_min": eta_min,
+            "officer_id": None if alarm.resident_id else share.officer_id,
             **_call_sign(uow, share.officer_id),
         },
     )  # fmt: skip
@@ -244,7 +250,7 @@ def of_report(uow: UnitOfWork, report: Report, action: str, *, by: UUID | None) 
         uow, K.REPORT_ANSWERED, to=recipients.one(uow, report.officer_id), subject=("report", report.id),
         coalesce=f"report:{report.id}",
         params={
-            "number": report.number, "what": _named(report.kind.name), "place": _named(report.area.name),
+            "number": report.number, "what": fitted(report.kind.name), "place": _place(report.area.name),
             "outcome": outcome,
         },
     )  # fmt: skip
@@ -268,9 +274,14 @@ def _is(share: Assignment, state: str) -> bool:
     return share.state == state
 
 
-def _named(name: Mapping[str, str]) -> dict[str, str]:
-    """Return how people call a kind of task, or a place: by its area. What somebody wrote of it stays here."""
-    return {language: fit_to_travel(word) for language, word in name.items()}
+def _place(area_name: Mapping[str, str]) -> str | dict[str, str]:
+    """Return how people call the place: its area. What somebody typed may name a person, and stays here."""
+    return fitted(area_name)
+
+
+def _near(distance_m: float | None) -> float | None:
+    """Return a distance that says something: a phone that knows nothing may name 0° N 0° E, half the earth away."""
+    return None if distance_m is None or distance_m > FARTHEST_M else distance_m
 
 
 def _who(uow: UnitOfWork, officer_id: UUID | None) -> dict[str, Any]:
@@ -286,7 +297,7 @@ def _call_sign(uow: UnitOfWork, officer_id: UUID | None) -> dict[str, Any]:
         .join(Shift, Shift.crew_id == Crew.id)
         .where(Shift.officer_id == officer_id, Shift.ended_at.is_(None))
     )
-    return {"call_sign": fit_to_travel(sign)} if sign else {}
+    return {"call_sign": fitted(sign)} if sign else {}
 
 
 def _level(tells: str) -> Level:

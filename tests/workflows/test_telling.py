@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Engine, select, update
+from sqlalchemy import Engine, select, text, update
 
 from backend.core.ids import new_id
 from backend.core.uow import UnitOfWork
@@ -15,10 +16,12 @@ from backend.core.vocabulary import AlarmKind, NoticeKind, Travel
 from backend.models import Alarm, Area, Notice, Task, User
 from notifications import kinds
 from tests import factories
+from tests.dispatching import crew_on_shift
 from tests.factories import Town
 from tests.workflows.test_alarms import ACTS, LIMITS, help_of, on_shift, seen_at, watch
 from tests.workflows.test_dispatching import a_place, done_by
 from workflows import alarms, deadlines, dispatching, responders, shifts, tasks
+from workflows.alarms import Place
 from workflows.crews import WantedCrew
 from workflows.tasks import Whom
 
@@ -224,3 +227,70 @@ def test_an_officers_offer_to_an_sos_is_confirmed_by_his_answer(here: UnitOfWork
     tasks.accept(here, town["officer_a2"].actor(), task_id, command_id=new_id())
     here.session.expire_all()
     assert here.session.scalars(offer).one().confirmed_at == here.now
+
+
+LONG_NUMBER = "巡 1001-1003"
+
+
+@pytest.mark.parametrize("sign", [LONG_NUMBER, "10000000", "１３８００００１１１１", "甲" * 40])
+def test_no_call_for_help_fails_by_a_name(here: UnitOfWork, town: Town, sign: str) -> None:
+    """F44, F93: crews and areas are called as people like; a notice carries the beginning of a long number."""
+    crew_on_shift(here, town["officer_a"], town["officer_a2"], sign=sign)
+    here.session.execute(
+        text("update areas set name = cast(:name as jsonb) where id = any (:ids)"),
+        {
+            "name": '{"zh-CN": "幸福路1001-1003弄", "en": "No. 138 0000 1111"}',
+            "ids": list(town.areas.values()),
+        },
+    )
+    here.session.expire_all()
+    raised = help_of(here, town["officer_a2"], place=a_place(town, here))
+    task_id = dispatching.send_to_sos(here, raised.id)
+    assert task_id is not None
+    here.now += timedelta(seconds=5)
+    tasks.accept(here, town["officer_a"].actor(), task_id, command_id=new_id())
+    params = here.session.scalars(
+        select(Notice.params).where(Notice.subject_id.in_([raised.id, task_id]))
+    ).all()
+    assert {one["place"]["zh-CN"] for one in params if "place" in one} == {"幸福路1001…弄"}
+    assert not any(sign[-4:] in str(one) for one in params if sign[0] != "甲")
+
+
+def test_a_kind_of_task_may_have_any_name(here: UnitOfWork, town: Town) -> None:
+    here.session.execute(
+        text("update task_kinds set name = cast(:name as jsonb) where code = 'noise' and town_id = :town"),
+        {"name": json.dumps({"zh-CN": "噪" * 200, "en": "Noise, call 12345678"}), "town": town.id},
+    )
+    here.session.expire_all()
+    task = offered(here, town, "officer_a")
+    [params] = here.session.scalars(select(Notice.params).where(Notice.subject_id == task.id)).all()
+    assert (len(params["what"]["zh-CN"]), params["what"]["en"]) == (kinds.WORD_MOST, "Noise, call 1234…")
+
+
+def test_people_are_sent_also_when_the_phone_names_a_place_on_the_other_side_of_the_earth(
+    here: UnitOfWork, town: Town
+) -> None:
+    seen_at(here, on_shift(here, town["officer_a2"]), town)
+    raised = help_of(here, town["resident"], place=Place(0.0, 0.0, 5.0, here.now))
+    task_id = dispatching.send_to_sos(here, raised.id)
+    assert task_id is not None
+    assert told(here, town, task_id) == {(K.SOS_RAISED, "officer_a2")}
+    asked = here.session.scalars(select(Notice).where(Notice.subject_id == task_id)).one()
+    assert "distance_m" not in asked.params
+
+
+def test_a_resident_is_told_no_id_by_which_he_knew_an_officer_again(here: UnitOfWork, town: Town) -> None:
+    """F45, P22: an officer who calls is told who comes; a resident by what the crew is called."""
+    for caller, is_told in ((town["resident"], False), (town["officer_a"], True)):
+        seen_at(here, on_shift(here, town["officer_a2"]), town) if caller is town["resident"] else None
+        raised = help_of(here, caller, place=a_place(town, here))
+        task_id = dispatching.send_to_sos(here, raised.id)
+        assert task_id is not None
+        here.now += timedelta(seconds=5)
+        tasks.accept(here, town["officer_a2"].actor(), task_id, command_id=new_id())
+        dispatching.acknowledge(here, town["desk_a"].actor(), raised.id, command_id=new_id())
+        params = here.session.scalars(
+            select(Notice.params).where(Notice.subject_id == raised.id, Notice.recipient_id == caller.id)
+        ).all()
+        assert len(params) == 2
+        assert any("officer_id" in one or "by_id" in one for one in params) is is_told
