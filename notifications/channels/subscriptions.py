@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Collection, Mapping
@@ -22,6 +23,9 @@ SERVICES = (
 )
 """Hosts of push services; one that begins with a dot stands for all below it."""
 
+_HOST = re.compile(r"[a-z0-9-]+(?:\.[a-z0-9-]+)+")
+"""Nothing else is a host to every reader: at a backslash, for one, urllib3 ends what urlsplit reads on."""
+
 
 def is_service(endpoint: str, more: Collection[str] = ()) -> bool:
     """Say whether an endpoint is a push service's. ``more`` are further hosts, or whole origins such as
@@ -35,7 +39,7 @@ def is_service(endpoint: str, more: Collection[str] = ()) -> bool:
         return False
     if f"{parts.scheme}://{parts.netloc}" in more:
         return True
-    if parts.scheme != "https" or port not in (None, 443):
+    if parts.scheme != "https" or port not in (None, 443) or not _HOST.fullmatch(host):
         return False
     known = [one for one in (*SERVICES, *more) if "://" not in one]
     return any(host == one or (one.startswith(".") and host.endswith(one)) for one in known)

@@ -234,6 +234,28 @@ def test_web_push_goes_to_push_services_alone(cloud: Vendor, webpush: Webpush) -
     assert refused(webpush, broken).code == "webpush_bad_keys"
 
 
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "https://evil.example\\.push.apple.com/x",
+        "https://127.0.0.1\\.notify.windows.com/x",
+        "https://evil.example%5c.push.apple.com/x",
+        "https://evil.example;.push.apple.com/x",
+        "https://.push.apple.com/x",
+        "https://a@b.push.apple.com/x",
+        "https://evil.example#.push.apple.com/x",
+        "https://evil.example?.push.apple.com/x",
+        "https://fcm.googleapis.com:8443/x",
+        "http://fcm.googleapis.com/x",
+    ],
+)
+def test_no_endpoint_is_one_host_to_us_and_another_to_who_calls_it(endpoint: str) -> None:
+    """F76: at a backslash urllib3 ends the host that Python's urlsplit reads on."""
+    assert not subscriptions.is_service(endpoint)
+    assert subscriptions.is_service("https://a1.push.apple.com/x")
+    assert subscriptions.is_service("https://fcm.googleapis.com/fcm/send/x")
+
+
 def test_the_installations_key_is_made_once_and_read_by_nobody_else(tmp_path: Path) -> None:
     path = tmp_path / "secrets" / "vapid.pem"
     first = subscriptions.vapid(path).public_key.public_numbers()
