@@ -32,7 +32,8 @@ MOST_OF_A_CHANNEL = 10
 """Addresses of one person on one channel; a new one takes the place of the oldest."""
 
 _FCM = re.compile(r"[\w:.-]{10,512}")
-_WECOM = re.compile(r"[\w.@-]{1,64}", re.ASCII)
+_WECOM = re.compile(r"(?!@all\Z)[\w.@-]{1,64}", re.ASCII | re.IGNORECASE)
+"""A WeCom user id. ``@all`` is none: it is everybody of the corporation."""
 _MAIL = re.compile(r"[^@\s<>,;:\"]{1,64}@[A-Za-z0-9.-]{3,190}")
 
 

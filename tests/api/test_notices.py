@@ -267,7 +267,8 @@ def test_an_admin_writes_down_where_staff_is_reached(world: World, signed_in: An
     listed = admin.get(path).json["items"]
     assert {one["channel"] for one in listed} == {"wecom", "sms", "voice", "email"}
     for channel, token in (
-        ("wecom", "a b"), ("sms", "12"), ("email", "nobody"), ("fcm", "fid-1234567890"), ("webpush", ENDPOINT),
+        ("wecom", "a b"), ("wecom", "@all"), ("wecom", "@ALL"), ("sms", "12"), ("email", "nobody"),
+        ("fcm", "fid-1234567890"), ("webpush", ENDPOINT),
     ):  # fmt: skip
         assert admin.post(path, {"channel": channel, "token": token}).status_code == 422, channel
     colleague = f"/api/v1/desk/users/{world.officer().id}/addresses"
