@@ -6,7 +6,7 @@ that it led to clears it too (``workflows.dispatching``).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -63,6 +63,8 @@ PRIORITIES: Mapping[AlarmKind, Priority] = {
     AlarmKind.BATTERY_LOW: Priority.LOW,
 }
 CALLERS = frozenset({Role.OFFICER, Role.RESIDENT, Role.BUILDING_HEAD})
+AHEAD = timedelta(minutes=2)
+"""So much a phone's clock may be ahead of the server's; what claims to be later is of an unknown time."""
 IN_DISTRESS = "alarms.dispatch_sos"
 """The job that sends people to an SOS; it runs after the SOS is stored, whatever becomes of it."""
 
@@ -219,6 +221,8 @@ def raise_alarm(
     An open one keeps its state and takes the newer place. Of two that raise at once one makes the alarm and the other
     finds it.
     """
+    if place is not None and place.fixed_at is not None and place.fixed_at > uow.now + AHEAD:
+        place = replace(place, fixed_at=None)
     values = {
         "id": alarm_id or new_id(), "town_id": uow.town, "kind": kind, "source": source, "source_id": source_id,
         "state": A.RAISED, "priority": PRIORITIES[kind], "area_id": area_id, "officer_id": officer_id,
@@ -281,7 +285,7 @@ def _note_again(
     command_id: UUID | None,
     device_at: datetime | None,
 ) -> None:
-    known = alarm.fixed_at or alarm.raised_device_at or alarm.raised_at
+    known = alarm.fixed_at or min(alarm.raised_device_at or alarm.raised_at, alarm.raised_at)
     # What a phone knew a moment before the call is better than no place at all.
     newer = place is not None and (alarm.geom is None or (place.fixed_at or uow.now) > known)
     if newer and alarm.geom is None and alarm.kind == AlarmKind.SOS:

@@ -143,7 +143,7 @@ def of_alarm(
     is_sos = alarm.kind == AlarmKind.SOS
     subject = ("alarm", alarm.id)
     figures = {
-        "number": alarm.number, "place": _named(alarm.area.name), "area_id": alarm.area_id,
+        "number": alarm.number, "place": _place(alarm.area.name), "area_id": alarm.area_id,
         "officer_id": alarm.officer_id, **_call_sign(uow, alarm.officer_id),
     }  # fmt: skip
     if action in ("raise", "escalate"):
@@ -219,7 +219,7 @@ def call_ended(uow: UnitOfWork, call: Call, *, answered: int, missing: int) -> N
     outbox.enqueue(
         uow, kind, to=to, subject=("call", call.id),
         params={
-            "answered": answered, "missing": missing, "place": _named(call.area.name), "area_id": call.area_id,
+            "answered": answered, "missing": missing, "place": _place(call.area.name), "area_id": call.area_id,
         },
     )  # fmt: skip
 

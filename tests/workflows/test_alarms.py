@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime, timedelta
 from threading import Barrier
 from typing import Any
@@ -133,6 +134,25 @@ def test_an_older_place_does_not_replace_a_newer_one(here: UnitOfWork, town: Tow
     assert round(place.lon, 6) == round(lon, 6)
 
 
+@pytest.mark.parametrize("person", ["officer_a", "resident"])
+def test_a_phone_whose_clock_is_years_ahead_shuts_out_no_later_place(
+    here: UnitOfWork, town: Town, person: str
+) -> None:
+    """F20: what was measured in the future was measured at an unknown time."""
+    lon, lat = town.place()
+    later = here.now + timedelta(days=2000)
+    first = help_of(here, town[person], place=Place(lon, lat, 20.0, later), device_at=later)
+    known = alarms.place_of(first)
+    assert known is not None
+    assert known.fixed_at is None
+    assert first.raised_device_at == later, "what the phone's clock said is kept"
+    here.now += timedelta(seconds=20)
+    true = Place(lon + 0.001, lat, 5.0, here.now - timedelta(seconds=1))
+    place = alarms.place_of(help_of(here, town[person], place=true))
+    assert place is not None
+    assert (round(place.lon, 6), place.fixed_at) == (round(lon + 0.001, 6), true.fixed_at)
+
+
 def test_a_place_that_follows_the_call_is_taken_and_people_are_sent_to_it(
     here: UnitOfWork, town: Town, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -241,6 +261,7 @@ def test_a_command_that_is_sent_again_acknowledges_once(here: UnitOfWork, town: 
 
 
 def test_who_called_cannot_handle_his_own_call_nor_can_a_desk_elsewhere(here: UnitOfWork, town: Town) -> None:
+    """F42: nor who is both, an officer here and a dispatcher there."""
     raised = help_of(here, town["officer_a"])
     caller, other_desk = town["officer_a"].actor(), town["desk_b"].actor()
     also_at_a_desk = Actor(
