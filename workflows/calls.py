@@ -33,7 +33,7 @@ from backend.core.vocabulary import CallState as C
 from backend.models import Area, Call, CallAnswer, Crew, Deadline, Shift
 from notifications import recipients
 from workflows import access, deadlines, journal, telling
-from workflows.alarms import Place
+from workflows.alarms import AHEAD, Place
 from workflows.machine import Machine, step
 
 DESK = (Role.DISPATCHER, Role.SUPERVISOR)
@@ -56,10 +56,10 @@ ANSWER = Machine(
 
 STILL_ASKED = timedelta(hours=2)
 """So long after the end an officer who is on shift is still shown what he has not answered; later it is history."""
+MOST_OPEN = 20
+"""So many open calls one person may have made: each rings on every phone of an area, by every channel."""
 TOLD_AT_ONCE = 100
 """So many people one notification names: PostgreSQL carries 8,000 bytes at most."""
-AHEAD = timedelta(minutes=2)
-"""So much a phone's clock may be ahead of the server's."""
 
 
 @dataclass(frozen=True)
@@ -101,12 +101,14 @@ def create(
     """Make a call, and ask whoever is on shift now.
 
     Raises:
-        Forbidden: ``area_not_yours``, for an area and for a crew. Conflict: ``nobody_to_ask`` or ``id_taken``.
+        Forbidden: ``area_not_yours``, for an area and for a crew.
+        Conflict: ``nobody_to_ask``, ``too_many_calls`` or ``id_taken``.
         Invalid: a broadcast without a text, a spot check without a number, or the other way round.
     """
     access.require(actor, "make", "call")
     _refuse_nonsense(kind, whom, text)
     area_id = _area_of(uow, actor, whom)
+    _refuse_flood(uow, actor)
     asked = _to_be_asked(uow, whom, area_id)
     if not asked:
         raise Conflict("nobody_to_ask", "Nobody there is on shift.")
@@ -170,6 +172,14 @@ def _refuse_nonsense(kind: CallKind, whom: Whom, text: str | None) -> None:
         raise Invalid("Either an area or a crew.", area_id=["or a crew"])
     if whom.crew_id is not None and kind is not CallKind.ROLL_CALL:
         raise Invalid("Crews are called by roll calls.", crew_id=["only of a roll call"])
+
+
+def _refuse_flood(uow: UnitOfWork, actor: Actor) -> None:
+    own = select(Call.id).where(
+        Call.town_id == uow.town, Call.state == C.OPEN, Call.created_by == actor.user_id
+    )
+    if len(uow.session.scalars(own.limit(MOST_OPEN)).all()) == MOST_OPEN:
+        raise Conflict("too_many_calls", "Too many of your calls are open; call some off, or wait.")
 
 
 def _area_of(uow: UnitOfWork, actor: Actor, whom: Whom) -> UUID:

@@ -11,6 +11,7 @@ from backend.core.identity import Actor
 from backend.core.paging import Page
 from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import Audience, CallAnswerState, CallKind, CallState
+from mobile_api import limits
 from mobile_api.desk.officers import DeskAreaNameSchema
 from mobile_api.desk.task_schemas import DeskPersonSchema
 from mobile_api.endpoint import Door
@@ -172,7 +173,15 @@ def list_calls(uow: UnitOfWork, actor: Actor, query: dict[str, Any]) -> Page[dic
     return Page(_documents(uow, actor, found.items), found.after)
 
 
-@blp.command("", may=MAKE, body=DeskCallNewSchema, answers=DeskCallSchema, status=201, refuses=(409, 422))
+@blp.command(
+    "",
+    may=MAKE,
+    body=DeskCallNewSchema,
+    answers=DeskCallSchema,
+    status=201,
+    limit=limits.HEAVY,
+    refuses=(409, 422),
+)
 def make_call(uow: UnitOfWork, actor: Actor, command_id: UUID, body: dict[str, Any]) -> dict[str, Any]:
     """Call the roll, check a few officers drawn by lot, or send a text that has to be acknowledged."""
     config = current_app.extensions["xungeng.config"]

@@ -133,6 +133,18 @@ def test_the_desk_calls_in_its_own_areas_alone(here: UnitOfWork, town: Town) -> 
         calls.answer(here, town["desk_a"].actor(), call.id, command_id=new_id())
 
 
+def test_one_person_has_so_many_calls_open_and_no_more(here: UnitOfWork, town: Town) -> None:
+    """F79: whoever has somebody's desk cannot let every phone of an area ring all day."""
+    on_shift(here, town, town["o1"])
+    made = [make(here, town) for _ in range(calls.MOST_OPEN)]
+    with pytest.raises(Conflict) as refused:
+        make(here, town)
+    assert refused.value.code == "too_many_calls"
+    make(here, town, by="supervisor_a")
+    calls.cancel(here, town["desk_a"].actor(), made[0].id, command_id=new_id())
+    make(here, town)
+
+
 def test_a_crew_is_called_by_itself(here: UnitOfWork, town: Town) -> None:
     shift = crew_on_shift(here, town["o0"], town["o1"])
     on_shift(here, town, town["o2"])

@@ -71,7 +71,7 @@ export function offerTo(officerIds: readonly string[], nearest = 1, busyToo = fa
   return officerIds.length > 0 ? { officer_ids: [...officerIds] } : { nearest, busy_too: busyToo }
 }
 
-const REFUSALS = new Set(['not_on_shift', 'nobody_to_ask', 'area_not_yours', 'wrong_state', 'stale'])
+const REFUSALS = new Set(['not_on_shift', 'nobody_to_ask', 'too_many_calls', 'area_not_yours', 'wrong_state', 'stale'])
 
 /** A sentence about a refusal in the words of dispatching. */
 export function explainAct(error: unknown, t: (key: string, values?: Record<string, unknown>) => string): string {

@@ -265,6 +265,7 @@ export default {
   refused: {
     not_on_shift: 'Somebody of those chosen is not on shift in your areas any more.',
     nobody_to_ask: 'Nobody suitable is on shift and free. Choose officers by name, or those who are busy.',
+    too_many_calls: 'Too many of your calls are open. Call some off, or wait.',
     area_not_yours: 'This place is not in your areas.',
     wrong_state: 'It has changed meanwhile; what you see now is the newest.',
     stale: 'Somebody else has changed it meanwhile. Read it again before you change it.',

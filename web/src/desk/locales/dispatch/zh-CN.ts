@@ -265,6 +265,7 @@ export default {
   refused: {
     not_on_shift: '所选队员中有人已不在你辖区的班上。',
     nobody_to_ask: '没有合适且空闲的在岗队员。请指定队员，或选正忙的队员。',
+    too_many_calls: '你发起而未结束的点名和广播太多。请先撤销一些，或稍后再试。',
     area_not_yours: '这个地点不在你的辖区。',
     wrong_state: '情况已经变化，现在显示的是最新的。',
     stale: '别人刚刚改过。请重新读取后再修改。',
