@@ -403,7 +403,9 @@ def prepare(uow: UnitOfWork, claimed: Sequence[Claimed]) -> list[Sendable]:
         addresses.setdefault(row.user_id, []).append(Target(row.token, row.keys or {}, row.id))
     ready = []
     for one in claimed:
-        notice = notices[one.notice_id]
+        notice = notices.get(one.notice_id)
+        if notice is None:
+            continue  # Past its retention, and its deliveries are gone with it.
         try:
             sendable = _prepared(uow, one, notice, addresses.get(notice.recipient_id, []))
         except (KeyError, ValueError):

@@ -418,6 +418,18 @@ def test_a_row_that_cannot_be_read_holds_up_no_other(here: UnitOfWork, town: Tow
     assert outbox.refused(here, ready[0].claimed, "wecom_40058") is True
 
 
+def test_a_notice_that_is_forgotten_after_it_was_claimed_holds_up_no_other(
+    here: UnitOfWork, town: Town
+) -> None:
+    gone, good = town["desk_a"], town["desk_b"]
+    address(here, gone, "wecom")
+    address(here, good, "wecom")
+    first, second = resolved(here, gone), resolved(here, good)
+    claimed = outbox.claim(here, C.WECOM)
+    here.session.execute(text("delete from notices where id = :id"), {"id": first})
+    assert [one.message.event_id for one in outbox.prepare(here, claimed)] == [second]
+
+
 # --- What people want
 
 
