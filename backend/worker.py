@@ -125,7 +125,8 @@ def close_forgotten_shifts(timestamp: int) -> None:
 def see_to_deadlines(timestamp: int) -> None:
     """Let offers lapse, calls end and missed times be told; every three seconds (the sixth field), for an offer stands
     for one minute or two."""
-    in_every_town(lambda uow: deadlines.see_to(uow, DEADLINES))
+    while sum(in_every_town(lambda uow: deadlines.see_to(uow, DEADLINES))):
+        pass
 
 
 # Nobody else would send anybody: what fails once (a lock, a lost connection) is done again, for a minute.

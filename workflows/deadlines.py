@@ -17,7 +17,10 @@ from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import Due
 from backend.models import Deadline, LadderRung
 
-AT_ONCE = 200
+AT_ONCE = 20
+"""So many in one transaction: whoever accepts a task that the clock holds waits for all of them."""
+AGAIN_AFTER = timedelta(seconds=15)
+"""What failed is due again then, and not before all others."""
 KEPT = timedelta(days=7)
 
 Act = Callable[[UnitOfWork, Deadline], None]
@@ -75,11 +78,8 @@ def rungs(uow: UnitOfWork, about: str) -> list[tuple[int, str]]:
 def see_to(uow: UnitOfWork, acts: Mapping[str, Act]) -> int:
     """Do what is due in the town, at most ``AT_ONCE``; ``acts`` is by subject kind. Return how many were done.
 
-    What one act raises undoes that act alone; its deadline stays due and is tried again with the next tick. An act
+    What one act raises is logged and undoes that act alone; its deadline is due again after ``AGAIN_AFTER``. An act
     must not wait for the row that it is about (``Later``): whoever holds that row may wait for the deadline.
-
-    Raises:
-        ExceptionGroup: all failed. Where others were done, what failed is logged: raised, it would undo them.
     """
     due = list(
         uow.session.scalars(
@@ -90,7 +90,6 @@ def see_to(uow: UnitOfWork, acts: Mapping[str, Act]) -> int:
             .with_for_update(skip_locked=True)
         )
     )
-    failures: list[Exception] = []
     done = 0
     for deadline in due:
         try:
@@ -102,13 +101,13 @@ def see_to(uow: UnitOfWork, acts: Mapping[str, Act]) -> int:
             done += 1
         except Later:
             continue
-        except Exception as error:
+        except Exception:
             log.exception(
                 "deadline_failed: %s of %s %s", deadline.about, deadline.subject_kind, deadline.subject_id
             )
-            failures.append(error)
-    if failures and not done:
-        raise ExceptionGroup("Deadlines failed.", failures)
+            uow.session.execute(
+                update(Deadline).where(Deadline.id == deadline.id).values(due_at=uow.now + AGAIN_AFTER)
+            )
     return done
 
 

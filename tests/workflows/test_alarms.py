@@ -396,7 +396,20 @@ def test_an_act_that_fails_stays_due_and_stops_no_other(
     }
     assert (levels[failing.id], levels[fine.id]) == (0, 1)
     waiting = select(Deadline).where(Deadline.subject_id == failing.id, Deadline.done_at.is_(None))
-    assert here.session.scalars(waiting.execution_options(populate_existing=True)).one().level == 1
+    again = here.session.scalars(waiting.execution_options(populate_existing=True)).one()
+    assert (again.level, again.due_at) == (1, here.now + deadlines.AGAIN_AFTER)
+    here.now += deadlines.AGAIN_AFTER
+    assert deadlines.see_to(here, ACTS) == 2, "it is tried again, beside the next rung of the other"
+
+
+def test_what_always_fails_keeps_nothing_else_from_its_turn(here: UnitOfWork, town: Town) -> None:
+    for _ in range(deadlines.AT_ONCE):
+        deadlines.put(here, "broken", new_id(), Due.ACCEPT, here.now - timedelta(hours=1))
+    raised = help_of(here, town["officer_a"])
+    here.now += timedelta(seconds=30)
+    rounds = [deadlines.see_to(here, ACTS) for _ in range(2)]
+    assert rounds == [0, 1]
+    assert alarms.read(here, raised.id).level == 1
 
 
 # --- The watchdog
