@@ -100,23 +100,6 @@ def test_of_many_workers_each_job_is_done_by_one(
         assert connection.execute(left).scalar_one() == 0, "what is done is deleted"
 
 
-def test_what_takes_long_leaves_room_for_a_call_for_help(
-    live_engine: Engine, live_config: Config, tmp_path: Path
-) -> None:
-    with unit_of_work() as uow:
-        for number in range(5):
-            enqueue(uow, "test.note", number=number, sleep_s=600)
-    process = start_worker(live_config, tmp_path, "wait")
-    try:
-        wait_until(lambda: len(noted(tmp_path)) == 5, 60)
-        with unit_of_work() as uow:
-            enqueue(uow, "test.note", priority=100, number=7)
-        wait_until(lambda: 7 in noted(tmp_path), 60)
-    finally:
-        process.kill()
-        process.wait()
-
-
 def test_the_job_of_a_killed_worker_is_resumed(
     live_engine: Engine, live_config: Config, tmp_path: Path
 ) -> None:
