@@ -441,9 +441,10 @@ def test_hostile_json_is_refused_on_every_route_that_reads_json(
         asked += 1
         caller = Caller(world.app)
         if may is not None:
-            caller = _caller(
-                world, next(p for p in world.here.people.values() if p.role in access.GRANTS[may])
-            )
+            person = next(p for p in world.here.people.values() if p.role in access.GRANTS[may])
+            # What a hot route refuses slowly counts as many calls of its session, so there each has one of its own.
+            is_hot = any(path == route.path for route in hot.HOT)
+            caller = caller.sign_in(person) if is_hot else _caller(world, person)
         target = re.sub(r"<(\w+)>", lambda m: prey.ids[m[1]], path)
         answer = caller.send(method, target, data=HOSTILE[name], content_type="application/json")
         # What nobody needs for signing in is not even read.
