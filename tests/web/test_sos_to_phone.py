@@ -8,6 +8,7 @@ the browser does, and handed to the client's real service worker.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -161,7 +162,7 @@ def test_an_officers_sos_is_on_every_desk_and_on_the_nearest_phone_by_socket_and
         wait_until(lambda: api.get(f"/api/v1/desk/alarms/{call['id']}").json()["task_id"], 60)
         task_id = api.get(f"/api/v1/desk/alarms/{call['id']}").json()["task_id"]
         page = phone.page
-        expect(page.locator("[data-test=tab-tasks]")).to_contain_text("1", timeout=20_000)
+        expect(page.locator("[data-test=tab-tasks]")).to_have_class(re.compile(r"\boffered\b"), timeout=20_000)
         expect(page.locator("[data-test=bell]").first).not_to_have_attribute("data-unread", "0", timeout=20_000)
 
         # … and by push, encrypted for its browser alone.
