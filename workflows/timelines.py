@@ -21,6 +21,7 @@ from workflows.reports import REPORT
 from workflows.tasks import TASK
 
 MOST_ENTRIES = 2000
+"""So many acts are read for a page: more than a page shows, and more than one moment holds."""
 
 
 @dataclass(frozen=True)
@@ -60,16 +61,19 @@ def of_task(
     """
     task = tasks.at_desk_one(uow, actor, task_id)
     shares = {share.id: share.officer_id for share in task.assignments}
+    key = moment_and_id(after)
+    # A share's act and the task's that came with it have one moment: read from there, neither is without the other.
+    since = key[0] if key else task.created_at
     acts = list(
         uow.session.scalars(
             select(Journal)
-            .where(Journal.subject_id.in_([task.id, *shares]), Journal.at >= task.created_at)
+            .where(Journal.subject_id.in_([task.id, *shares]), Journal.at >= since)
             .order_by(Journal.at, Journal.id)
             .limit(MOST_ENTRIES)
         )
     )
     told = _told_once(acts)
-    if key := moment_and_id(after):
+    if key:
         told = [act for act in told if (act[0].at, act[0].id) > key]
     found = page(told[: limit + 1], limit, lambda act: (act[0].at.isoformat(), act[0].id))
     ids = {act.actor_id for act, _ in found.items if act.actor_id} | set(shares.values())

@@ -21,7 +21,7 @@ from backend.models import Alarm, Journal, Shift, TaskKind
 from tests import factories
 from tests.dispatching import crew_on_shift, make_task, now, on_shift, press, see, share, states
 from tests.factories import Person, Town
-from workflows import shifts, tasks
+from workflows import shifts, tasks, timelines
 from workflows.tasks import Result, Whom
 
 
@@ -550,3 +550,35 @@ def test_a_town_begins_with_kinds_of_task_that_can_be_used(here: UnitOfWork, tow
     } <= set(kinds)
     for code in kinds:
         make_task(here, town, kind=code)
+
+
+# --- What happened to it
+
+
+def test_a_long_timeline_is_told_to_its_end(
+    here: UnitOfWork, town: Town, desk: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Page by page as at once, also where there is more than is read for one page."""
+    officer = town["o0"]
+    on_shift(here, town, officer, east_m=140)
+    task = make_task(here, town)
+    for _ in range(6):
+        for act in ("offer", "accept", "hand_back"):
+            here.now += timedelta(seconds=1)
+            if act == "offer":
+                tasks.offer(here, desk, task.id, Whom(officer_ids=[officer.id]), command_id=new_id())
+            else:
+                press(here, officer, task.id, act)
+    whole = timelines.of_task(here, desk, task.id, after=None, limit=200)
+    assert whole.after is None
+    assert [entry.action for entry in whole.items].count("hand_back") == 6
+    monkeypatch.setattr(timelines, "MOST_ENTRIES", 12)
+    told: list[timelines.Entry] = []
+    after: Any = None
+    while True:
+        page = timelines.of_task(here, desk, task.id, after=after, limit=2)
+        told += page.items
+        if page.after is None:
+            break
+        after = [str(part) for part in page.after]
+    assert told == list(whole.items)
