@@ -40,8 +40,8 @@ LOST = {
     AssignmentState.LAPSED: K.TASK_LAPSED,
 }
 """What an officer is told whose share ended by somebody else's act."""
-ENDED = {"cancel": K.TASK_CANCELLED, "refer": K.TASK_REFERRED}
-"""What he is told instead where the whole task ended."""
+ENDED = {"cancel": K.TASK_CANCELLED, "refer": K.TASK_REFERRED, "reassign": K.TASK_REASSIGNED}
+"""What he is told instead where the whole task ended, or goes to others."""
 
 
 def of_task(
@@ -59,7 +59,10 @@ def of_task(
     fresh = [share for share in task.assignments if share.offered_at == uow.now and _is(share, "offered")]
     for share in fresh:
         _offered(uow, task, share)
+    asked_again = {share.officer_id for share in fresh}
     for share in task.assignments:
+        if share.officer_id in asked_again:
+            continue
         if share.ended_at == uow.now and share.officer_id != by and (kind := LOST.get(_state(share))):
             ended = ENDED.get(action, kind)
             _tell(uow, ended, task, recipients.one(uow, share.officer_id), by=by)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -26,6 +28,7 @@ from workflows.crews import WantedCrew
 from workflows.tasks import Whom
 
 K = NoticeKind
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +93,24 @@ def test_a_place_or_crew_whose_name_looks_like_a_phone_keeps_nobody_from_calling
     assert params["call_sign"] == "…"
     task = offered(here, town, "officer_a2")
     assert (K.TASK_OFFERED, "officer_a2") in told(here, town, task.id)
+
+
+def test_whose_task_goes_to_another_is_told_so_unless_he_is_asked_again(here: UnitOfWork, town: Town) -> None:
+    task = offered(here, town, "officer_a", "officer_a2")
+    seen_at(here, on_shift(here, town["officer_a3"]), town)
+    here.now += timedelta(seconds=5)
+    whom = Whom(officer_ids=[town[name].id for name in ("officer_a2", "officer_a3")])
+    tasks.reassign(here, town["desk_a"].actor(), task.id, whom, reason="needs a car", command_id=new_id())
+    said = told(here, town, task.id)
+    assert {name for kind, name in said if kind == K.TASK_REASSIGNED} == {"officer_a"}
+    assert not any(kind == K.TASK_WITHDRAWN for kind, _ in said)
+    assert (K.TASK_OFFERED, "officer_a3") in said
+
+
+def test_every_kind_of_notice_is_sent_by_some_act() -> None:
+    """A kind with words and rules that nothing sends is a promise that nobody keeps."""
+    source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "workflows").glob("*.py"))
+    assert [kind.name for kind in K if not re.search(rf"\bK\.{kind.name}\b", source)] == []
 
 
 def test_who_has_answered_an_offer_is_called_by_no_further_channel(here: UnitOfWork, town: Town) -> None:
