@@ -1,6 +1,7 @@
 """The resident's call for help: stored first, answered fast; it says who answers, and when."""
 
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -56,7 +57,7 @@ class ResidentSosResponderSchema(Schema):
     expected_at = Moment(
         required=True,
         allow_none=True,
-        metadata={"description": "By the distance when the officer was asked."},
+        metadata={"description": "By the distance when the officer was asked, to the minute."},
     )
 
 
@@ -100,13 +101,21 @@ def _document(alarm: Any, coming: Sequence[Responder]) -> dict[str, Any]:
 
 
 def _responder(one: Responder) -> dict[str, Any]:
-    """A resident reads how an officer is called on duty; a name only where there is no such."""
+    """A resident reads how an officer is called on duty; a name only where there is no such.
+
+    He is told the minute: from the second he could tell how many metres away the officer was when he was asked.
+    """
     return {
         "name": one.call_sign or one.name,
         "state": one.state,
         "since": one.since,
-        "expected_at": one.expected_at,
+        "expected_at": one.expected_at and _next_minute(one.expected_at),
     }
+
+
+def _next_minute(moment: datetime) -> datetime:
+    full = moment.replace(second=0, microsecond=0)
+    return full if full == moment else full + timedelta(minutes=1)
 
 
 @blp.command("", may=USE, body=ResidentSosCallSchema, answers=ResidentSosSchema, status=201)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.api.conftest import Caller, World
+from tests.api.test_isolation import _caller as by_code
 from tests.api.test_shifts import start
 from tests.factories import Person
 
@@ -218,6 +219,29 @@ def test_whom_an_alarm_is_about_is_not_offered_to_go_there_also_before_there_is_
     for desk, alarm_id in ((signed_in("desk_b"), called.json["id"]), (duty.desk, str(uuid.uuid4()))):
         assert desk.get(f"{DESK}/nearest", **query, alarm_id=alarm_id).status_code == 404
     gone = duty.desk.post(f"/api/v1/desk/alarms/{called.json['id']}/dismiss", {"reason": "演练"})
+    assert gone.status_code == 200, gone.text
+
+
+def test_a_resident_is_told_the_minute_and_never_how_far_away_an_officer_was(
+    duty: Duty, world: World
+) -> None:
+    """P22: with places of one's own invention the seconds of several calls would tell where he is."""
+    lon, lat = duty.place
+    duty.be_at(lon + 0.004, lat)
+    resident = by_code(world, world.here["resident"])
+    called = resident.post("/api/v1/resident/sos", {"place": {"lon": lon, "lat": lat}})
+    assert called.status_code == 201, called.text
+    alarm = f"/api/v1/desk/alarms/{called.json['id']}"
+    sent = duty.desk.post(f"{alarm}/dispatch", {"offer": {"officer_ids": [str(duty.person.id)]}})
+    assert sent.status_code == 201, sent.text
+    accepted = duty.press(sent.json, "accept")
+    assert accepted.json["eta_s"] > 60
+    [coming] = resident.get("/api/v1/resident/sos").json["items"][0]["responders"]
+    assert set(coming) == {"name", "state", "since", "expected_at"}
+    since, expected = (datetime.fromisoformat(coming[name]) for name in ("since", "expected_at"))
+    assert (expected.second, expected.microsecond) == (0, 0)
+    assert 0 <= (expected - since).total_seconds() - accepted.json["eta_s"] < 60
+    gone = duty.desk.post(f"{alarm}/clear", {"reason": "演练"})
     assert gone.status_code == 200, gone.text
 
 
