@@ -51,7 +51,8 @@ class Caller:
         self._client = Client(app.wsgi_app)
         self.headers: dict[str, str] = {}
         self.tokens: dict[str, Any] = {}
-        self.address = address or f"127.1.{next(_numbers) % 250}.{next(_numbers) % 250}"
+        number = next(_numbers)
+        self.address = address or f"127.{1 + number // 62_500}.{number // 250 % 250}.{number % 250 + 1}"
 
     def sign_in(self, person: Person, **more: Any) -> Caller:
         """Sign in as a person with a password."""

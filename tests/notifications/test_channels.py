@@ -542,7 +542,7 @@ class Scripted:
 def outcome(**says: Any) -> tuple[Any, list[str]]:
     way = Scripted(**says)
     targets = tuple(Target(name, {}, new_id()) for name in says)
-    claimed = Claimed(new_id(), MESSAGE.event_id, C.FCM, 1, datetime.now(UTC))
+    claimed = Claimed(new_id(), MESSAGE.event_id, C.FCM, 1, datetime.now(UTC) + timedelta(minutes=2))
     found = deliver(way, Sendable(claimed, MESSAGE, targets))
     return found, way.asked
 

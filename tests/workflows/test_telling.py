@@ -79,7 +79,7 @@ def test_whoever_is_offered_a_task_is_told_and_the_others_when_it_is_taken(
 def test_a_place_or_crew_whose_name_looks_like_a_phone_keeps_nobody_from_calling_for_help(
     here: UnitOfWork, town: Town
 ) -> None:
-    """F93: the number stays here; the act that the notice tells of goes on."""
+    """F93: the number stays here but for its beginning; the act that the notice tells of goes on."""
     name = {"zh-CN": "幸福路1200-1300弄", "en": "Lane 1200-1300" + " of Happiness Road" * 9}
     here.session.execute(update(Area).where(Area.id == town.areas["a"]).values(name=name))
     crew = WantedCrew("2026001", Travel.FOOT, [])
@@ -88,9 +88,9 @@ def test_a_place_or_crew_whose_name_looks_like_a_phone_keeps_nobody_from_calling
     params = here.session.scalars(
         select(Notice.params).where(Notice.subject_id == raised.id, Notice.recipient_id == town["desk_a"].id)
     ).one()
-    assert params["place"]["zh-CN"] == "幸福路…弄"
+    assert params["place"]["zh-CN"] == "幸福路1200…弄"
     assert len(params["place"]["en"]) == kinds.WORD_MOST
-    assert params["call_sign"] == "…"
+    assert params["call_sign"] == "2026…"
     task = offered(here, town, "officer_a2")
     assert (K.TASK_OFFERED, "officer_a2") in told(here, town, task.id)
 
@@ -255,7 +255,7 @@ LONG_NUMBER = "巡 1001-1003"
 
 @pytest.mark.parametrize("sign", [LONG_NUMBER, "10000000", "１３８００００１１１１", "甲" * 40])
 def test_no_call_for_help_fails_by_a_name(here: UnitOfWork, town: Town, sign: str) -> None:
-    """F44, F93: crews and areas are called as people like; a notice carries the beginning of a long number."""
+    """F93: crews and areas are called as people like; a notice carries the beginning of a long number."""
     crew_on_shift(here, town["officer_a"], town["officer_a2"], sign=sign)
     here.session.execute(
         text("update areas set name = cast(:name as jsonb) where id = any (:ids)"),
