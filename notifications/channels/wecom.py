@@ -20,6 +20,8 @@ NOBODY = frozenset({81013, 60111, 60011, 40003, 46004})
 """No such person, or he may not use the application."""
 REPEATS_DROPPED_S = 4 * 3600
 """WeCom drops an equal message to the same person for so long; its most."""
+UNMARKED = str.maketrans("<>", "＜＞")
+"""WeCom makes links and lines of tags in a text; whoever names a crew must not write a link to the desk."""
 CARD_TITLE_BYTES, CARD_BODY_BYTES, TEXT_BYTES = 128, 512, 2048
 
 
@@ -44,18 +46,19 @@ class Wecom:
             "enable_duplicate_check": 1,
             "duplicate_check_interval": REPEATS_DROPPED_S,
         }
+        title, said = message.title.translate(UNMARKED), message.body.translate(UNMARKED)
         if message.link:
             body |= {
                 "msgtype": "textcard",
                 "textcard": {
-                    "title": cut(message.title, CARD_TITLE_BYTES),
-                    "description": cut(message.body, CARD_BODY_BYTES),
+                    "title": cut(title, CARD_TITLE_BYTES),
+                    "description": cut(said, CARD_BODY_BYTES),
                     "url": message.link,
                 },
             }
         else:
             # The end of the id makes two notices with the same words two messages, and a repeat the same one.
-            words = f"{message.title}\n{message.body}"
+            words = f"{title}\n{said}"
             mark = f"\n#{message.event_id.hex[-6:]}"
             body |= {"msgtype": "text", "text": {"content": cut(words, TEXT_BYTES - len(mark)) + mark}}
 

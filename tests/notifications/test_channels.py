@@ -295,6 +295,19 @@ def test_wecom_brings_a_message_to_a_person(cloud: Vendor, wecom: Wecom) -> None
     assert str(MESSAGE.event_id.hex[-6:]) in cloud.of(SEND)[-1].json["text"]["content"]
 
 
+@pytest.mark.parametrize("link", [MESSAGE.link, None])
+def test_nobody_writes_a_link_into_wecom_by_what_he_calls_his_crew(
+    cloud: Vendor, wecom: Wecom, link: str | None
+) -> None:
+    """F60: WeCom shows tags in a text as what they mean."""
+    cloud.answers[SEND] = Says(json={"errcode": 0, "errmsg": "ok"})
+    said = replace(MESSAGE, title="<b>1</b>", body='<a href="//evil.example">巡 1</a>', link=link)
+    wecom.send(said, Target("zhang.wei"))
+    body = cloud.of(SEND)[-1].json
+    assert "evil.example" in str(body[body["msgtype"]]), "as words"
+    assert not set("<>") & set(str(body[body["msgtype"]]))
+
+
 @pytest.mark.parametrize(
     ("said", "kind", "code", "all_wait"),
     [
