@@ -17425,7 +17425,7 @@ export interface components {
             since: string;
             /**
              * Format: date-time
-             * @description By the distance when the officer was asked.
+             * @description By the distance when the officer was asked, to the minute.
              */
             expected_at: string | null;
         };
