@@ -250,15 +250,18 @@ def create(
     """Make a task, and offer it to ``whom``; with ``offers_itself`` and nobody named, to the nearest.
 
     What the system makes exists also when nobody can be asked, and whoever of those it names is off shift is passed
-    over. What is left out is as the kind says. The area is the deepest one that holds the place; ``area_id`` says
-    whose it is where no area does.
+    over. What is left out is as the kind says. The area is the deepest one that holds the place; with ``area_id``
+    it is that one or within it, so that who has the alarm or the report has its task too, wherever the place lies.
 
     Raises:
         Invalid: an unknown kind, or a place outside the town. Forbidden: ``area_not_yours``.
         Conflict: ``id_taken``, or what ``offer`` raises.
     """
     kind = task_kinds.usable(uow, kind_id=kind_id, code=kind_code)
-    area = nearest.area_at(uow, place) or (uow.session.get(Area, area_id) if area_id else None)
+    area = nearest.area_at(uow, place)
+    whose = uow.session.get(Area, area_id) if area_id else None
+    if whose is not None and (area is None or whose.id not in area.ancestors):
+        area = whose
     if area is None:
         raise Invalid("This place lies outside the town.", place=["outside the town"])
     if Role.SYSTEM not in actor.roles and not access.covers(uow, actor, "dispatch", "task", area.id):

@@ -133,6 +133,16 @@ def test_an_sos_goes_to_the_nearest_across_communities_and_an_ordinary_task_does
     assert asked(here, ordinary.id) == set()
 
 
+def test_who_has_an_alarm_has_its_task_too_wherever_the_place_lies(here: UnitOfWork, town: Town) -> None:
+    lon, lat = town.place("b")
+    raised = help_of(here, town["resident"], place=Place(lon, lat, 12.0, here.now))
+    task_id = dispatching.send_to_sos(here, raised.id)
+    assert task_id is not None
+    desk = town["desk_a"].actor()
+    assert access.alarm(here, desk, raised.id).task_id == task_id
+    assert access.task(here, desk, task_id).area_id == raised.area_id
+
+
 def test_an_sos_that_nobody_can_answer_stands_open_and_goes_on_climbing(here: UnitOfWork, town: Town) -> None:
     raised = help_of(here, town["resident"], place=a_place(town, here))
     task_id = dispatching.send_to_sos(here, raised.id)
