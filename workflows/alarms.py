@@ -170,7 +170,9 @@ def _called(uow: UnitOfWork, actor: Actor, raised: tuple[Alarm, bool]) -> Alarm:
 
 
 def _send_people(uow: UnitOfWork, alarm: Alarm) -> None:
-    jobs.enqueue(uow, IN_DISTRESS, priority=100, town_id=str(uow.town), alarm_id=str(alarm.id))
+    jobs.enqueue(
+        uow, IN_DISTRESS, once=f"{IN_DISTRESS} {alarm.id}", priority=100, town_id=str(uow.town), alarm_id=str(alarm.id)
+    )  # fmt: skip
 
 
 def _own_area(uow: UnitOfWork, officer_id: UUID) -> UUID:
@@ -288,8 +290,10 @@ def _note_again(
     known = alarm.fixed_at or min(alarm.raised_device_at or alarm.raised_at, alarm.raised_at)
     # What a phone knew a moment before the call is better than no place at all.
     newer = place is not None and (alarm.geom is None or (place.fixed_at or uow.now) > known)
-    if newer and alarm.geom is None and alarm.kind == AlarmKind.SOS:
-        _send_people(uow, alarm)  # Without a place nobody could be sent until now.
+    if newer and alarm.kind == AlarmKind.SOS:
+        _send_people(
+            uow, alarm
+        )  # Who is on the way has to turn there; without a place nobody could be sent until now.
     if newer:
         for name, value in _located(place).items():
             setattr(alarm, name, value)

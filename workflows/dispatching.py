@@ -92,7 +92,9 @@ def _task_of(
 
 
 def send_to_sos(uow: UnitOfWork, alarm_id: UUID) -> UUID | None:
-    """Send people to an SOS that was just stored; a job calls this, and may call it twice. Return the task's id.
+    """Send people to an SOS that was just stored, or that has moved since; a job calls this, and may call it twice.
+
+    Return the task's id.
 
     With nobody on shift near, the task stands open for the desk, and the alarm goes on climbing. Where the place is not
     known nothing can be offered: the desk has to ask.
@@ -105,10 +107,14 @@ def send_to_sos(uow: UnitOfWork, alarm_id: UUID) -> UUID | None:
         .with_for_update(of=Alarm)
         .execution_options(populate_existing=True)
     )
-    if alarm is None or alarm.state not in (AlarmState.RAISED, AlarmState.ACKNOWLEDGED) or alarm.geom is None:
+    place = alarms.place_of(alarm) if alarm is not None else None
+    if alarm is None or place is None:
         return None
     if alarm.task_id is not None:
+        tasks.move(uow, system, alarm.task_id, (place.lon, place.lat))
         return alarm.task_id
+    if alarm.state not in (AlarmState.RAISED, AlarmState.ACKNOWLEDGED):
+        return None
     task = _task_of(uow, system, alarm, None, kind_id=None, place=None, description=None, offers_itself=False)
     # The alarm stays unacknowledged until a person at the desk takes it on: that people were asked is no answer yet.
     alarm.task_id = task.id

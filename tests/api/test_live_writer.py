@@ -618,7 +618,8 @@ def test_a_supervisor_who_stops_reading_stalls_nobody_and_reads_on_without_a_bre
         lags: list[float] = []
         lag_of(awake, seconds, lags)
         assert len(lags) > seconds * 10
-        assert p99(lags) < 1, "others go on while one does not read"
+        # Whoever waited for him would wait as long as he does not read.
+        assert p99(lags) < seconds / 2, "others go on while one does not read"
         newest: dict[str, float] = {}
         with contextlib.suppress(websocket.WebSocketTimeoutException):
             while True:
@@ -807,10 +808,10 @@ def test_the_same_holds_over_tls(certificate: Path) -> None:
         try:
             paused = DeskClient(server.port, token(ROOM), scheme="wss", sslopt=context, receive_buffer=4096)
             assert client.until("hello")
-            server.do("stream", room=ROOM, officers=400, seconds=2, every_s=0.005)
+            server.do("stream", room=ROOM, officers=400, seconds=4, every_s=0.005)
             lags: list[float] = []
-            lag_of(client, 2.0, lags)
-            assert p99(lags) < 1
+            lag_of(client, 4.0, lags)
+            assert p99(lags) < 2
             newest: dict[str, float] = {}
             with contextlib.suppress(websocket.WebSocketTimeoutException):
                 while True:

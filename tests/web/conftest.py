@@ -291,7 +291,8 @@ class Phone:
 
     def _heard(self, message: Any) -> None:
         # What the network refuses is reported by the browser itself; the client's own words are what counts.
-        about_the_network = "Failed to load resource" in message.text or "net::ERR_" in message.text
+        words = ("Failed to load resource", "net::ERR_", "WebSocket connection to")
+        about_the_network = any(word in message.text for word in words)
         if message.type in ("error", "warning") and not about_the_network:
             self.complaints.append(message.text)
 

@@ -51,7 +51,7 @@ def test_a_roll_call_is_answered_by_one_tap_and_the_desk_sees_it_live(
         expect(form.locator("#call-minutes")).to_have_value("5")
         form.get_by_test_id("make-call").click()
         shown = page.get_by_test_id("call")
-        expect(shown).to_have_attribute("data-state", "open")
+        expect(shown).to_have_attribute("data-state", "open", timeout=20_000)
         his = shown.locator(f"[data-officer='{officer['id']}']")
         expect(his).to_have_attribute("data-state", "asked")
 

@@ -93,6 +93,7 @@ def test_three_taps_offline_are_filed_once_and_the_desk_looks_at_them_and_hands_
         )
 
         task.get_by_test_id("brief").click()
+        expect(seat.get_by_test_id("show-brief")).to_be_visible(timeout=20_000)
         seat.evaluate("window.print = () => { window.printed = (window.printed ?? 0) + 1 }")
         seat.get_by_test_id("show-brief").click()
         sheet = seat.get_by_test_id("sheet")

@@ -170,7 +170,9 @@ def test_a_place_that_follows_the_call_is_taken_and_people_are_sent_to_it(
     assert sent == [str(call.id)] * 2
     dispatching.send_to_sos(here, call.id)
     help_of(here, town["resident"], place=Place(lon, lat, 5.0, here.now))
-    assert sent == [str(call.id)] * 2, "people were sent already"
+    assert sent == [str(call.id)] * 3, "who was sent is to turn there"
+    help_of(here, town["resident"], place=Place(lon + 0.01, lat, 5.0, here.now - timedelta(seconds=60)))
+    assert sent == [str(call.id)] * 3, "an older place turns nobody"
 
 
 def test_a_call_without_a_place_is_where_he_was_last(here: UnitOfWork, town: Town) -> None:

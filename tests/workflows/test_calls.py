@@ -134,7 +134,7 @@ def test_the_desk_calls_in_its_own_areas_alone(here: UnitOfWork, town: Town) -> 
 
 
 def test_one_person_has_so_many_calls_open_and_no_more(here: UnitOfWork, town: Town) -> None:
-    """F79: whoever has somebody's desk cannot let every phone of an area ring all day."""
+    """Whoever has somebody's desk cannot let every phone of an area ring all day."""
     on_shift(here, town, town["o1"])
     made = [make(here, town) for _ in range(calls.MOST_OPEN)]
     with pytest.raises(Conflict) as refused:

@@ -21,7 +21,7 @@ from backend.models import Alarm, Assignment, Invitation, Task
 from tests import factories
 from tests.factories import Person, Town
 from tests.workflows.test_alarms import help_of, on_shift, seen_at
-from workflows import access, alarms, dispatching, invitations, shifts, tasks
+from workflows import access, alarms, dispatching, invitations, nearest, shifts, tasks
 from workflows.alarms import Place
 from workflows.crews import WantedCrew
 from workflows.tasks import Result, Whom
@@ -141,6 +141,32 @@ def test_who_has_an_alarm_has_its_task_too_wherever_the_place_lies(here: UnitOfW
     desk = town["desk_a"].actor()
     assert access.alarm(here, desk, raised.id).task_id == task_id
     assert access.task(here, desk, task_id).area_id == raised.area_id
+
+
+def test_a_task_follows_who_called_for_help_and_who_is_on_the_way_hears_it(
+    here: UnitOfWork, town: Town
+) -> None:
+    ready(here, town, "officer_a2")
+    raised = help_of(here, town["resident"], place=a_place(town, here))
+    task_id = dispatching.send_to_sos(here, raised.id)
+    assert task_id is not None
+    desk = town["desk_a"].actor()
+    before = access.task(here, desk, task_id).version
+    assert dispatching.send_to_sos(here, raised.id) == task_id
+    assert access.task(here, desk, task_id).version == before, "nothing has moved"
+    here.now += timedelta(seconds=40)
+    lon, lat = town.place()
+    help_of(here, town["resident"], place=Place(lon + 0.001, lat, 5.0, here.now))
+    assert dispatching.send_to_sos(here, raised.id) == task_id
+    moved = access.task(here, desk, task_id)
+    assert nearest.place_of(moved)[0] == pytest.approx(lon + 0.001)
+    assert moved.version > before
+    assert access.alarm(here, desk, raised.id).state == AlarmState.RAISED
+    tasks.cancel(here, desk, task_id, reason="x", command_id=new_id())
+    over = access.task(here, desk, task_id).version
+    help_of(here, town["resident"], place=Place(lon + 0.002, lat, 5.0, here.now + timedelta(seconds=1)))
+    dispatching.send_to_sos(here, raised.id)
+    assert access.task(here, desk, task_id).version == over
 
 
 def test_an_sos_that_nobody_can_answer_stands_open_and_goes_on_climbing(here: UnitOfWork, town: Town) -> None:

@@ -475,6 +475,7 @@ export default {
       depart: 'depart',
       escalate: 'escalate',
       finish: 'finish',
+      move: 'moved with who called',
       hand_back: 'hand back',
       nobody_left: 'nobody left to ask',
       file: 'report',

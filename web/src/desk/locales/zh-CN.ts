@@ -475,6 +475,7 @@ export default {
       depart: '出发',
       escalate: '升级',
       finish: '完成',
+      move: '随呼救人移动',
       hand_back: '退回',
       nobody_left: '无人可派',
       file: '上报',
