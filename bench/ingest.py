@@ -51,7 +51,7 @@ from bench.servers import (
     server,
 )
 
-OFFICERS = 1000
+OFFICERS, QUICK_OFFICERS = 1000, 300
 PROCESSES = 2
 ROUTE = "/api/v1/officer/fixes"
 BACKLOG = 100
@@ -458,7 +458,7 @@ LABELS = {
 def run(quick: bool = False) -> Report:
     """Measure a1 and a2 in both profiles."""
     report = Report("ingest")
-    with town_on_duty() as town, redis_server() as redis_url:
+    with town_on_duty(QUICK_OFFICERS if quick else OFFICERS) as town, redis_server() as redis_url:
         profiles = (
             Profile(
                 "production", PROCESSES, 1.0, partial(ours, town, "backend.wsgi:ingest", redis_url),

@@ -66,7 +66,9 @@ def ask(
 ) -> Answer:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     try:
-        connection.request(method, path, body, headers or {}, **more)
+        # What is refused for its length is refused before all of it was sent; the answer is there to be read.
+        with suppress(BrokenPipeError, ConnectionResetError):
+            connection.request(method, path, body, headers or {}, **more)
         answer = connection.getresponse()
         return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
     finally:
