@@ -15,9 +15,10 @@ from tests.contract.generated_docs import MACHINES
 ROOT = Path(__file__).resolve().parents[2]
 NOBODY_COMMANDS = {
     ("session", "sign_in"), ("town", "create"), ("task_kind", "create"), ("task", "overdue"), ("task", "nobody_left"),
+    ("task", "move"),
 }  # fmt: skip
 """Acts without a command of a client: who signs in is not known before, towns begin with kinds that the operator
-brings, and what is missed is missed by the clock."""
+brings, what is missed is missed by the clock, and a task follows who called for help."""
 
 
 def writes() -> Iterator[tuple[str, str, dict[str, ast.expr]]]:
