@@ -102,7 +102,8 @@ class Run:
 @contextmanager
 def town_on_duty(count: int = OFFICERS) -> Iterator[Town]:
     """A migrated database with a town of officers who are all on duty, each with a phone and a token."""
-    with postgis() as cluster, folder() as place:
+    # All sides are up at once, each with connections of its own.
+    with postgis({"max_connections": "400"}) as cluster, folder() as place:
         cluster.make_database()
         migrate(cluster.url(OWNER_ROLE))
         secret = secrets.token_urlsafe(32)
