@@ -16,7 +16,7 @@ from backend.core.config import Config
 from backend.core.errors import Forbidden, Invalid, NotVisible, Refusal, WrongState
 from backend.core.ids import new_id
 from backend.core.uow import UnitOfWork, unit_of_work
-from backend.core.vocabulary import NoticeKind
+from backend.core.vocabulary import NoticeKind, ReportState
 from backend.models import Journal, Notice, Report, Task, TaskKind
 from tests import dispatching, factories
 from tests.factories import Town
@@ -176,7 +176,7 @@ def test_the_sample_is_drawn_by_the_id_and_is_as_large_as_wished() -> None:
 def test_a_sampled_report_waits_for_the_desk_and_is_looked_over_by_name(here: UnitOfWork, town: Town) -> None:
     report, other = file(here, town, sample=100), file(here, town, sample=0)
     desk = town["desk_a"].actor()
-    waiting = reports.at_desk(here, desk, state=report.state, after=None, limit=50).items  # type: ignore[arg-type]
+    waiting = reports.at_desk(here, desk, state=ReportState.SAMPLED, after=None, limit=50).items
     assert report.id in {one.id for one in waiting}
     assert other.id not in {one.id for one in waiting}
     assert reports.actions(desk, report) == ["look_over", "pass_on"]
