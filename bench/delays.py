@@ -254,11 +254,16 @@ class Phones:
             due, officer = self._waiting.popleft()
             self._send(self._idle.popleft(), due, officer)
 
-    def _send(self, connection: socket.socket, due: float, officer: int) -> None:
+    def _instant_of(self, due: float) -> float:
+        """An instant that no other fix of the run has, by which the screens' delays are told apart."""
         at = round(due, 3)
         while at in self.due:
             at = round(at + 0.001, 3)
         self.due[at] = due
+        return at
+
+    def _send(self, connection: socket.socket, due: float, officer: int) -> None:
+        at = self._instant_of(due)
         token, device = self._side.phone(officer).split(" ")
         lon, lat = self._place(officer)
         fixed = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -240,6 +240,8 @@ class Phone:
                     failures += 1
                     await self._wait(tracker.retry_after_s(failures))
                     continue
+                finally:
+                    self._on_the_way = 0
                 if tracker.is_success(response):
                     failures = 0
                     self._look_at(response)
@@ -265,7 +267,6 @@ class Phone:
     def _forget(self, count: int) -> None:
         before = len(self.tracker.queue)
         self.tracker.accept_first(count)
-        self._on_the_way = 0
         self._tally.waiting -= before - len(self.tracker.queue)
 
     def _look_at(self, response: Response) -> None:
