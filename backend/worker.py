@@ -55,6 +55,8 @@ SPARE = 3
 MOST_CHANGES = 100
 """Alarms that one look raises or ends in one town; the next look, twenty seconds on, goes on with the rest."""
 NAME = "xungeng"
+CONNECT_S = 5.0
+"""How long the queue waits for a connection until it counts as lost: nobody is told of a call for help meanwhile."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S, STEADY_AFTER_S = 1.0, 30.0, 60.0
 """Between two losses of the database in a row; who had it for the last of them has it for good."""
 
@@ -242,10 +244,11 @@ def connector(config: Config) -> PsycopgConnector:
 
     return PsycopgConnector(
         conninfo=libpq_url(config.database_url),
-        kwargs={"connect_timeout": 5, "application_name": "xungeng worker"},
+        kwargs={"connect_timeout": int(CONNECT_S), "application_name": "xungeng worker"},
         configure=on_queue_schema,
         min_size=1,
         max_size=4,
+        timeout=CONNECT_S,
     )
 
 

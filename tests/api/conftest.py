@@ -131,6 +131,8 @@ def _serve_the_world(request: pytest.FixtureRequest) -> Iterator[None]:
     world: World = request.getfixturevalue("world")
     before = db._engine
     db.set_engine(world.engine)
+    # All tests of a process share the world's people: whoever has used up what a test before allowed begins anew.
+    world.app.extensions["xungeng.limits"]._limiter.storage.reset()
     yield
     db.set_engine(before)
 

@@ -30,8 +30,14 @@ from tests.running.installation import Installation
 ROOT = Path(__file__).resolve().parents[2]
 WEB = ROOT / "web"
 CHROMIUM = os.environ.get("XUNGENG_CHROMIUM", "/usr/bin/chromium")
-FLAGS = ["--no-sandbox", "--enable-unsafe-swiftshader", "--use-gl=angle", "--use-angle=swiftshader",
-         "--ignore-gpu-blocklist"]  # fmt: skip
+FLAGS = ["--no-sandbox", "--enable-unsafe-swiftshader"]
+"""WebGL is computed by the processor. The page itself is not put together by it as well: that took both cores."""
+BROWSERS_WORDS = (
+    "Failed to load resource", "net::ERR_", "WebSocket connection to",
+    "GL Driver Message", "GPU stall", "willReadFrequently",
+)  # fmt: skip
+"""In what the browser itself reports: what the network refuses, and that drawing without a graphics card takes long.
+The client's own words are what counts."""
 GOOD_S = 600
 """An access token is good for 15 minutes; it is used for ten."""
 STEP_DEG = 0.00022
@@ -290,10 +296,7 @@ class Phone:
         self.page: Page = context.new_page()
 
     def _heard(self, message: Any) -> None:
-        # What the network refuses is reported by the browser itself; the client's own words are what counts.
-        words = ("Failed to load resource", "net::ERR_", "WebSocket connection to")
-        about_the_network = any(word in message.text for word in words)
-        if message.type in ("error", "warning") and not about_the_network:
+        if message.type in ("error", "warning") and not any(word in message.text for word in BROWSERS_WORDS):
             self.complaints.append(message.text)
 
     def open(self, path: str) -> Page:

@@ -15,7 +15,7 @@ import pyotp
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from tests.web.conftest import Town
+from tests.web.conftest import BROWSERS_WORDS, Town
 
 LIVE = "document.querySelector('[data-testid=live]')?.liveMap"
 PAYLOAD = '<img src=x onerror="window.__ran=1"><script>window.__ran=1</script>'
@@ -79,15 +79,7 @@ class Desk:
         self.page: Page = context.new_page()
 
     def _heard(self, message: Any) -> None:
-        # The browser itself reports a network that is off; the client's own words are what counts.
-        expected = (
-            "Failed to load resource",
-            "WebSocket connection to",
-            "GPU stall",
-            "GL Driver Message",
-            "willReadFrequently",
-        )
-        if message.type in ("error", "warning") and not any(text in message.text for text in expected):
+        if message.type in ("error", "warning") and not any(word in message.text for word in BROWSERS_WORDS):
             self.complaints.append(message.text)
 
     def sign_in(self, account: dict[str, Any], path: str = "/live") -> Page:
