@@ -366,13 +366,6 @@ class Door(Blueprint):
             {429, 503, *refuses} | ({401, 403} if policy.may else set()) | ({404} if "<" in rule else set())
         )
         codes |= {400, 404, 413, 415} if method != "GET" else set()
-        for code in sorted(codes):
-            decorated = self.alt_response(
-                code,
-                schema=ProblemSchema,
-                description=PROBLEM_TEXT.get(code, HTTPStatus(code).phrase),
-                content_type="application/problem+json",
-            )(decorated)
         if media:
             decorated = self.response(status, {"type": "string", "format": "binary"}, content_type=media)(
                 decorated
@@ -381,7 +374,11 @@ class Door(Blueprint):
             decorated = self.response(status, schema)(decorated)
         if schema is None and not media:
             decorated = self.response(204, description="Done.")(decorated)
-        extra: dict[str, Any] = {"security": [{"bearer": []}] if policy.may else []}
+        extra: dict[str, Any] = {
+            "security": [{"bearer": []}] if policy.may else [],
+            # Said at once: a decorator for each would copy all that was said before it.
+            "responses": {str(code): _problem(code) for code in sorted(codes)},
+        }
         if policy.may:
             extra["x-permission"] = ":".join(policy.may)
         if raw:
@@ -394,6 +391,14 @@ class Door(Blueprint):
         decorated = self.route(rule, methods=[method], endpoint=name)(decorated)
         POLICIES[f"{self.name}.{name}"] = policy
         return view
+
+
+def _problem(code: int) -> dict[str, Any]:
+    """A refusal as the API's document says it."""
+    return {
+        "description": PROBLEM_TEXT.get(code, HTTPStatus(code).phrase),
+        "content": {"application/problem+json": {"schema": ProblemSchema}},
+    }
 
 
 POLICIES: dict[str, Policy] = {}

@@ -42,7 +42,8 @@ its tests share what its fixtures make."""
 
 FIRST = (
     "tests/web", "tests/running/test_serve.py", "tests/running/test_safety.py", "tests/durability", "tests/running",
-    "tests/demo/test_fill.py", "tests/demo/test_walks.py", "tests/demo/test_phones.py", "tests/api", "tests/contract",
+    "tests/demo/test_fill.py", "tests/demo/test_walks.py", "tests/demo/test_phones.py",
+    "tests/workflows/test_machine.py", "tests/api", "tests/contract",
     "tests/demo", "tests/gateway", "tests/workflows",
 )  # fmt: skip
 """What is begun first, so that at the end nobody waits for one long file: the longest, and those that wait for

@@ -8,6 +8,7 @@ for a caller who may be anybody holds no transaction meanwhile: connections are 
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, TypeVar
 
 from argon2 import PasswordHasher
@@ -26,7 +27,12 @@ T = TypeVar("T")
 _hasher = PasswordHasher()
 _waiting = threading.BoundedSemaphore(MAXIMUM_WAITING)
 _threads = NativeThreads(PARALLEL, "passwords")
-_decoy = _hasher.hash("nobody has this password")
+
+
+@cache
+def decoy() -> str:
+    """The hash that a password is compared with where there is none. Made once, by the first who signs in."""
+    return _hasher.hash("nobody has this password")
 
 
 @contextmanager
@@ -66,8 +72,11 @@ def matches_in_place(stored: str | None, password: str) -> bool:
 
 
 def _verify(stored: str | None, password: str) -> bool:
+    nobodys = (
+        decoy()
+    )  # Asked for in any case: the first to sign in waits for it, whether there is such an account or not.
     try:
-        _hasher.verify(stored or _decoy, password)
+        _hasher.verify(stored or nobodys, password)
     except (VerificationError, InvalidHashError):
         return False
     return stored is not None

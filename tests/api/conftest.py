@@ -92,7 +92,7 @@ class Caller:
 def _cheap_hashing() -> None:
     """Hash at a cost that a test run can bear; which cost is served with, ``tests/workflows`` checks."""
     passwords._hasher = PasswordHasher(time_cost=1, memory_cost=256, parallelism=1)
-    passwords._decoy = passwords._hasher.hash("nobody has this password")
+    passwords.decoy.cache_clear()
 
 
 @pytest.fixture(scope="session")

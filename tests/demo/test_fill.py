@@ -140,7 +140,7 @@ def test_every_account_costs_the_same_to_try(installation: tuple[Config, Engine]
         stored = connection.execute(text("select password_hash from users where password_hash is not null"))
         costs = [extract_parameters(one) for one in stored.scalars()]
     assert len(costs) > fill.OFFICERS_WITH_SIGN_IN
-    assert all(cost == extract_parameters(passwords._decoy) for cost in costs)
+    assert all(cost == extract_parameters(passwords.decoy()) for cost in costs)
 
 
 def test_accounts_are_secret_random_and_match_the_hashes(installation: tuple[Config, Engine]) -> None:

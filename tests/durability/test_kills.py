@@ -24,6 +24,8 @@ from tests.durability.town import DurableTown, Officer, children_of, durable_tow
 Thin = Callable[[int, int], int]
 BETWEEN_DEATHS_S = {"ingest": 6.0, "web": 0.7}
 """granian gives up where a process dies within 5.5 s of its start; the supervisor, who starts it again, is not here."""
+PAUSE_S = 0.05
+"""Between a phone's answer and its next batch: as fast as the limit of calls allows."""
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +100,7 @@ def test_killing_all_of_postgres_mid_commit_loses_no_acknowledged_fix(town: Dura
     recoveries: list[float] = []
     with town.ingest(2) as one, town.web() as two:
         ports = (one.port, two.port)
-        phones = [Phone(officer, ports[i % 2], batch=1 + i % 5) for i, officer in enumerate(officers)]
+        phones = [Phone(officer, ports[i % 2], 1 + i % 5, PAUSE_S) for i, officer in enumerate(officers)]
         for phone in phones:
             phone.start()
         for _ in range(thin(20, 2)):
@@ -134,7 +136,9 @@ def test_killing_one_backend_is_over_within_seconds_and_poisons_nobody(town: Dur
     """F04: the postmaster restarts all; seconds to zero errors below 10; prints how many requests failed."""
     officers = town.officers(8)
     with town.ingest(2) as one, town.web() as two:
-        phones = [Phone(officer, (one.port, two.port)[i % 2]) for i, officer in enumerate(officers)]
+        phones = [
+            Phone(officer, (one.port, two.port)[i % 2], pause_s=PAUSE_S) for i, officer in enumerate(officers)
+        ]
         for phone in phones:
             phone.start()
         for _ in range(thin(10, 2)):
@@ -165,7 +169,7 @@ def test_killing_a_server_under_load_loses_no_acknowledged_fix(
     """SIGKILL of a worker process while phones send; another one takes over."""
     officers = town.officers(6)
     with town.ingest(2) if kind == "ingest" else town.web() as running:
-        phones = [Phone(officer, running.port, batch=3) for officer in officers]
+        phones = [Phone(officer, running.port, 3, PAUSE_S) for officer in officers]
         for phone in phones:
             phone.start()
         for _ in range(thin(10, 2)):
@@ -195,7 +199,7 @@ def test_without_any_kill_everything_sent_is_acknowledged_and_stored(town: Durab
     with town.web() as running:
         phones = [Phone(officer, running.port) for officer in officers]
         for phone in phones:
-            phone.pause_s = 0.06  # Nothing is to fail here, so nobody comes more often than the limit allows.
+            phone.pause_s = 0.06  # Nothing is to fail here, so nobody comes near the limit of calls.
         run_for(phones, 1.0)
     assert [phone.failures for phone in phones] == [[]] * 4
     lost, doubled, unacknowledged = lost_and_doubled(town, phones)

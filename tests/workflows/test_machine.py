@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from enum import StrEnum
 from typing import Any
@@ -22,11 +23,14 @@ from sqlalchemy import Connection, Engine, create_engine, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.pool import NullPool
 
+from backend.core import db
+from backend.core.config import Config
 from backend.core.errors import Conflict, Forbidden, Invalid, Refusal, WrongState
 from backend.core.identity import Actor, Membership, system_actor
 from backend.core.ids import new_id
 from backend.core.uow import UnitOfWork, unit_of_work
 from backend.core.vocabulary import AlarmKind, AlarmSource, CallKind, Protocol, ReportOutcome, Role, Travel
+from backend.embedded.cluster import Cluster
 from backend.models import (
     Alarm,
     Assignment,
@@ -41,6 +45,7 @@ from backend.models import (
     TaskKind,
     User,
 )  # fmt: skip
+from clusters import Database
 from tests import factories
 from tests.factories import Town
 from workflows import (
@@ -430,6 +435,7 @@ NEAR = {
 }
 FAR = {Role.OFFICER: "officer_b", Role.DISPATCHER: "desk_b", Role.RESIDENT: "resident2"}
 machines = pytest.mark.parametrize("kind", ROWS)
+COMMITTING = "xungeng_machine"
 
 
 @pytest.fixture(scope="module")
@@ -758,11 +764,27 @@ def ready(uow: UnitOfWork, town: Town, kind: str, action: str) -> UUID:
     return row_id
 
 
-@pytest.fixture
-def live_town(live_engine: Engine, live_config: Any) -> Iterator[Town]:
-    owner = create_engine(live_config.owner_url, poolclass=NullPool)
-    yield factories.make_town(owner, "live")
+@pytest.fixture(scope="module")
+def live_engines(cluster: Cluster, _template: str, config: Config) -> Iterator[tuple[Engine, Engine]]:
+    """The application's and the owner's on a database in which everything really commits."""
+    cluster.make_database(COMMITTING, template=_template)
+    there = Database(cluster, COMMITTING)
+    app = db.engine_for(replace(config, database_url=there.app_url, owner_url=there.owner_url))
+    owner = create_engine(there.owner_url, poolclass=NullPool)
+    yield app, owner
+    app.dispose()
     owner.dispose()
+    cluster.drop_database(COMMITTING)
+
+
+@pytest.fixture
+def live_town(live_engines: tuple[Engine, Engine]) -> Iterator[Town]:
+    """A town of this test's own, in which everything really commits."""
+    app, owner = live_engines
+    before = db._engine
+    db.set_engine(app)
+    yield factories.make_town(owner, f"live-{new_id().hex[-6:]}")
+    db.set_engine(before)
 
 
 def at_once(count: int, act: Callable[[int], str]) -> list[str]:
