@@ -315,6 +315,11 @@ class Phones:
         """Whether something is due or under way."""
         return bool(self._waiting or self.busy)
 
+    @property
+    def late(self) -> int:
+        """How many are due and wait for a connection."""
+        return len(self._waiting)
+
     def close(self) -> None:
         """Hang up."""
         for connection in [*self._idle, *(entry[0] for entry in self.busy.values())]:

@@ -243,10 +243,10 @@ def _under_updates(
     side = Side(port, port, lambda number: phones[number], lambda number: "")
     progress(f"d while {MOVING:,} phones send a fix each second")
     idle = _times_ms(ask, seconds / 2)
-    with _moving(side, where) as stored:
-        # Each process has met each phone by then; what comes after a phone's first fix is what goes on all day.
+    with _moving(side, where) as (stored, behind):
+        # Each process has met each phone by then, and what waited meanwhile is sent: this is what goes on all day.
         deadline = time.monotonic() + WARM_S
-        while stored() < MEETINGS * MOVING and time.monotonic() < deadline:
+        while (stored() < MEETINGS * MOVING or behind()) and time.monotonic() < deadline:
             time.sleep(0.1)
         before = stored()
         began = time.monotonic()
@@ -281,10 +281,12 @@ class Movers(Phones):
 
 
 @contextmanager
-def _moving(side: Side, where: list[tuple[float, float]]) -> Iterator[Callable[[], int]]:
-    """All phones send, in a process of their own beside the block; yields how many fixes were stored so far."""
+def _moving(
+    side: Side, where: list[tuple[float, float]]
+) -> Iterator[tuple[Callable[[], int], Callable[[], int]]]:
+    """All phones send, in a process of their own beside the block; yields how many fixes were stored, and are late."""
     forking = multiprocessing.get_context("fork")
-    stored, stop = forking.Value("L", 0), forking.Event()
+    stored, behind, stop = forking.Value("L", 0), forking.Value("L", 0), forking.Event()
 
     def send() -> None:
         phones = Movers(side, MOVING, where.__getitem__)
@@ -293,13 +295,13 @@ def _moving(side: Side, where: list[tuple[float, float]]) -> Iterator[Callable[[
             phones.step(time.time(), float("inf"))
             phones.poll.poll(0.005)
             phones.answered()
-            stored.value = phones.accepted
+            stored.value, behind.value = phones.accepted, phones.late
         phones.close()
 
     process = forking.Process(target=send, daemon=True)
     process.start()
     try:
-        yield lambda: int(stored.value)
+        yield (lambda: int(stored.value)), (lambda: int(behind.value))
     finally:
         stop.set()
         process.join(10)

@@ -6,14 +6,14 @@ A day that is over lies in the order of device and time (``order_partition``), s
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cache
 from typing import Any, NamedTuple
 from uuid import UUID
 
 import numpy as np
 from psycopg.adapt import Loader
 from psycopg.pq import Format
-from sqlalchemy import DateTime, Text, bindparam, text
+from psycopg.rows import namedtuple_row
+from sqlalchemy import DateTime, bindparam, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 
@@ -281,7 +281,7 @@ class Near:
 
 NEAREST = """
 select p.officer_id, o.display_name, o.kind, o.call_sign, o.travel, o.area_id, ST_X(p.geom::geometry) as lon,
-       ST_Y(p.geom::geometry) as lat, p.fixed_at, ST_Distance(p.geom, :place) as distance_m, o.busy
+       ST_Y(p.geom::geometry) as lat, p.fixed_at, ST_Distance(p.geom, %(place)s::geography) as distance_m, o.busy
 from latest_positions p
 cross join lateral (
   select u.display_name, c.call_sign, coalesce(c.travel, 'foot') as travel, s.area_id, m.officer_kind as kind,
@@ -292,16 +292,17 @@ cross join lateral (
   join areas a on a.id = s.area_id
   left join crews c on c.id = s.crew_id
   join lateral (select officer_kind from memberships where user_id = s.officer_id and role = 'officer'
-                and ended_at is null and (cardinality(cast(:kinds as text[])) = 0 or officer_kind = any(:kinds))
+                and ended_at is null and (cardinality(%(kinds)s::text[]) = 0 or officer_kind = any(%(kinds)s::text[]))
                 order by granted_at limit 1) m on true
-  where s.id = p.shift_id and s.ended_at is null and s.closes_at > :now
-    and (a.ancestors && :scope or a.id = any(:above))
-    and (cast(:skill as text) is null or cast(:skill as text) = any(u.skills))
+  where s.id = p.shift_id and s.ended_at is null and s.closes_at > %(now)s::timestamptz
+    and (a.ancestors && %(scope)s::uuid[] or a.id = any(%(above)s::uuid[]))
+    and (%(skill)s::text is null or %(skill)s::text = any(u.skills))
   offset 0
 ) o
-where p.fixed_at >= :since and (:busy_too or not o.busy) and not p.officer_id = any(:except)
-order by p.geom <-> :place
-limit :most
+where p.fixed_at >= %(since)s::timestamptz and (%(busy_too)s::bool or not o.busy)
+  and not p.officer_id = any(%(except)s::uuid[])
+order by p.geom <-> %(place)s::geography
+limit %(most)s::int
 """
 """The index gives officers by their distance, and each is looked at until enough are found: nothing is sorted. What
 is asked of one officer stands behind ``offset 0``, so that the planner cannot begin with all shifts instead."""
@@ -327,45 +328,37 @@ def nearest(
     ``recent_s``, is of one of ``kinds`` (empty: of any), has the ``skill``, does nothing else (or ``busy_too``), and
     is not one of ``without``. Distances are on the spheroid; the time is along streets at the pace of his crew.
     """
-    session.execute(_ONE_PLAN_FOR_ALL)
-    rows = session.execute(
-        nearest_statement(),
-        {
-            "place": f"SRID=4326;POINT({place[0]!r} {place[1]!r})",
-            "now": now,
-            "since": now - timedelta(seconds=recent_s),
-            "scope": list(scope),
-            "above": list(above),
-            "kinds": list(kinds),
-            "skill": skill,
-            "busy_too": busy_too,
-            "except": list(without),
-            "most": limit,
-        },
-    )
-    return [
-        Near(
-            row.officer_id, row.display_name, row.kind, row.call_sign, row.travel, row.area_id, (row.lon, row.lat),
-            row.fixed_at, row.distance_m, eta_s(row.distance_m, row.travel), row.busy,
-        )
-        for row in rows
-    ]  # fmt: skip
+    given = {
+        "place": f"SRID=4326;POINT({place[0]!r} {place[1]!r})",
+        "now": now,
+        "since": now - timedelta(seconds=recent_s),
+        "scope": list(scope),
+        "above": list(above),
+        "kinds": list(kinds),
+        "skill": skill,
+        "busy_too": busy_too,
+        "except": list(without),
+        "most": limit,
+    }
+    session.flush()  # Whom the same act has just made busy is so.
+    raw = session.connection().connection.driver_connection
+    assert raw is not None
+    with raw.cursor(binary=True, row_factory=namedtuple_row) as cursor:
+        with raw.pipeline():  # One way to the database and back for both.
+            raw.execute(_ONE_PLAN_FOR_ALL)
+            cursor.execute(NEAREST, given)
+        return [
+            Near(
+                row.officer_id, row.display_name, row.kind, row.call_sign, row.travel, row.area_id, (row.lon, row.lat),
+                row.fixed_at, row.distance_m, eta_s(row.distance_m, row.travel), row.busy,
+            )
+            for row in cursor
+        ]  # fmt: skip
 
 
-_ONE_PLAN_FOR_ALL = text("select set_config('plan_cache_mode', 'force_generic_plan', true)")
+_ONE_PLAN_FOR_ALL = "select set_config('plan_cache_mode', 'force_generic_plan', true)"
 """For the rest of the transaction: to plan the nine tables takes twice as long as to find ten officers in them, and no
 parameter changes what the best plan is."""
-
-
-@cache
-def nearest_statement() -> Any:
-    """Return the statement of :func:`nearest`, with the types of its parameters."""
-    return text(NEAREST.replace(":place", "cast(:place as geography)")).bindparams(
-        bindparam("scope", type_=_UUIDS),
-        bindparam("above", type_=_UUIDS),
-        bindparam("except", type_=_UUIDS),
-        bindparam("kinds", type_=postgresql.ARRAY(Text)),
-    )
 
 
 def eta_s(distance_m: float, travel: str) -> int:

@@ -179,11 +179,9 @@ def test_at_ten_thousand_officers_the_index_finds_them_and_nothing_is_sorted_who
             "scope": [town.areas["a"]], "above": [], "kinds": ["patrol"], "skill": None, "busy_too": False,
             "except": [], "most": 5,
         }  # fmt: skip
-        statement = queries.nearest_statement()
-        explained = text(f"explain (analyze, format json) {statement.text}").bindparams(
-            *statement._bindparams.values()
-        )
-        [whole] = uow.session.execute(explained, given).scalar_one()
+        raw = uow.session.connection().connection.driver_connection
+        assert raw is not None
+        [[[whole]]] = raw.execute(f"explain (analyze, format json) {queries.NEAREST}", given)
         rows = nearest.to_place(
             uow, town["desk_a"].actor(), (lon, lat), kind_id=None, busy_too=False, limit=5
         )
