@@ -148,8 +148,9 @@ def _judged(officer: OnShift, now: datetime, bounds: Bounds) -> Mapping[AlarmKin
             battery = False
         elif officer.battery_pct < LOW_PCT:
             battery = True
-    # Of whom nothing is heard it is not known where he is.
-    outside = None if is_silent or officer.place is None else officer.is_outside
+    # Of whom nothing new is heard it is not known where he is.
+    fixed_at = officer.place.fixed_at if officer.place else None
+    outside = officer.is_outside if fixed_at is not None and fixed_at > now - OUTSIDE_FOR else None
     return {AlarmKind.SILENT: is_silent, AlarmKind.LEFT_AREA: outside, AlarmKind.BATTERY_LOW: battery}
 
 

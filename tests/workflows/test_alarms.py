@@ -491,6 +491,21 @@ def test_leaving_the_area_is_noticed_after_minutes_and_coming_back_ends_it(
     assert kinds_open(here, officer) == set()
 
 
+def test_who_was_outside_and_sends_nothing_for_minutes_is_not_back(here: UnitOfWork, town: Town) -> None:
+    officer = town["officer_a"]
+    shift = on_shift(here, officer)
+    here.now += timedelta(minutes=10)
+    seen_at(here, shift, town, area="b")
+    assert watch(here) == 1
+    here.now += timedelta(minutes=5)
+    assert watch(here) == 0
+    assert kinds_open(here, officer) == {AlarmKind.LEFT_AREA}
+    seen_at(here, shift, town, area="b")
+    assert watch(here) == 0
+    seen_at(here, shift, town, area="a")
+    assert watch(here) == 1
+
+
 def test_one_fix_inside_among_those_outside_is_not_leaving(here: UnitOfWork, town: Town) -> None:
     officer = town["officer_a"]
     shift = on_shift(here, officer)
