@@ -21,10 +21,6 @@ export function alarmAbout(alarm: DeskAlarm, t: Translate): string {
   return alarm.device ?? t(`dispatch.alarmSource.${alarm.source}`)
 }
 
-export function far(metres: number, t: Translate): string {
-  return metres < 1000 ? t('live.distance', { metres: Math.round(metres) }) : t('live.distanceKm', { km: (metres / 1000).toFixed(1) })
-}
-
 /** How long a way takes; below a minute seconds would pretend an exactness that an estimate has not. */
 export function eta(seconds: number, t: Translate, chosen: Locale = locale.value): string {
   return seconds < 60 ? t('dispatch.etaSoon') : t('dispatch.eta', { time: duration(Math.ceil(seconds / 60) * 60, chosen) })
