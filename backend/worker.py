@@ -144,8 +144,16 @@ def dispatch_sos(town_id: str, alarm_id: str) -> None:
 @app.periodic(cron="* * * * * */20")
 @app.task(name="alarms.watch", queueing_lock="alarms.watch", lock="alarms.watch")
 def watch_shifts(timestamp: int) -> None:
-    """Raise the alarm about whoever on shift has fallen silent, has left his area or runs out of battery."""
-    bounds = watchdog.Bounds(timedelta(seconds=_settings().silent_alarm_s))
+    """Raise the alarm about whoever on shift has fallen silent, has left his area, goes away from his task or runs out
+    of battery."""
+    config = _settings()
+    bounds = watchdog.Bounds(
+        timedelta(seconds=config.silent_alarm_s),
+        deviation_m=config.deviation_m,
+        deviation_for=timedelta(seconds=config.deviation_s),
+        outage_officers=config.outage_officers,
+        outage_share=config.outage_percent / 100,
+    )
     failures: list[Exception] = []
     looked: list[tuple[UUID, list[watchdog.Change]]] = []
     try:

@@ -17,6 +17,7 @@ from sqlalchemy import DateTime, bindparam, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 
+from geo.fixes import HIDDEN
 from geo.motion import Status, Track
 
 
@@ -410,6 +411,87 @@ def arrived(session: Session, officer_id: UUID, task_ids: Sequence[UUID], *, sin
         {"officer": officer_id, "since": since, "fence": FENCE_M, "most_accuracy": MOST_ACCURACY_M},
     )
     return set(rows)
+
+
+@dataclass(frozen=True)
+class Way:
+    """An officer's way to a task: how far its place was when the way began, and how far it is now, in metres.
+
+    A distance that no fix says is None. On a way that ``leads_away`` every fix of the last while lies farther from the
+    place than its beginning, by more than a margin.
+    """
+
+    officer_id: UUID
+    task_id: UUID
+    task_number: int
+    began_at: datetime
+    began_m: float | None
+    now_m: float | None
+    leads_away: bool
+
+
+_WAYS = """
+select a.officer_id, t.id as task_id, t.number, a.way_began_at, began.away_m as began_m,
+       ST_Distance(p.geom, t.geom) as now_m,
+       case when p.fixed_at > :since and
+              ST_Distance(p.geom, t.geom) - least(coalesce(p.accuracy_m, 0), :most_accuracy) > began.away_m + :margin
+       then coalesce((
+         select bool_and(ST_Distance(f.geom::geography, t.geom) - least(coalesce(f.accuracy_m, 0), :most_accuracy)
+                         > began.away_m + :margin)
+         from fixes f
+         where f.device_id = p.device_id and f.flags & :hidden = 0
+           and f.fixed_at > a.way_began_at and f.fixed_at <= p.fixed_at and f.fixed_at >= (
+             select x.fixed_at from fixes x
+             where x.device_id = p.device_id and x.flags & :hidden = 0
+               and x.fixed_at > a.way_began_at and x.fixed_at <= p.fixed_at - cast(:lasting as interval)
+             order by x.fixed_at desc limit 1
+           )
+       ), false) else false end as leads_away
+from assignments a
+join tasks t on t.id = a.task_id
+left join shifts s on s.officer_id = a.officer_id and s.ended_at is null and s.closes_at > :now
+left join latest_positions p on p.officer_id = a.officer_id and p.shift_id = s.id and p.fixed_at > a.way_began_at
+left join lateral (
+  select ST_Distance(f.geom::geography, t.geom) as away_m
+  from (
+    (select x.geom, x.fixed_at from fixes x
+     where x.device_id = p.device_id and x.flags & :hidden = 0
+       and x.fixed_at > a.way_began_at - cast(:before as interval) and x.fixed_at <= a.way_began_at
+     order by x.fixed_at desc limit 1)
+    union all
+    (select x.geom, x.fixed_at from fixes x
+     where x.device_id = p.device_id and x.flags & :hidden = 0
+       and x.fixed_at > a.way_began_at and x.fixed_at <= p.fixed_at
+     order by x.fixed_at limit 1)
+  ) f
+  order by f.fixed_at limit 1
+) began on true
+where a.town_id = :town and a.state = 'en_route'
+"""
+WAY_BEFORE = timedelta(minutes=5)
+"""So old the fix may be that says where a way began; without one its first says it."""
+
+
+def ways(
+    session: Session, town_id: UUID, *, now: datetime, recent: timedelta, margin_m: float, lasting: timedelta
+) -> list[Way]:
+    """Return the ways of all who are under way in the town, by the live fixes that are stored.
+
+    One leads away when the latest fix is younger than ``recent``, and all fixes from the last one that is at least
+    ``lasting`` older than it lie farther from the place than the beginning, by more than ``margin_m`` and their
+    accuracy (100 m at most).
+    """
+    rows = session.execute(
+        text(_WAYS),
+        {
+            "town": town_id, "now": now, "since": now - recent, "margin": margin_m, "lasting": lasting,
+            "before": WAY_BEFORE, "hidden": HIDDEN, "most_accuracy": MOST_ACCURACY_M,
+        },
+    )  # fmt: skip
+    return [
+        Way(row.officer_id, row.task_id, row.number, row.way_began_at, row.began_m, row.now_m, row.leads_away)
+        for row in rows
+    ]
 
 
 class Moment(NamedTuple):

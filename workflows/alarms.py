@@ -1,8 +1,8 @@
 """Alarms: what must be looked at, raised once per source and kind, acknowledged by name, escalated by the clock.
 
 An alarm that is open already is not raised again: the newer place and figures are noted on it. What stands behind it
-(an SOS, a silent phone) ends it: the desk clears it, the clock clears what has righted itself, and closing the task
-that it led to clears it too (``workflows.dispatching``).
+(an SOS, a silent phone, a fallen network) ends it: the desk clears it, the clock clears what has righted itself, and
+closing the task that it led to clears it too (``workflows.dispatching``).
 """
 
 from collections.abc import Mapping, Sequence
@@ -57,6 +57,7 @@ ALARM = Machine(
 PRIORITIES: Mapping[AlarmKind, Priority] = {
     AlarmKind.SOS: Priority.CRITICAL,
     AlarmKind.SENSOR: Priority.HIGH,
+    AlarmKind.OUTAGE: Priority.HIGH,
     AlarmKind.SILENT: Priority.HIGH,
     AlarmKind.DEVIATION: Priority.NORMAL,
     AlarmKind.LEFT_AREA: Priority.NORMAL,
@@ -546,6 +547,18 @@ def heard_at(alarm: Alarm) -> datetime | None:
     """Return when a silent officer was last heard of."""
     at = alarm.detail.get("heard_at")
     return datetime.fromisoformat(at) if at else None
+
+
+def way(alarm: Alarm) -> Mapping[str, Any] | None:
+    """Return from which task an officer went away (``task_id``, ``task_number``), and ``began_m`` and ``now_m``."""
+    return alarm.detail if alarm.kind == AlarmKind.DEVIATION else None
+
+
+def outage(alarm: Alarm) -> Mapping[str, Any] | None:
+    """Return ``silent`` of how many ``on_shift`` fell silent together, and the moment ``since`` when the first did."""
+    if alarm.kind != AlarmKind.OUTAGE:
+        return None
+    return {**alarm.detail, "since": datetime.fromisoformat(alarm.detail["since"])}
 
 
 # --- Lists

@@ -142,6 +142,7 @@ def fire(
     ):  # fmt: skip
         return False
     share.suspended_by = by
+    share.way_began_at = uow.now if share.state == A.EN_ROUTE else None
     if action == "rework":
         share.ended_at = share.departed_at = share.arrived_at = None
     if reason is not None:
@@ -149,6 +150,13 @@ def fire(
     if share.state != A.OFFERED:
         deadlines.drop(uow, share.id)
     return True
+
+
+def turn(uow: UnitOfWork, task: Task) -> None:
+    """Let those who are under way to a locked task that has moved begin a new way from where they are."""
+    for share in task.assignments:
+        if share.state == A.EN_ROUTE:
+            share.way_began_at = uow.now
 
 
 def end(uow: UnitOfWork, share: Assignment, *, reason: str | None = None) -> None:

@@ -478,6 +478,7 @@ def move(uow: UnitOfWork, actor: Actor, task_id: UUID, place: Place) -> None:
         return
     task.geom = from_shape(Point(*place), srid=4326)
     task.version += 1
+    assignments.turn(uow, task)
     uow.session.flush()
     journal.write(uow, actor, "task", task.id, "move")
     _announce(uow, task, "move", by=actor.user_id)

@@ -157,7 +157,7 @@ def of_alarm(
         if is_sos:
             params["at"] = alarm.raised_at
         else:
-            params["what"] = WORDS[AlarmKind(alarm.kind)]
+            params["what"] = _what(alarm)
             if action == "escalate":
                 params["minutes"] = max(1, round((uow.now - alarm.raised_at).total_seconds() / 60))
         outbox.enqueue(uow, kind, to=[one for one in to if one != by], subject=subject, params=params)
@@ -177,7 +177,7 @@ def of_alarm(
         )  # fmt: skip
     elif action == "clear" and not is_sos:
         to = recipients.desk_for(uow, alarm.area_id)
-        params = {**figures, "what": WORDS[AlarmKind(alarm.kind)]}
+        params = {**figures, "what": _what(alarm)}
         outbox.enqueue(uow, K.ALARM_CLEARED, to=[o for o in to if o != by], subject=subject, params=params)
 
 
@@ -265,8 +265,23 @@ WORDS: Mapping[AlarmKind, Mapping[str, str]] = {
     AlarmKind.BATTERY_LOW: {"zh-CN": "电量低", "en": "battery low"},
     AlarmKind.DEVIATION: {"zh-CN": "偏离路线", "en": "off the route"},
     AlarmKind.SENSOR: {"zh-CN": "设备告警", "en": "sensor"},
+    AlarmKind.OUTAGE: {"zh-CN": "大面积失联", "en": "many officers silent"},
     AlarmKind.SOS: {"zh-CN": "呼救", "en": "SOS"},
 }
+
+
+def _what(alarm: Alarm) -> str | dict[str, str]:
+    """Return what an alarm is, with the figures that say more: the task left behind, how many are silent."""
+    words = WORDS[AlarmKind(alarm.kind)]
+    detail = alarm.detail
+    if alarm.kind == AlarmKind.DEVIATION:
+        more = {"zh-CN": f"（任务 {detail['task_number']}）", "en": f" (task {detail['task_number']})"}
+    elif alarm.kind == AlarmKind.OUTAGE:
+        figures = detail["silent"], detail["on_shift"]
+        more = {"zh-CN": "（{}/{} 人）".format(*figures), "en": " ({} of {})".format(*figures)}
+    else:
+        return dict(words)
+    return fitted({language: word + more[language] for language, word in words.items()})
 
 
 def _state(share: Assignment) -> AssignmentState:

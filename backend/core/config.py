@@ -105,6 +105,11 @@ class Config:
     shift_grace_min: int = 30
     silent_after_s: int = 180
     silent_alarm_s: int = 600
+    outage_officers: int = 10
+    outage_percent: int = 50
+    """So many, and of those who had been heard of so much, fall silent at once before it is one alarm."""
+    deviation_m: int = 300
+    deviation_s: int = 120
     report_sample_percent: int = 10
     """Of what officers handled on the spot, how much the desk is asked to look at."""
     roll_call_min: int = 5
@@ -265,6 +270,10 @@ def _read(env: Mapping[str, str]) -> Config:
         shift_grace_min=_number(env, "XUNGENG_SHIFT_GRACE_MIN", 30, low=0, high=600),
         silent_after_s=_number(env, "XUNGENG_SILENT_AFTER_S", 180, low=10, high=86_400),
         silent_alarm_s=_number(env, "XUNGENG_SILENT_ALARM_S", 600, low=30, high=86_400),
+        outage_officers=_number(env, "XUNGENG_OUTAGE_OFFICERS", 10, low=2, high=100_000),
+        outage_percent=_number(env, "XUNGENG_OUTAGE_PERCENT", 50, low=10, high=100),
+        deviation_m=_number(env, "XUNGENG_DEVIATION_M", 300, low=50, high=100_000),
+        deviation_s=_number(env, "XUNGENG_DEVIATION_S", 120, low=10, high=3600),
         report_sample_percent=_number(env, "XUNGENG_REPORT_SAMPLE_PERCENT", 10, low=0, high=100),
         roll_call_min=_number(env, "XUNGENG_ROLL_CALL_MIN", 5, low=1, high=120),
         broadcast_min=_number(env, "XUNGENG_BROADCAST_MIN", 60, low=1, high=1440),

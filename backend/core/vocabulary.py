@@ -239,7 +239,7 @@ class AssignmentState(StrEnum):
 
 
 class AlarmKind(StrEnum):
-    """What must be looked at."""
+    """What must be looked at; ``OUTAGE``: many officers of one desk have fallen silent at the same time."""
 
     SOS = "sos"
     SILENT = "silent"
@@ -247,6 +247,7 @@ class AlarmKind(StrEnum):
     BATTERY_LOW = "battery_low"
     DEVIATION = "deviation"
     SENSOR = "sensor"
+    OUTAGE = "outage"
 
 
 class AlarmSource(StrEnum):
@@ -255,6 +256,7 @@ class AlarmSource(StrEnum):
     OFFICER = "officer"
     RESIDENT = "resident"
     DEVICE = "device"
+    AREA = "area"
 
 
 class AlarmState(StrEnum):

@@ -38,10 +38,14 @@ class Alarm(Base):
         Index("ix_alarms_open_area", "area_id", postgresql_where=text(IS_OPEN)),
         Index("ix_alarms_task_id", "task_id", postgresql_where=text("task_id is not null")),
         CheckConstraint(
-            "kind in ('sos', 'silent', 'left_area', 'battery_low', 'deviation', 'sensor')",
+            "kind in ('sos', 'silent', 'left_area', 'battery_low', 'deviation', 'sensor', 'outage')",
             name="ck_alarms_kind",
         ),
-        CheckConstraint("source in ('officer', 'resident', 'device')", name="ck_alarms_source"),
+        CheckConstraint("source in ('officer', 'resident', 'device', 'area')", name="ck_alarms_source"),
+        CheckConstraint(
+            "(kind = 'outage') = (source = 'area') and (source <> 'area' or source_id = area_id)",
+            name="ck_alarms_outage",
+        ),
         CheckConstraint(
             "state in ('raised', 'acknowledged', 'dispatched', 'cleared', 'false')", name="ck_alarms_state"
         ),

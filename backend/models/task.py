@@ -160,7 +160,10 @@ class Task(Base):
 
 
 class Assignment(Base):
-    """One officer's share in a task: the offer he got and what became of it."""
+    """One officer's share in a task: the offer he got and what became of it.
+
+    ``way_began_at`` is since when he is on his present way to it: he set out, goes on after an SOS, or it has moved.
+    """
 
     __tablename__ = "assignments"
     __table_args__ = (
@@ -174,6 +177,7 @@ class Assignment(Base):
         Index("ix_assignments_task_id", "task_id", "offered_at"),
         Index("ix_assignments_officer", "officer_id", postgresql_where=text("ended_at is null")),
         Index("ix_assignments_officer_past", "officer_id", text("offered_at desc")),
+        Index("ix_assignments_under_way", "town_id", postgresql_where=text("state = 'en_route'")),
         CheckConstraint(
             "state in ('offered', 'accepted', 'en_route', 'on_site', 'suspended', 'declined', 'lapsed', 'withdrawn',"
             " 'handed_back', 'released', 'done')",
@@ -200,6 +204,7 @@ class Assignment(Base):
         ),
         CheckConstraint("suspended_by is null or state = 'suspended'", name="ck_assignments_suspended_by"),
         CheckConstraint("state <> 'on_site' or arrived_at is not null", name="ck_assignments_on_site"),
+        CheckConstraint("(state = 'en_route') = (way_began_at is not null)", name="ck_assignments_way"),
     )
 
     id: Mapped[Id]
@@ -216,6 +221,7 @@ class Assignment(Base):
     lapses_at: Mapped[datetime | None]
     accepted_at: Mapped[datetime | None]
     departed_at: Mapped[datetime | None]
+    way_began_at: Mapped[datetime | None]
     arrived_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
     reason: Mapped[str | None]

@@ -37,6 +37,23 @@ class DeskAlarmPlaceSchema(Schema):
     fixed_at = Moment(allow_none=True, required=True)
 
 
+class DeskAlarmWaySchema(Schema):
+    """From which task an officer went away, and how far he was when his way began and when the alarm was raised."""
+
+    task_id = fields.UUID(required=True)
+    task_number = fields.Integer(required=True)
+    began_m = fields.Float(required=True)
+    now_m = fields.Float(required=True)
+
+
+class DeskAlarmOutageSchema(Schema):
+    """How many fell silent at the same time, of how many on shift, and when the first of them was last heard of."""
+
+    silent = fields.Integer(required=True)
+    on_shift = fields.Integer(required=True)
+    since = Moment(required=True)
+
+
 class DeskAlarmSchema(Schema):
     """One alarm, and what the desk may do with it now."""
 
@@ -56,6 +73,12 @@ class DeskAlarmSchema(Schema):
     device = fields.String(allow_none=True, required=True, metadata={"description": "The phone's name."})
     heard_at = Moment(allow_none=True, required=True)
     battery_pct = fields.Float(allow_none=True, required=True)
+    way = fields.Nested(
+        DeskAlarmWaySchema, allow_none=True, required=True, metadata={"description": "Of a deviation."}
+    )
+    outage = fields.Nested(
+        DeskAlarmOutageSchema, allow_none=True, required=True, metadata={"description": "Of an outage."}
+    )
     raised_at = Moment(required=True)
     raised_device_at = Moment(allow_none=True, required=True)
     acknowledged_at = Moment(allow_none=True, required=True)
@@ -112,6 +135,8 @@ def document(actor: Actor, alarm: Any) -> dict[str, Any]:
         "device": detail.get("device"),
         "heard_at": alarms.heard_at(alarm),
         "battery_pct": detail.get("battery_pct"),
+        "way": alarms.way(alarm),
+        "outage": alarms.outage(alarm),
         "raised_at": alarm.raised_at,
         "raised_device_at": alarm.raised_device_at,
         "acknowledged_at": alarm.acknowledged_at,

@@ -13403,7 +13403,7 @@ export interface paths {
                     cursor?: string;
                     limit?: number;
                     open?: boolean | null;
-                    kind?: "sos" | "silent" | "left_area" | "battery_low" | "deviation" | "sensor" | null;
+                    kind?: "sos" | "silent" | "left_area" | "battery_low" | "deviation" | "sensor" | "outage" | null;
                     area_id?: string | null;
                 };
                 header?: never;
@@ -18775,14 +18775,27 @@ export interface components {
             /** Format: date-time */
             fixed_at: string | null;
         };
+        DeskAlarmWay: {
+            /** Format: uuid */
+            task_id: string;
+            task_number: number;
+            began_m: number;
+            now_m: number;
+        };
+        DeskAlarmOutage: {
+            silent: number;
+            on_shift: number;
+            /** Format: date-time */
+            since: string;
+        };
         DeskAlarm: {
             /** Format: uuid */
             id: string;
             number: number;
             /** @enum {string} */
-            kind: "sos" | "silent" | "left_area" | "battery_low" | "deviation" | "sensor";
+            kind: "sos" | "silent" | "left_area" | "battery_low" | "deviation" | "sensor" | "outage";
             /** @enum {string} */
-            source: "officer" | "resident" | "device";
+            source: "officer" | "resident" | "device" | "area";
             /** Format: uuid */
             source_id: string;
             /** @enum {string} */
@@ -18801,6 +18814,10 @@ export interface components {
             /** Format: date-time */
             heard_at: string | null;
             battery_pct: number | null;
+            /** @description Of a deviation. */
+            way: components["schemas"]["DeskAlarmWay"] | null;
+            /** @description Of an outage. */
+            outage: components["schemas"]["DeskAlarmOutage"] | null;
             /** Format: date-time */
             raised_at: string;
             /** Format: date-time */
