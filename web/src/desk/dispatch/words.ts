@@ -18,6 +18,7 @@ export function alarmTitle(alarm: DeskAlarm, t: Translate): string {
 export function alarmAbout(alarm: DeskAlarm, t: Translate): string {
   const person = alarm.officer ?? alarm.resident
   if (person) return person.display_name
+  if (alarm.source === 'area') return named(alarm.area.name, locale.value)
   return alarm.device ?? t(`dispatch.alarmSource.${alarm.source}`)
 }
 

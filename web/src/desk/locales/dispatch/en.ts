@@ -56,8 +56,9 @@ export default {
     battery_low: 'Battery low',
     deviation: 'Off the route',
     sensor: 'Sensor',
+    outage: 'Many officers silent',
   },
-  alarmSource: { officer: 'Officer', resident: 'Resident', device: 'Device' },
+  alarmSource: { officer: 'Officer', resident: 'Resident', device: 'Device', area: 'Area' },
   alarmState: {
     raised: 'Not acknowledged',
     acknowledged: 'Acknowledged',
@@ -103,6 +104,12 @@ export default {
     openAlarm: 'Open the alarm',
     gone: 'It is not there any more, or not in your areas.',
     measured: 'measured {age} ago, ±{metres} m',
+    way: 'On the way to',
+    wayTask: 'Task no. {number}',
+    wayFar: '{now} from it when the alarm was raised, {began} when the way began',
+    outage: 'Silent',
+    outageOf: '{silent} of {onShift} on shift, the first last heard {age} ago',
+    outageHint: 'They are given no alarms of their own while this one stands. Whoever is still silent when it is over gets one.',
   },
   act: {
     offer: 'Offer',

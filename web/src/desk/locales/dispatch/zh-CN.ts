@@ -56,8 +56,9 @@ export default {
     battery_low: '电量过低',
     deviation: '偏离路线',
     sensor: '传感器',
+    outage: '大面积失联',
   },
-  alarmSource: { officer: '队员', resident: '居民', device: '设备' },
+  alarmSource: { officer: '队员', resident: '居民', device: '设备', area: '辖区' },
   alarmState: {
     raised: '未确认',
     acknowledged: '已确认',
@@ -103,6 +104,12 @@ export default {
     openAlarm: '打开告警',
     gone: '已不存在，或不在你的辖区。',
     measured: '{age}前测得，±{metres} 米',
+    way: '前往',
+    wayTask: '任务 {number} 号',
+    wayFar: '告警时距离 {now}，出发时 {began}',
+    outage: '失联人数',
+    outageOf: '在岗 {onShift} 人中 {silent} 人，最早的 {age}前最后收到',
+    outageHint: '本告警未解除前，不再逐人告警；解除后仍失联的队员将单独告警。',
   },
   act: {
     offer: '派单',
