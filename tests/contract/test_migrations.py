@@ -16,7 +16,13 @@ from sqlalchemy.exc import InternalError, ProgrammingError
 from sqlalchemy.pool import NullPool
 
 from backend.core import migrating
+from backend.core.ids import new_id
+from backend.core.uow import unit_of_work
 from backend.models import Base
+from tests import factories
+from tests.dispatching import make_task, on_shift, press
+from workflows import alarms, watchdog
+from workflows.outages import Fall
 
 PARTITION = re.compile(r"_(default|\d{6}|\d{8})$")
 
@@ -122,6 +128,39 @@ def test_each_migration_goes_down_and_up_again(empty_database: Any) -> None:
     engine.dispose()
     migrating.migrate(url, "up")
     assert migrating.current(url) == migrating.head()
+
+
+def test_who_is_under_way_stays_so_through_0010_and_back_and_alarms_of_other_kinds_too(
+    fresh_database: Any,
+) -> None:
+    """Down goes what the schema of before had no words for; up again a way begins where its officer set out."""
+    url = fresh_database.owner_url
+    owner = create_engine(url, poolclass=NullPool)
+    engine = create_engine(fresh_database.app_url, poolclass=NullPool)
+    town = factories.make_town(owner, "moved")
+    officer = town["officer_a"]
+    with unit_of_work(town.id, engine=engine) as uow:
+        on_shift(uow, town, officer)
+        task = make_task(uow, town, officer)
+        press(uow, officer, task.id, "accept", "depart")
+        alarms.call_for_help(uow, officer.actor(), command_id=new_id())
+        watchdog.act(uow, Fall(town.areas["a"], uow.now, 12, 14))
+
+    def rows(query: str) -> list[Any]:
+        with owner.connect() as connection:
+            return list(connection.execute(text(query)).scalars())
+
+    kinds, climbing = "select kind from alarms order by kind", "select count(*) from deadlines"
+    assert rows(kinds) == ["outage", "sos"]
+    before = rows(climbing)
+    migrating.migrate(url, "down", "0009")
+    assert rows(kinds) == ["sos"]
+    assert rows(climbing) == [before[0] - 1]
+    assert rows("select state from assignments") == ["en_route"]
+    migrating.migrate(url, "up")
+    assert rows("select way_began_at = departed_at from assignments") == [True]
+    engine.dispose()
+    owner.dispose()
 
 
 def test_migrations_are_numbered_in_one_line() -> None:
