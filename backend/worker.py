@@ -118,7 +118,8 @@ def close_forgotten_shifts(timestamp: int) -> None:
     """Close the shifts whose end was forgotten, so that nobody is tracked off duty, and lapse what nobody answered."""
     from workflows import invitations, shifts
 
-    in_every_town(shifts.close_forgotten)
+    while sum(in_every_town(shifts.close_forgotten)):
+        pass
     in_every_town(invitations.lapse_forgotten)
 
 

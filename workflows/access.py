@@ -457,7 +457,8 @@ def own_session(uow: UnitOfWork, actor: Actor, session_id: UUID, *, lock: bool =
 
 
 def _found(uow: UnitOfWork, query: Select[Row], lock: bool) -> Row:
-    found = uow.session.scalar(query.with_for_update() if lock else query)
+    # No key changes, so whoever writes a row that only names this one (an offer, a notice) need not wait for it.
+    found = uow.session.scalar(query.with_for_update(key_share=True) if lock else query)
     if found is None:
         raise NotVisible()
     return found

@@ -94,12 +94,15 @@ def _task_of(
 def send_to_sos(uow: UnitOfWork, alarm_id: UUID) -> UUID | None:
     """Send people to an SOS that was just stored, or that has moved since; a job calls this, and may call it twice.
 
-    Return the task's id.
+    Return the task's id. The task is locked before the alarm, as by whoever ends it.
 
     With nobody on shift near, the task stands open for the desk, and the alarm goes on climbing. Where the place is not
     known nothing can be offered: the desk has to ask.
     """
     system = system_actor(uow.town)
+    known = uow.session.scalar(select(Alarm.task_id).where(Alarm.id == alarm_id))
+    if known is not None:
+        access.task(uow, system, known, lock=True)
     alarm = uow.session.scalar(
         select(Alarm)
         .where(Alarm.id == alarm_id)
@@ -110,6 +113,8 @@ def send_to_sos(uow: UnitOfWork, alarm_id: UUID) -> UUID | None:
     place = alarms.place_of(alarm) if alarm is not None else None
     if alarm is None or place is None:
         return None
+    if alarm.task_id not in (None, known):
+        raise Unavailable("People were sent at this very moment; please look again.", retry_after_s=1)
     if alarm.task_id is not None:
         tasks.move(uow, system, alarm.task_id, (place.lon, place.lat))
         return alarm.task_id
@@ -174,7 +179,7 @@ def _both(uow: UnitOfWork, actor: Actor, alarm_id: UUID) -> Alarm:
     """Lock an alarm and its task, the task first: whoever ends a task comes to the alarm from there."""
     alarm = access.alarm(uow, actor, alarm_id, verb="handle")
     if alarm.task_id is not None:
-        access.task(uow, system_actor(uow.town), alarm.task_id, lock=True)
+        tasks.hold(uow, alarm.task_id)
     known = alarm.task_id
     alarm = access.alarm(uow, actor, alarm_id, verb="handle", lock=True)
     if alarm.task_id != known:

@@ -24,7 +24,7 @@ from backend.core.vocabulary import (
     ShiftState,
     UserState,
 )
-from backend.models import Area, Device, LatestPosition, Membership, Shift, User
+from backend.models import Area, Crew, Device, LatestPosition, Membership, Shift, User
 from workflows import access, calls, crews, gate, journal, tasks
 from workflows.crews import WantedCrew
 from workflows.machine import Machine, step
@@ -222,6 +222,8 @@ def end(
         Conflict: ``open_tasks``; the refusal lists the ``tasks``.
     """
     gate.close(uow.session, uow.town)
+    if whole_crew:
+        _hold_crew(uow, actor, shift_id)
     shift = access.shift(uow, actor, shift_id, verb="end", lock=True)
     ended_by = _ended_by(actor, shift)
     if ended_by is EndedBy.DESK and not reason:
@@ -243,6 +245,17 @@ def end(
         )
     uow.session.flush()
     return shift
+
+
+def _hold_crew(uow: UnitOfWork, actor: Actor, shift_id: UUID) -> None:
+    """Lock the shifts of a crew that the actor leads in the order of their ids, as whoever calls the roll does."""
+    crew = (
+        select(Shift.crew_id)
+        .join(Crew, Crew.id == Shift.crew_id)
+        .where(Shift.id == shift_id, Crew.leader_id == actor.user_id)
+    )
+    held = select(Shift.id).where(Shift.crew_id == crew.scalar_subquery(), Shift.ended_at.is_(None))
+    uow.session.execute(held.order_by(Shift.id).with_for_update()).all()
 
 
 def end_without_right(uow: UnitOfWork, user_id: UUID, *, command_id: UUID | None, reason: str) -> None:
@@ -355,8 +368,12 @@ def _announce(uow: UnitOfWork, shift: Shift, action: str) -> None:
     )
 
 
+CLOSED_AT_ONCE = 50
+"""So many shifts are closed in one transaction: the town's fixes, and calls for help, wait for it."""
+
+
 def close_forgotten(uow: UnitOfWork) -> int:
-    """End every shift of the town whose time has come; a clock calls this. Return how many."""
+    """End shifts of the town whose time has come, ``CLOSED_AT_ONCE`` at most; a clock calls this. Return how many."""
     gate.close(uow.session, uow.town)
     actor = system_actor(uow.town)
     due = list(
@@ -364,7 +381,7 @@ def close_forgotten(uow: UnitOfWork) -> int:
             select(Shift)
             .where(Shift.ended_at.is_(None), Shift.closes_at <= uow.now)
             .order_by(Shift.closes_at)
-            .limit(500)
+            .limit(CLOSED_AT_ONCE)
             .with_for_update(skip_locked=True)
         )
     )

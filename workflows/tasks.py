@@ -2,7 +2,10 @@
 
 Every act locks the task's row first, through its door, and then moves one officer's share (``workflows.assignments``);
 the task follows its people. So of fifty who accept at once, as many win as are needed, and the others are told why not.
-Whoever ends shifts holds the shift before the task; accepting does too, so the two never wait for each other.
+
+Rows are locked in one order, so that nobody waits in a circle: the town's gate, shifts, the right to move several tasks
+at once (``_alone``), tasks, then what a task came from, an alarm or a report. Whoever moves one task waits for no other
+one; of those who move several, because an SOS suspends them or a shift ends, one in the town is at work.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +16,7 @@ from uuid import UUID
 
 from geoalchemy2.shape import from_shape
 from shapely import Point
-from sqlalchemy import exists, or_, select
+from sqlalchemy import exists, or_, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import aliased, joinedload
 
@@ -359,6 +362,7 @@ def reassign(
     Raises:
         Conflict: as ``offer``. WrongState: nobody has it, or it is finished.
     """
+    _alone(uow, task_id)
     task = access.task(uow, actor, task_id, verb="dispatch", lock=True)
     if _was_done(uow, actor, task, "reassign", command_id):
         return task
@@ -376,6 +380,7 @@ def take_off(
     uow: UnitOfWork, actor: Actor, task_id: UUID, *, officer_id: UUID, reason: str, command_id: UUID | None
 ) -> Task:
     """Release an officer who has accepted, or withdraw his offer, whichever it is."""
+    _alone(uow, task_id)
     task = access.task(uow, actor, task_id, verb="dispatch", lock=True)
     share = _share(task, officer_id)
     offered = share.state in (AssignmentState.OFFERED, AssignmentState.WITHDRAWN)
@@ -391,6 +396,7 @@ def release(
     Raises:
         NotVisible: he was never asked. WrongState: his share is over, or he has not accepted.
     """
+    _alone(uow, task_id)
     task = access.task(uow, actor, task_id, verb="dispatch", lock=True)
     share = _share(task, officer_id)
     if assignments.fire(uow, actor, share, "release", command_id=command_id, reason=reason):
@@ -426,6 +432,7 @@ def cancel(uow: UnitOfWork, actor: Actor, task_id: UUID, *, reason: str, command
     Raises:
         WrongState: it is finished.
     """
+    _alone(uow, task_id)
     task = access.task(uow, actor, task_id, verb="dispatch", lock=True)
     if TASK.fire(uow, actor, task, "cancel", command_id=command_id, reason=reason):
         _end_all(uow, task, reason=reason)
@@ -452,6 +459,7 @@ def rework(uow: UnitOfWork, actor: Actor, task_id: UUID, *, reason: str, command
     Raises:
         WrongState: it is not resolved.
     """
+    _alone(uow, task_id)
     task = access.task(uow, actor, task_id, verb="verify", lock=True)
     resolved_at = task.resolved_at
     if not TASK.fire(uow, actor, task, "rework", command_id=command_id, reason=reason):
@@ -494,6 +502,7 @@ def refer(
     Raises:
         WrongState: it is finished. Invalid: it was handed over in the future.
     """
+    _alone(uow, task_id)
     task = access.task(uow, actor, task_id, verb="refer", lock=True)
     if referral.handed_at > uow.now + CLOCKS_DIFFER:
         raise Invalid("Nothing is handed over in the future.", handed_at=["in the future"])
@@ -538,6 +547,7 @@ def accept(
         Conflict: ``not_on_shift``.
     """
     duty = _on_duty(uow, [actor.user_id] if actor.user_id else [], hold=True)
+    _alone(uow, task_id)
     task, share = _pressed(uow, actor, task_id, command_id)
     if share.state == AssignmentState.OFFERED and share.officer_id not in duty:
         raise Conflict("not_on_shift", "You are not on shift.")
@@ -648,6 +658,7 @@ def resolve(
     Raises:
         WrongState: he is not at the place. Invalid: the result is not what the kind asks for.
     """
+    _alone(uow, task_id)
     task, share = _pressed(uow, actor, task_id, command_id)
     if share.state == AssignmentState.ON_SITE:
         task_kinds.check_result(task.kind, result.checklist, result.answers)
@@ -684,6 +695,7 @@ def hand_back(
     Raises:
         WrongState: he has not accepted, or it is over for him.
     """
+    _alone(uow, task_id)
     if Role.SYSTEM in actor.roles:
         task = access.task(uow, actor, task_id, lock=True)
         share = _share(task, officer_id)
@@ -719,6 +731,9 @@ def leave(uow: UnitOfWork, officer_id: UUID, *, reason: str) -> None:
     having = select(Assignment.task_id).where(
         Assignment.officer_id == officer_id, Assignment.ended_at.is_(None)
     )
+    if uow.session.scalar(having.limit(1)) is None:
+        return
+    _alone(uow)
     for task_id in uow.session.scalars(having.order_by(Assignment.task_id)).all():
         task = access.task(uow, system, task_id, lock=True)
         share = share_of(task, officer_id)
@@ -1048,6 +1063,29 @@ def _settle(uow: UnitOfWork, task: Task) -> None:
         TASK.fire(uow, system_actor(uow.town), task, "resume", command_id=None)
 
 
+_WAIT_FOR_OTHERS = text("""
+    select pg_advisory_xact_lock(hashtextextended('tasks of ' || cast(:town as text), 0))
+    where cast(:task as uuid) is null
+       or exists (select 1 from tasks t join task_kinds k on k.id = t.kind_id where t.id = :task and k.code = :sos)
+""")
+
+
+def _alone(uow: UnitOfWork, task_id: UUID | None = None) -> None:
+    """Be the only one of the town who moves several tasks at once, until the transaction ends.
+
+    With a task, if it is an SOS: what its officers do besides is suspended by it, and goes on after it. Asked for
+    before the first task is locked; two who held a task each and wanted the other's would wait for ever.
+    """
+    given = {"town": uow.town, "task": task_id, "sos": task_kinds.SOS}
+    uow.session.execute(_WAIT_FOR_OTHERS, given)
+
+
+def hold(uow: UnitOfWork, task_id: UUID) -> Task:
+    """Lock a task that is going to be ended with its alarm, before the alarm is locked."""
+    _alone(uow, task_id)
+    return access.task(uow, system_actor(uow.town), task_id, lock=True)
+
+
 def _suspend_others(uow: UnitOfWork, sos: Task, officer_id: UUID) -> None:
     """Suspend whatever else an officer does who has accepted an SOS."""
     system = system_actor(uow.town)
@@ -1075,7 +1113,7 @@ def _free(uow: UnitOfWork, sos: Task, officer_ids: Iterable[UUID]) -> None:
 
 
 def _of_officer(uow: UnitOfWork, officer_id: UUID, condition: Any) -> Iterable[tuple[Task, Assignment]]:
-    """Lock the tasks in which an officer has an open share, one after another in the order of their ids."""
+    """Lock the tasks in which an officer has an open share, one after another; the caller is ``_alone``."""
     query = select(Assignment.task_id).where(
         Assignment.officer_id == officer_id, Assignment.ended_at.is_(None), condition
     )
