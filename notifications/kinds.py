@@ -35,6 +35,7 @@ class Rule:
         next_after_s: an unconfirmed notice goes to the next channel after so many seconds; None: it goes there only
             when a channel could not take it.
         to_group: the desk's group robot says it as well, once for all recipients.
+        duty: an officer on shift needs it for what he does now, so his quiet hours do not hold it; off shift they do.
     """
 
     priority: int
@@ -43,6 +44,7 @@ class Rule:
     takes: frozenset[str] = frozenset()
     next_after_s: int | None = None
     to_group: bool = False
+    duty: bool = False
 
     @property
     def params(self) -> frozenset[str]:
@@ -57,9 +59,12 @@ def rule(
     *,
     next_after_s: int | None = None,
     to_group: bool = False,
+    duty: bool = False,
 ) -> Rule:
     """Write one row of the table."""
-    return Rule(priority, roles, frozenset(needs.split()), frozenset(takes.split()), next_after_s, to_group)
+    return Rule(
+        priority, roles, frozenset(needs.split()), frozenset(takes.split()), next_after_s, to_group, duty
+    )
 
 
 TASK = "what place area_id"
@@ -67,21 +72,22 @@ ALARM = "what place area_id number level officer_id call_sign"
 
 RULES: dict[NoticeKind, Rule] = {
     #                        priority whom           needs      may have
-    K.TASK_OFFERED:     rule(HIGH,   OFFICER,        "number", f"{TASK} distance_m answer_min due_at", next_after_s=30),
+    K.TASK_OFFERED:     rule(HIGH,   OFFICER,        "number", f"{TASK} distance_m answer_min due_at", next_after_s=30,
+                             duty=True),
     K.TASK_ACCEPTED:    rule(NORMAL, DESK,           "number", f"{TASK} officer_id call_sign eta_min"),
     K.TASK_DECLINED:    rule(HIGH,   DESK,           "number", f"{TASK} officer_id call_sign"),
-    K.TASK_LAPSED:      rule(HIGH,   DESK | OFFICER, "number", f"{TASK} officer_id call_sign"),
+    K.TASK_LAPSED:      rule(HIGH,   DESK | OFFICER, "number", f"{TASK} officer_id call_sign", duty=True),
     K.TASK_HANDED_BACK: rule(HIGH,   DESK,           "number", f"{TASK} officer_id call_sign"),
     K.TASK_RESOLVED:    rule(NORMAL, DESK,           "number", f"{TASK} officer_id call_sign"),
-    K.TASK_REWORKED:    rule(HIGH,   OFFICER,        "number", f"{TASK} due_at", next_after_s=120),
-    K.TASK_CANCELLED:   rule(HIGH,   OFFICER | DESK, "number", TASK, next_after_s=120),
-    K.TASK_WITHDRAWN:   rule(HIGH,   OFFICER,        "number", TASK),
-    K.TASK_REFERRED:    rule(HIGH,   OFFICER,        "number", TASK, next_after_s=120),
-    K.TASK_REASSIGNED:  rule(HIGH,   OFFICER | DESK, "number", f"{TASK} officer_id call_sign"),
-    K.TASK_SUSPENDED:   rule(HIGH,   OFFICER | DESK, "number", f"{TASK} officer_id call_sign"),
-    K.TASK_RESUMED:     rule(NORMAL, OFFICER | DESK, "number", f"{TASK} officer_id call_sign"),
+    K.TASK_REWORKED:    rule(HIGH,   OFFICER,        "number", f"{TASK} due_at", next_after_s=120, duty=True),
+    K.TASK_CANCELLED:   rule(HIGH,   OFFICER | DESK, "number", TASK, next_after_s=120, duty=True),
+    K.TASK_WITHDRAWN:   rule(HIGH,   OFFICER,        "number", TASK, duty=True),
+    K.TASK_REFERRED:    rule(HIGH,   OFFICER,        "number", TASK, next_after_s=120, duty=True),
+    K.TASK_REASSIGNED:  rule(HIGH,   OFFICER | DESK, "number", f"{TASK} officer_id call_sign", duty=True),
+    K.TASK_SUSPENDED:   rule(HIGH,   OFFICER | DESK, "number", f"{TASK} officer_id call_sign", duty=True),
+    K.TASK_RESUMED:     rule(NORMAL, OFFICER | DESK, "number", f"{TASK} officer_id call_sign", duty=True),
     K.TASK_OVERDUE:     rule(HIGH,   DESK | OFFICER, "number", f"{TASK} due_at level officer_id call_sign",
-                             next_after_s=120),
+                             next_after_s=120, duty=True),
     K.ALARM_RAISED:     rule(HIGH,   DESK,           "",       ALARM, next_after_s=60, to_group=True),
     K.ALARM_ESCALATED:  rule(HIGH,   DESK,           "",       f"{ALARM} minutes", next_after_s=60, to_group=True),
     K.ALARM_CLEARED:    rule(LOW,    DESK,           "",       ALARM),
@@ -90,10 +96,11 @@ RULES: dict[NoticeKind, Rule] = {
     K.SOS_ACKNOWLEDGED: rule(URGENT, OFFICER | PEOPLE | DESK, "", "place at by_id"),
     K.SOS_ANSWERED:     rule(URGENT, OFFICER | PEOPLE | DESK, "", "place officer_id call_sign eta_min",
                              next_after_s=20),
-    K.OFFICER_SILENT:   rule(HIGH,   OFFICER | DESK, "minutes", "maker officer_id call_sign area_id", next_after_s=60),
-    K.ROLL_CALL_CALLED: rule(HIGH,   OFFICER,        "answer_min", "area_id at", next_after_s=30),
+    K.OFFICER_SILENT:   rule(HIGH,   OFFICER | DESK, "minutes", "maker officer_id call_sign area_id", next_after_s=60,
+                             duty=True),
+    K.ROLL_CALL_CALLED: rule(HIGH,   OFFICER,        "answer_min", "area_id at", next_after_s=30, duty=True),
     K.ROLL_CALL_ENDED:  rule(HIGH,   DESK,           "answered missing", "place area_id"),
-    K.BROADCAST_SENT:   rule(HIGH,   OFFICER,        "",       "area_id", next_after_s=60),
+    K.BROADCAST_SENT:   rule(HIGH,   OFFICER,        "",       "area_id", next_after_s=60, duty=True),
     K.BROADCAST_ENDED:  rule(NORMAL, DESK,           "answered missing", "place area_id"),
     K.REPORT_ANSWERED:  rule(NORMAL, OFFICER,        "number", "what place outcome"),
 }  # fmt: skip

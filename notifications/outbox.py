@@ -373,6 +373,8 @@ _LOADED = text("""
     select n.id, n.kind, n.subject_kind, n.subject_id, n.params, n.priority, n.created_at, n.expires_at, n.read_at,
       n.confirmed_at, n.recipient_id, u.state as user_state, u.locale, u.phone, t.locale as town_locale,
       t.code as town_code, t.time_zone, s.quiet_from, s.quiet_until,
+      exists (select 1 from shifts h
+              where h.officer_id = u.id and h.ended_at is null and h.closes_at > :now) as on_duty,
       array(select m.role from memberships m where m.user_id = u.id and m.ended_at is null) as roles
     from notices n
     join users u on u.id = n.recipient_id
@@ -395,7 +397,7 @@ def prepare(uow: UnitOfWork, claimed: Sequence[Claimed]) -> list[Sendable]:
     if not claimed:
         return []
     ids = [one.notice_id for one in claimed]
-    notices = {row.id: row for row in uow.session.execute(_LOADED, {"ids": ids})}
+    notices = {row.id: row for row in uow.session.execute(_LOADED, {"ids": ids, "now": uow.now})}
     addresses: dict[UUID, list[Target]] = {}
     channel = claimed[0].channel
     users = [row.recipient_id for row in notices.values()]
@@ -458,8 +460,13 @@ def _why_not(uow: UnitOfWork, notice: Row[Any], channel: NoticeChannel) -> str |
 
 
 def _quiet_until(now: datetime, notice: Row[Any], channel: NoticeChannel) -> datetime | None:
-    """Return when the recipient's quiet hours end, or None outside of them; nothing is quiet about what is urgent."""
+    """Return when the recipient's quiet hours end, or None where none hold it.
+
+    Nothing is quiet about what is urgent, nor for an officer on shift about what belongs to his duty.
+    """
     if notice.quiet_from is None or notice.priority == kinds.URGENT or channel is NoticeChannel.WECOM_ROBOT:
+        return None
+    if notice.on_duty and RULES[NoticeKind(notice.kind)].duty:
         return None
     return quiet_end(now, notice.quiet_from, notice.quiet_until, ZoneInfo(notice.time_zone))
 

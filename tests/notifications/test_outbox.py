@@ -16,12 +16,13 @@ from sqlalchemy.exc import IntegrityError
 from backend.core.ids import new_id
 from backend.core.notice_settings import NoticeSettings
 from backend.core.uow import UnitOfWork
-from backend.core.vocabulary import DeliveryState, NoticeChannel, NoticeKind, NoticeProfile
+from backend.core.vocabulary import DeliveryState, NoticeChannel, NoticeKind, NoticeProfile, Role
 from notifications import outbox, reach
-from notifications.kinds import RULES, BadParamsError
+from notifications.kinds import RULES, URGENT, BadParamsError
 from notifications.outbox import MOVES
 from tests.factories import Person, Town
 from tests.notifications.conftest import address, deliveries, everything, notice, session
+from tests.notifications.test_recipients import on_shift
 
 K, C = NoticeKind, NoticeChannel
 WHAT = {"number": 7, "place": "东门"}
@@ -474,6 +475,55 @@ def test_quiet_hours_hold_everything_but_an_sos(here: UnitOfWork, town: Town) ->
     assert row.not_before_at == datetime(2026, 5, 1, 22, 30, tzinfo=UTC)
     here.now = row.not_before_at
     assert take(here, C.WECOM).message.event_id == made
+
+
+DUTY = [kind for kind, rule in RULES.items() if rule.duty]
+
+
+def at_night(uow: UnitOfWork, officer: Person) -> None:
+    """Let it be 23:00 in Shanghai, in the officer's quiet hours; he is reached by WeCom."""
+    address(uow, officer, "wecom")
+    want(uow, officer, begins=time(22), ends=time(6, 30))
+    uow.now = datetime(2026, 5, 1, 15, 0, tzinfo=UTC)
+
+
+def told(uow: UnitOfWork, officer: Person, kind: NoticeKind) -> UUID:
+    params = dict.fromkeys(RULES[kind].needs, 7)
+    [made] = outbox.enqueue(uow, kind, to=[officer.id], subject=("task", new_id()), params=params)
+    return made
+
+
+@pytest.mark.parametrize("kind", DUTY)
+def test_on_shift_quiet_hours_hold_nothing_that_duty_needs_and_off_shift_they_do(
+    here: UnitOfWork, town: Town, kind: NoticeKind
+) -> None:
+    """Offers, roll calls, spot checks, changes of tasks and broadcasts ring on the night shift."""
+    awake, asleep = town["officer_a"], town["officer_a2"]
+    for officer in (awake, asleep):
+        at_night(here, officer)
+    on_shift(here, awake, town.areas["a"])
+    on_shift(here, asleep, town.areas["a"], ended=here.now)
+    rings, waits = told(here, awake, kind), told(here, asleep, kind)
+    assert [one.message.event_id for one in outbox.prepare(here, outbox.claim(here, C.WECOM))] == [rings]
+    assert states(here, waits) == [("wecom", "waiting", "quiet_hours")]
+
+
+def test_what_is_no_duty_waits_for_the_morning_on_shift_too(here: UnitOfWork, town: Town) -> None:
+    """What became of a report keeps until then, and so does everything of a shift that was over by itself."""
+    officer, forgetful = town["officer_a"], town["officer_a2"]
+    for one in (officer, forgetful):
+        at_night(here, one)
+    on_shift(here, officer, town.areas["a"])
+    on_shift(here, forgetful, town.areas["a"], closes=here.now - timedelta(minutes=1))
+    made = [told(here, officer, K.REPORT_ANSWERED), told(here, forgetful, K.BROADCAST_SENT)]
+    assert outbox.prepare(here, outbox.claim(here, C.WECOM)) == []
+    assert [states(here, one) for one in made] == [[("wecom", "waiting", "quiet_hours")]] * 2
+
+
+def test_the_kinds_that_duty_needs_are_what_an_officer_acts_on() -> None:
+    officers = {kind for kind, rule in RULES.items() if Role.OFFICER in rule.roles}
+    urgent = {kind for kind, rule in RULES.items() if rule.priority == URGENT}
+    assert set(DUTY) == officers - urgent - {K.REPORT_ANSWERED}
 
 
 @given(minute=st.integers(0, 1439), begins=st.integers(0, 1439), ends=st.integers(0, 1439))

@@ -119,6 +119,7 @@ export default {
     stopText: 'That device is not notified any more.',
     quiet: 'Quiet hours',
     quietText: 'By the town’s clock. Calls for help come at every hour.',
+    quietOfficer: 'By the town’s clock. Calls for help come at every hour, and so do tasks, roll calls, spot checks and broadcasts while you are on shift.',
     quietFrom: 'From',
     quietUntil: 'Until',
     quietSame: 'They cannot begin and end at once.',

@@ -119,6 +119,7 @@ export default {
     stopText: '那台设备将不再收到通知。',
     quiet: '免打扰时段',
     quietText: '按镇上时间。紧急求助不受限制，随时通知。',
+    quietOfficer: '按镇上时间。紧急求援随时通知；在岗时任务、点名、抽查和广播也照常通知。',
     quietFrom: '开始',
     quietUntil: '结束',
     quietSame: '开始和结束不能相同。',
