@@ -14,7 +14,7 @@ import functools
 import hmac
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any
 from uuid import UUID
@@ -24,7 +24,7 @@ from flask_smorest import Blueprint
 from marshmallow import Schema, fields, validate
 from werkzeug.exceptions import HTTPException
 
-from backend.core.errors import Refusal, Unauthenticated, Unreadable, Unsupported
+from backend.core.errors import Refusal, TooMany, Unauthenticated, Unreadable, Unsupported
 from backend.core.failures import refusal_for
 from backend.core.identity import Actor
 from backend.core.tokens import AccessClaims, derive_key
@@ -86,6 +86,9 @@ class Policy:
     named_by_body: bool = False
     """Who calls is said by the body alone: the view counts the call for him (``count_for``), and what fails before
     that counts for the address."""
+    spare: limits.Limit | None = None
+    """How often a call beyond the limit is answered all the same, for what must not be refused because somebody was
+    busy: those who are not signed in are told so, and nobody's calls count for an address."""
 
 
 class CommandHeadersSchema(Schema):
@@ -188,6 +191,7 @@ class Door(Blueprint):
         body_limit: int | None = None,
         guesses: Callable[[UUID], list[Bound]] | None = None,
         if_match: bool = False,
+        beyond: Callable[[UnitOfWork, Actor, dict[str, Any]], Any] | None = None,
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """Declare an act. The view gets ``(uow, actor, **path, command_id=…[, body=…][, query=…])``.
 
@@ -196,12 +200,15 @@ class Door(Blueprint):
         open: reading a document and hashing a password take long. ``forgets`` names fields of the answer that are
         secrets: they go out once and are not kept, so a replay answers them as null. ``guesses`` bounds an act that
         tells whether a password or a code is right: each try is counted, and committed, before it is looked at.
-        With ``if_match`` the view gets the ``version`` that the caller has read.
+        With ``if_match`` the view gets the ``version`` that the caller has read. ``beyond`` answers ``(uow, actor,
+        body)`` where a call is one too many, cheaply and without being kept; where it returns None, the call is an act
+        as any other.
         """
         reads = raw or (JSON if body is not None else None)
         policy = Policy(
-            self.audience, may, limit, command=True, body_limit=body_limit or self.body_limit, reads=reads
-        )
+            self.audience, may, limit, command=True, body_limit=body_limit or self.body_limit, reads=reads,
+            spare=limits.SEE if beyond else None,
+        )  # fmt: skip
         schema = answers() if isinstance(answers, type) else answers
 
         def declare(view: Callable[..., Any]) -> Callable[..., Any]:
@@ -230,6 +237,10 @@ class Door(Blueprint):
                         unreadable = refused
                 with unit_of_work(claims.town_id, request_id=g.request_id) as uow:
                     actor = identity().actor(uow, claims)
+                    if beyond is not None and g.get("beyond"):
+                        access.require(actor, *may)
+                        if (found := beyond(uow, actor, given["body"])) is not None:
+                            return _json(schema.dump(found) if schema else found, status)
                     kept = commands.begin(uow, actor, f"{request.method} {request.path}", key, _fingerprint())
                     if kept is not None:
                         access.require(actor, *may)
@@ -505,10 +516,17 @@ def check_limits() -> None:
         try:
             request.xungeng_session = identity().claims(bearer(request)).session_id  # type: ignore[attr-defined]
         except Unauthenticated:
-            _count(policy, limits.caller_of(request))
+            if policy.spare is None:
+                _count(policy, limits.caller_of(request))
             raise
     if not policy.named_by_body:
-        _count(policy, limits.caller_of(request))
+        try:
+            _count(policy, limits.caller_of(request))
+        except TooMany:
+            if policy.spare is None:
+                raise
+            _count(replace(policy, limit=policy.spare), limits.caller_of(request))
+            g.beyond = True
     if request.view_args:
         counters: limits.Limits = current_app.extensions["xungeng.limits"]
         counters.check_misses(limits.caller_of(request))

@@ -43,6 +43,9 @@ ACT = Limit("120/minute")
 HEAVY = Limit("30/minute")
 SIGN_IN = Limit("60/minute")
 OPEN = Limit("300/minute")
+SOS = Limit("10/10seconds")
+"""So many calls for help of one session are acts that everybody concerned is told of. What is pressed beyond it while
+the call stands is not refused: it takes the newer place and nothing else, up to ``SEE``."""
 
 SHORT_BODY_BYTES = 16 * 1024
 """What is read where a body is a handful of short texts, as in signing in, where anybody may send one."""

@@ -66,6 +66,8 @@ PRIORITIES: Mapping[AlarmKind, Priority] = {
 CALLERS = frozenset({Role.OFFICER, Role.RESIDENT, Role.BUILDING_HEAD})
 AHEAD = timedelta(minutes=2)
 """So much a phone's clock may be ahead of the server's; what claims to be later is of an unknown time."""
+TURN_AFTER = timedelta(seconds=2)
+"""Of the places of many presses, those who are on the way hear one in so long."""
 IN_DISTRESS = "alarms.dispatch_sos"
 """The job that sends people to an SOS; it runs after the SOS is stored, whatever becomes of it."""
 
@@ -119,6 +121,24 @@ def call_for_help(
     )  # fmt: skip
 
 
+def press_again(uow: UnitOfWork, actor: Actor, *, place: Place | None) -> Alarm | None:
+    """Take the newer place for the actor's own SOS that stands; None when none does.
+
+    For presses that come faster than anybody has to be told of each: no entry in the journal and nothing announced. Who
+    is on the way hears of the place by the job, as after any press.
+    """
+    if actor.user_id is None:
+        return None
+    source = AlarmSource.OFFICER if Role.OFFICER in actor.roles else AlarmSource.RESIDENT
+    alarm = _open_one(uow, AlarmKind.SOS, source, actor.user_id)
+    if alarm is None:
+        return None
+    if _take_place(uow, alarm, _believed(uow, place), turn_at=uow.now + TURN_AFTER):
+        alarm.version += 1
+        uow.session.flush()
+    return read(uow, alarm.id)
+
+
 def tracker_call(
     uow: UnitOfWork,
     officer_id: UUID,
@@ -170,9 +190,10 @@ def _called(uow: UnitOfWork, actor: Actor, raised: tuple[Alarm, bool]) -> Alarm:
     return alarm
 
 
-def _send_people(uow: UnitOfWork, alarm: Alarm) -> None:
+def _send_people(uow: UnitOfWork, alarm: Alarm, *, at: datetime | None = None) -> None:
     jobs.enqueue(
-        uow, IN_DISTRESS, once=f"{IN_DISTRESS} {alarm.id}", priority=100, town_id=str(uow.town), alarm_id=str(alarm.id)
+        uow, IN_DISTRESS, once=f"{IN_DISTRESS} {alarm.id}", at=at, priority=100, town_id=str(uow.town),
+        alarm_id=str(alarm.id),
     )  # fmt: skip
 
 
@@ -224,8 +245,7 @@ def raise_alarm(
     An open one keeps its state and takes the newer place. Of two that raise at once one makes the alarm and the other
     finds it.
     """
-    if place is not None and place.fixed_at is not None and place.fixed_at > uow.now + AHEAD:
-        place = replace(place, fixed_at=None)
+    place = _believed(uow, place)
     values = {
         "id": alarm_id or new_id(), "town_id": uow.town, "kind": kind, "source": source, "source_id": source_id,
         "state": A.RAISED, "priority": PRIORITIES[kind], "area_id": area_id, "officer_id": officer_id,
@@ -272,6 +292,13 @@ def _made(uow: UnitOfWork, values: Mapping[str, Any]) -> UUID | None:
         raise Conflict("id_taken", "This id is in use.") from error
 
 
+def _believed(uow: UnitOfWork, place: Place | None) -> Place | None:
+    """Return a place whose time is not in the future; one that claims to be is of an unknown time."""
+    if place is not None and place.fixed_at is not None and place.fixed_at > uow.now + AHEAD:
+        return replace(place, fixed_at=None)
+    return place
+
+
 def _located(place: Place | None) -> dict[str, Any]:
     if place is None:
         return {}
@@ -288,16 +315,7 @@ def _note_again(
     command_id: UUID | None,
     device_at: datetime | None,
 ) -> None:
-    known = alarm.fixed_at or min(alarm.raised_device_at or alarm.raised_at, alarm.raised_at)
-    # What a phone knew a moment before the call is better than no place at all.
-    newer = place is not None and (alarm.geom is None or (place.fixed_at or uow.now) > known)
-    if newer and alarm.kind == AlarmKind.SOS:
-        _send_people(
-            uow, alarm
-        )  # Who is on the way has to turn there; without a place nobody could be sent until now.
-    if newer:
-        for name, value in _located(place).items():
-            setattr(alarm, name, value)
+    newer = _take_place(uow, alarm, place)
     if detail:
         alarm.detail = {**alarm.detail, **detail}
     if alarm.kind != AlarmKind.SOS and not newer:
@@ -307,6 +325,30 @@ def _note_again(
     if alarm.kind == AlarmKind.SOS:
         journal.write(uow, actor, "alarm", alarm.id, "call_again", command_id=command_id, device_at=device_at)
     _announce(uow, read(uow, alarm.id), "call_again", by=actor.user_id)
+
+
+def _take_place(
+    uow: UnitOfWork, alarm: Alarm, place: Place | None, *, turn_at: datetime | None = None
+) -> bool:
+    """Put a locked alarm where it is by now; say whether that is news.
+
+    Whoever is on the way to an SOS has to turn there, at ``turn_at`` or at once. Without a place nobody could be sent
+    until now.
+    """
+    known = alarm.fixed_at or min(alarm.raised_device_at or alarm.raised_at, alarm.raised_at)
+    # What a phone knew a moment before the call is better than no place at all.
+    if place is None or (alarm.geom is not None and (place.fixed_at or uow.now) <= known):
+        return False
+    if alarm.kind == AlarmKind.SOS:
+        _send_people(uow, alarm, at=None if alarm.geom is None else turn_at)
+    for name, value in _located(place).items():
+        setattr(alarm, name, value)
+    return True
+
+
+def has_moved(uow: UnitOfWork, alarm: Alarm) -> None:
+    """Let the desk hear that a locked SOS is elsewhere by now, and people were told to go there."""
+    _announce(uow, alarm, "call_again", by=None)
 
 
 def is_open() -> ColumnElement[bool]:

@@ -116,7 +116,8 @@ def send_to_sos(uow: UnitOfWork, alarm_id: UUID) -> UUID | None:
     if alarm.task_id not in (None, known):
         raise Unavailable("People were sent at this very moment; please look again.", retry_after_s=1)
     if alarm.task_id is not None:
-        tasks.move(uow, system, alarm.task_id, (place.lon, place.lat))
+        if tasks.move(uow, system, alarm.task_id, (place.lon, place.lat)):
+            alarms.has_moved(uow, alarm)
         return alarm.task_id
     if alarm.state not in (AlarmState.RAISED, AlarmState.ACKNOWLEDGED):
         return None

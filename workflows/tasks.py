@@ -479,17 +479,21 @@ def rework(uow: UnitOfWork, actor: Actor, task_id: UUID, *, reason: str, command
     return _done(uow, task, "rework", by=actor.user_id)
 
 
-def move(uow: UnitOfWork, actor: Actor, task_id: UUID, place: Place) -> None:
-    """Let a task follow what it is about, if it is not over and lies elsewhere; whoever is on the way is told."""
+def move(uow: UnitOfWork, actor: Actor, task_id: UUID, place: Place) -> bool:
+    """Let a task follow what it is about, if it is not over and lies elsewhere; whoever is on the way is told.
+
+    Return whether it has moved.
+    """
     task = access.task(uow, actor, task_id, verb="dispatch", lock=True)
     if task.state in (T.CLOSED, T.CANCELLED) or place_of(task) == place:
-        return
+        return False
     task.geom = from_shape(Point(*place), srid=4326)
     task.version += 1
     assignments.turn(uow, task)
     uow.session.flush()
     journal.write(uow, actor, "task", task.id, "move")
     _announce(uow, task, "move", by=actor.user_id)
+    return True
 
 
 def refer(

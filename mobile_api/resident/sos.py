@@ -12,6 +12,7 @@ from backend.core.paging import Page
 from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import AlarmState, AssignmentState, Audience
 from geo.datum import DATUMS
+from mobile_api import limits
 from mobile_api.endpoint import Door
 from mobile_api.fields import Moment, Word, line
 from mobile_api.paging import PageQuerySchema, decode_cursor, page_of
@@ -118,7 +119,14 @@ def _next_minute(moment: datetime) -> datetime:
     return full if full == moment else full + timedelta(minutes=1)
 
 
-@blp.command("", may=USE, body=ResidentSosCallSchema, answers=ResidentSosSchema, status=201)
+def _standing(uow: UnitOfWork, actor: Actor, body: dict[str, Any]) -> dict[str, Any] | None:
+    call = alarms.press_again(uow, actor, place=alarms.told_place(body["place"]))
+    return None if call is None else _documents(uow, [call])[0]
+
+
+@blp.command(
+    "", may=USE, body=ResidentSosCallSchema, answers=ResidentSosSchema, status=201, limit=limits.SOS, beyond=_standing
+)
 def call_for_help(uow: UnitOfWork, actor: Actor, command_id: UUID, body: dict[str, Any]) -> dict[str, Any]:
     """Call for help. One that is open already takes the newer place and answers with itself."""
     call = alarms.call_for_help(

@@ -89,9 +89,26 @@ def test_every_endpoint_counts_and_refuses_the_call_beyond_its_limit(
         ]  # fmt: skip
         if method != "GET" or endpoint.POLICIES[rule.endpoint].may:
             assert told[0].status_code in (401, 415), (path, told[0].status_code)
+        if rule.endpoint in NEVER_FOR_AN_ADDRESS:
+            assert [one.status_code for one in told] == [401, 401], path
+            continue
         assert told[1].status_code == 429, (path, told[1].status_code)
         assert int(told[1].headers["Retry-After"]) > 0
     assert asked == len(endpoint.POLICIES) > 50
+
+
+NEVER_FOR_AN_ADDRESS = {"officer-sos.sos_call_for_help", "resident-sos.sos_call_for_help"}
+"""A call for help is refused for its own session's calls alone, and after more of them than its limit; to whom nobody
+is signed in, an address is not shut. ``tests/api/test_sos.py`` tries both."""
+
+
+def test_calls_for_help_alone_go_on_beyond_their_limit_and_those_have_an_end_too() -> None:
+    assert {name for name, policy in endpoint.POLICIES.items() if policy.spare} == NEVER_FOR_AN_ADDRESS
+    for name in NEVER_FOR_AN_ADDRESS:
+        policy = endpoint.POLICIES[name]
+        assert policy.spare is not None
+        assert policy.limit.item.get_expiry() <= 10, "what is used up comes back within seconds"
+        assert 0 < policy.spare.item.amount <= 600
 
 
 @pytest.mark.parametrize("route", hot.HOT, ids=lambda route: route.path)

@@ -134,6 +134,50 @@ def test_an_older_place_does_not_replace_a_newer_one(here: UnitOfWork, town: Tow
 
 
 @pytest.mark.parametrize("person", ["officer_a", "resident"])
+def test_presses_too_fast_to_be_told_of_take_the_newer_place_and_leave_nothing_else(
+    here: UnitOfWork, town: Town, person: str
+) -> None:
+    who = town[person]
+    lon, lat = town.place()
+    assert alarms.press_again(here, who.actor(), place=Place(lon, lat)) is None, "nothing stands"
+    raised = help_of(here, who, place=Place(lon, lat, 20.0, here.now))
+    version = raised.version
+    here.now += timedelta(seconds=1)
+    older = Place(lon + 0.1, lat, 5.0, here.now - timedelta(minutes=5))
+    for place in (None, older):
+        same = alarms.press_again(here, who.actor(), place=place)
+        assert same is not None
+        assert (same.id, same.version) == (raised.id, version)
+    moved = alarms.press_again(here, who.actor(), place=Place(lon + 0.001, lat, 5.0, here.now))
+    assert moved is not None
+    place = alarms.place_of(moved)
+    assert place is not None
+    assert (round(place.lon, 6), moved.version) == (round(lon + 0.001, 6), version + 1)
+    assert journalled(here, raised.id) == ["raise"]
+    assert alarms.press_again(here, town["resident2"].actor(), place=None) is None, "his own alone"
+
+
+def test_the_desk_and_who_is_on_the_way_hear_of_a_place_that_was_pressed_too_fast(
+    here: UnitOfWork, town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen_at(here, on_shift(here, town["officer_a2"]), town)
+    lon, lat = town.place()
+    raised = help_of(here, town["resident"], place=Place(lon, lat, 20.0, here.now))
+    dispatching.send_to_sos(here, raised.id)
+    here.now += timedelta(seconds=1)
+    alarms.press_again(here, town["resident"].actor(), place=Place(lon + 0.001, lat, 5.0, here.now))
+    heard: list[Any] = []
+    monkeypatch.setattr(here, "notify", lambda channel, message: heard.append(message))
+    task_id = dispatching.send_to_sos(here, raised.id)
+    assert {(one["kind"], one["action"], one["id"]) for one in heard} >= {
+        ("task", "move", task_id), ("alarm", "call_again", raised.id),
+    }  # fmt: skip
+    heard.clear()
+    dispatching.send_to_sos(here, raised.id)
+    assert heard == [], "nothing has moved since"
+
+
+@pytest.mark.parametrize("person", ["officer_a", "resident"])
 def test_a_phone_whose_clock_is_years_ahead_shuts_out_no_later_place(
     here: UnitOfWork, town: Town, person: str
 ) -> None:
