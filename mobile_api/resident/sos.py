@@ -21,6 +21,7 @@ from workflows.responders import Responder
 
 blp = Door("sos", Audience.RESIDENT, "/sos", "The resident's call for help.")
 USE = ("use", "resident_client")
+DESK = "desk"
 
 
 class ResidentSosPlaceSchema(Schema):
@@ -40,13 +41,6 @@ class ResidentSosCallSchema(Schema):
     place = fields.Nested(ResidentSosPlaceSchema, load_default=None, allow_none=True)
     note = line(200, load_default=None, allow_none=True)
     device_at = Moment(load_default=None, allow_none=True)
-
-
-class ResidentSosPersonSchema(Schema):
-    """Who answers."""
-
-    id = fields.UUID(required=True)
-    display_name = fields.String(required=True)
 
 
 class ResidentSosResponderSchema(Schema):
@@ -70,7 +64,12 @@ class ResidentSosSchema(Schema):
     state = Word(AlarmState, required=True)
     raised_at = Moment(required=True)
     acknowledged_at = Moment(allow_none=True, required=True)
-    acknowledged_by = fields.Nested(ResidentSosPersonSchema, allow_none=True, required=True)
+    acknowledged_by = fields.String(
+        required=True,
+        allow_none=True,
+        validate=validate.OneOf([DESK]),
+        metadata={"description": "Who has seen it: the desk. Which person sat there is not told."},
+    )
     dispatched_at = Moment(allow_none=True, required=True)
     responders = fields.List(
         fields.Nested(ResidentSosResponderSchema),
@@ -93,7 +92,7 @@ def _document(alarm: Any, coming: Sequence[Responder]) -> dict[str, Any]:
         "state": alarm.state,
         "raised_at": alarm.raised_at,
         "acknowledged_at": alarm.acknowledged_at,
-        "acknowledged_by": alarm.acknowledger,
+        "acknowledged_by": DESK if alarm.acknowledged_by else None,
         "dispatched_at": alarm.dispatched_at,
         "responders": [_responder(one) for one in coming],
         "cleared_at": alarm.cleared_at,
@@ -125,7 +124,13 @@ def _standing(uow: UnitOfWork, actor: Actor, body: dict[str, Any]) -> dict[str, 
 
 
 @blp.command(
-    "", may=USE, body=ResidentSosCallSchema, answers=ResidentSosSchema, status=201, limit=limits.SOS, beyond=_standing
+    "",
+    may=USE,
+    body=ResidentSosCallSchema,
+    answers=ResidentSosSchema,
+    status=201,
+    limit=limits.SOS,
+    beyond=_standing,
 )
 def call_for_help(uow: UnitOfWork, actor: Actor, command_id: UUID, body: dict[str, Any]) -> dict[str, Any]:
     """Call for help. One that is open already takes the newer place and answers with itself."""

@@ -82,7 +82,9 @@ def test_however_fast_it_is_pressed_it_is_one_alarm_at_the_newest_place_and_cost
         assert list(acts) == ["raise"] + ["call_again"] * 9
         kept = "select count(*) from commands where answer ->> 'id' = :id"
         assert connection.execute(text(kept), {"id": alarm_id}).scalar_one() == 10
-        jobs = "select count(*) from jobs.procrastinate_jobs where args ->> 'alarm_id' = :id and status = 'todo'"
+        jobs = (
+            "select count(*) from jobs.procrastinate_jobs where args ->> 'alarm_id' = :id and status = 'todo'"
+        )
         assert connection.execute(text(jobs), {"id": alarm_id}).scalar_one() == 1
 
 
@@ -109,7 +111,6 @@ def test_who_floods_is_refused_in_the_end_and_nobody_else_with_him(
     assert other.press().status_code == 201
 
 
-@time_machine.travel(datetime.now(UTC), tick=False)
 def test_what_others_of_an_address_or_other_acts_used_up_refuses_no_call(
     world: World, phone: Phone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -117,9 +118,28 @@ def test_what_others_of_an_address_or_other_acts_used_up_refuses_no_call(
     limited(monkeypatch, "3/minute", "3/minute")
     stranger = Caller(world.app, phone.caller.address)
     stranger.headers["Authorization"] = "Bearer of.another.place"
-    told = [stranger.post(phone.path, {}).status_code for _ in range(20)]
-    assert told == [401] * 20
     other_act = phone.path.replace("sos", "notices/read")
-    busy = [phone.caller.post(other_act, {}).status_code for _ in range(121)]
-    assert busy == [422] * 120 + [429]
-    assert phone.press().status_code == 201
+    with time_machine.travel(datetime.now(UTC), tick=False):
+        told = [stranger.post(phone.path, {}).status_code for _ in range(20)]
+        assert told == [401] * 20
+        busy = [phone.caller.post(other_act, {}).status_code for _ in range(121)]
+        assert busy == [422] * 120 + [429]
+        assert phone.press().status_code == 201
+
+
+def test_a_resident_reads_that_the_desk_has_seen_his_call_and_an_officer_who_there(
+    world: World, phone: Phone
+) -> None:
+    """P22, F45: whoever sits at the desk is a colleague to officers; to everybody else the desk answers."""
+    called = phone.press(0).json
+    assert called["acknowledged_by"] is None
+    taken = phone.desk.post(f"{ALARMS}/{called['id']}/acknowledge").json
+    who = world.here["desk_a"]
+    [mine, *_] = phone.caller.get(phone.path).json["items"]
+    assert mine["acknowledged_at"] == taken["acknowledged_at"]
+    name = taken["acknowledged_by"]["display_name"]
+    if "officer" in phone.path:
+        assert mine["acknowledged_by"] == {"id": str(who.id), "display_name": name}
+    else:
+        assert mine["acknowledged_by"] == "desk"
+        assert not {str(who.id), name} & set(str(mine).split("'"))

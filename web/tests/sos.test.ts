@@ -5,7 +5,7 @@ import { ref } from 'vue'
 import { Offline, Problem, type Api } from '@/shared/api'
 import type { Change, Changes } from '@/shared/changes'
 import type { Session } from '@/shared/session'
-import { createSos, textMessage, type Call, type Sos, type Where } from '@/shared/sos'
+import { createSos, seenBy, textMessage, type Call, type Sos, type Where } from '@/shared/sos'
 
 const NOW = Date.UTC(2026, 10, 30, 6, 0, 0)
 const known = (ageMs: number): Where => ({ place: [121.3, 31.1], accuracy_m: 8, t: NOW - ageMs })
@@ -151,9 +151,10 @@ describe('a call for help', () => {
     await sos.call()
     await until(() => sos.open.value !== null)
     const { id } = sos.open.value!
-    alarms.set(id, { ...alarms.get(id)!, version: 2, state: 'acknowledged', acknowledged_at: '2026-11-30T06:00:09Z', acknowledged_by: { id: 'li', display_name: '李静' } })
+    alarms.set(id, { ...alarms.get(id)!, version: 2, state: 'acknowledged', acknowledged_at: '2026-11-30T06:00:09Z', acknowledged_by: { id: 'li', display_name: '李静' } } as Call)
     say({ kind: 'alarm', id, version: 2, action: 'acknowledge' })
-    await until(() => sos.open.value?.acknowledged_by?.display_name === '李静')
+    await until(() => sos.open.value !== null && seenBy(sos.open.value) === '李静')
+    expect(seenBy({ ...sos.open.value!, acknowledged_by: 'desk' } as Call), 'a resident reads that the desk has').toBeNull()
     alarms.set(id, { ...alarms.get(id)!, version: 3, state: 'cleared', cleared_at: '2026-11-30T06:20:00Z' })
     say(null)
     await until(() => sos.open.value === null)

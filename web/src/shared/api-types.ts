@@ -16958,6 +16958,7 @@ export interface components {
             answers?: {
                 [key: string]: unknown;
             };
+            /** @description References to photos, each once; they may still be on the phone and are not looked up. */
             evidence_ids?: string[];
         };
         OfficerTaskKindPage: {
@@ -17284,9 +17285,9 @@ export interface components {
             place?: components["schemas"]["OfficerReportPlace"] | null;
             /** @default null */
             note?: string | null;
-            /** @description References to photos from before; they may still be on the phone. */
+            /** @description References to photos from before, each once; they may still be on the phone and are not looked up. */
             evidence_before?: string[];
-            /** @description References to photos from after; they may still be on the phone. */
+            /** @description References to photos from after, each once; they may still be on the phone and are not looked up. */
             evidence_after?: string[];
             /**
              * Format: date-time
@@ -17408,11 +17409,6 @@ export interface components {
              */
             device_at?: string | null;
         };
-        ResidentSosPerson: {
-            /** Format: uuid */
-            id: string;
-            display_name: string;
-        };
         ResidentSosResponder: {
             /** @description The call sign of the crew, else the name. */
             name: string;
@@ -17439,7 +17435,11 @@ export interface components {
             raised_at: string;
             /** Format: date-time */
             acknowledged_at: string | null;
-            acknowledged_by: components["schemas"]["ResidentSosPerson"] | null;
+            /**
+             * @description Who has seen it: the desk. Which person sat there is not told.
+             * @enum {string|null}
+             */
+            acknowledged_by: "desk" | null;
             /** Format: date-time */
             dispatched_at: string | null;
             /** @description In the order in which they accepted; nobody once it is over. */

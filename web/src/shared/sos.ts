@@ -231,6 +231,11 @@ export type Sos = ReturnType<typeof createSos>
 
 const comingOf = ({ responders }: Call) => responders.map(({ name, state }) => `${name} ${state}`).join()
 
+/** Who at the desk has seen a call, for officers; null where nobody has, or one only reads that the desk has. */
+export function seenBy({ acknowledged_by: by }: Call): string | null {
+  return by === null || by === 'desk' ? null : by.display_name
+}
+
 function toldPlace({ place: [lon, lat], accuracy_m, t }: Where): Record<string, unknown> {
   return { lon, lat, fixed_at: instant(t), ...(accuracy_m === null ? {} : { accuracy_m: Math.min(accuracy_m, 1_000_000) }) }
 }
