@@ -124,6 +124,28 @@ def _on_earth(value: list[float]) -> None:
         raise ValidationError("Latitude is between -90 and 90; longitude comes first.")
 
 
+def evidence(what: str, most: int) -> fields.List:
+    """Ids of photos and the like, each once.
+
+    Until there are uploads nothing is looked up: an id stands for a file that may still be on the phone, or may never
+    come.
+    """
+    return fields.List(
+        fields.UUID(),
+        load_default=list,
+        validate=[validate.Length(max=most), _each_once],
+        metadata={
+            "description": f"References to {what}, each once; they may still be on the phone and are not looked up.",
+            "uniqueItems": True,
+        },
+    )
+
+
+def _each_once(value: list[Any]) -> None:
+    if len(set(value)) < len(value):
+        raise ValidationError("Each of them once.")
+
+
 def names(**kwargs: Any) -> fields.Dict:
     """A name that people read, in both languages."""
     return fields.Dict(

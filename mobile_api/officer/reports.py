@@ -12,7 +12,7 @@ from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import Audience, ReportOutcome, ReportState, TaskState
 from geo.datum import DATUMS
 from mobile_api.endpoint import Door
-from mobile_api.fields import Moment, Word, names, place, prose
+from mobile_api.fields import Moment, Word, evidence, names, place, prose
 from mobile_api.officer.schemas import OfficerAreaSchema
 from mobile_api.paging import PageQuerySchema, decode_cursor, page_of
 from workflows import alarms, reporting, reports
@@ -32,13 +32,6 @@ class OfficerReportPlaceSchema(Schema):
     datum = fields.String(load_default="wgs84", validate=validate.OneOf(DATUMS))
 
 
-def _photos(which: str) -> fields.List:
-    return fields.List(
-        fields.UUID(), load_default=list, validate=validate.Length(max=MOST_PHOTOS),
-        metadata={"description": f"References to photos from {which}; they may still be on the phone."},
-    )  # fmt: skip
-
-
 class OfficerReportNewSchema(Schema):
     """What was found, where, and whether it is done with. Without a place, where the phone was at `device_at`."""
 
@@ -51,8 +44,8 @@ class OfficerReportNewSchema(Schema):
     )  # fmt: skip
     place = fields.Nested(OfficerReportPlaceSchema, load_default=None, allow_none=True)
     note = prose(2000, load_default=None, allow_none=True)
-    evidence_before = _photos("before")
-    evidence_after = _photos("after")
+    evidence_before = evidence("photos from before", MOST_PHOTOS)
+    evidence_after = evidence("photos from after", MOST_PHOTOS)
     device_at = Moment(
         load_default=None,
         allow_none=True,

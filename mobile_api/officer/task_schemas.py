@@ -3,7 +3,7 @@
 from marshmallow import Schema, fields, validate
 
 from backend.core.vocabulary import AssignmentState, Priority, TaskState
-from mobile_api.fields import Moment, Word, line, names, place, prose
+from mobile_api.fields import Moment, Word, evidence, line, names, place, prose
 from mobile_api.officer.schemas import OfficerAreaSchema
 from mobile_api.paging import PageQuerySchema
 
@@ -152,4 +152,4 @@ class OfficerTaskResolveSchema(OfficerTaskActSchema):
     answers = fields.Dict(
         keys=line(40), values=fields.Raw(), load_default=dict, validate=validate.Length(max=50)
     )
-    evidence_ids = fields.List(fields.UUID(), load_default=list, validate=validate.Length(max=50))
+    evidence_ids = evidence("photos", 50)

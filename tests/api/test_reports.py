@@ -54,6 +54,7 @@ def test_a_report_pressed_offline_is_filed_once_with_the_phones_clock(duty: Duty
 def test_what_does_not_say_what_it_is_or_of_no_such_kind_is_refused(duty: Duty) -> None:
     lon, lat = duty.place
     here, photo = {"lon": lon, "lat": lat}, str(uuid.uuid4())
+    many = [str(uuid.uuid4()) for _ in range(21)]
     bad = [
         {"how": "handled", "place": here},
         {"kind_id": duty.kinds["facility"], "place": here},
@@ -61,7 +62,9 @@ def test_what_does_not_say_what_it_is_or_of_no_such_kind_is_refused(duty: Duty) 
         {"kind_id": duty.kinds["sos"], "how": "passed_on", "place": here},
         {"kind_id": str(uuid.uuid4()), "how": "handled", "place": here},
         {"kind_id": duty.kinds["facility"], "how": "handled", "place": {"lon": 181, "lat": 0}},
-        {"kind_id": duty.kinds["facility"], "how": "handled", "place": here, "evidence_after": [photo] * 21},
+        {"kind_id": duty.kinds["facility"], "how": "handled", "place": here, "evidence_after": many},
+        {"kind_id": duty.kinds["facility"], "how": "handled", "place": here, "evidence_after": [photo] * 2},
+        {"kind_id": duty.kinds["facility"], "how": "handled", "place": here, "evidence_before": ["photo.jpg"]},
         {"kind_id": duty.kinds["facility"], "how": "handled"},  # His phone was never heard of.
     ]  # fmt: skip
     for body in bad:

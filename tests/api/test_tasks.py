@@ -71,9 +71,11 @@ def test_a_task_from_the_desk_to_the_officer_and_back(duty: Duty) -> None:
     assert duty.press(made, "arrive").json["suggests"] is None
     bad = duty.press(made, "resolve", text="x", answers={"found": "yes"})
     assert (bad.status_code, bad.json["errors"]) == (422, {"answers": ["found"]})
-    done = duty.press(
-        made, "resolve", text="已劝离", answers={"found": True}, evidence_ids=[str(uuid.uuid4())]
-    )
+    photos = [str(uuid.uuid4()) for _ in range(51)]
+    for wrong in (photos, photos[:1] * 2, ["photo.jpg"]):
+        bad = duty.press(made, "resolve", text="x", answers={"found": True}, evidence_ids=wrong)
+        assert (bad.status_code, list(bad.json["errors"])) == (422, ["evidence_ids"])
+    done = duty.press(made, "resolve", text="已劝离", answers={"found": True}, evidence_ids=photos[:50])
     assert (done.json["state"], done.json["my_state"], done.json["actions"]) == ("resolved", "done", [])
     assert duty.phone.get(OFFICER).json["items"] == []
     assert [t["id"] for t in duty.phone.get(OFFICER, past="true").json["items"]] == [made["id"]]
@@ -233,6 +235,7 @@ def test_a_resident_is_told_the_minute_and_never_how_far_away_an_officer_was(
     called = resident.post("/api/v1/resident/sos", {"place": {"lon": lon, "lat": lat}})
     assert called.status_code == 201, called.text
     alarm = f"/api/v1/desk/alarms/{called.json['id']}"
+    assert called.json["acknowledged_by"] is None
     sent = duty.desk.post(f"{alarm}/dispatch", {"offer": {"officer_ids": [str(duty.person.id)]}})
     assert sent.status_code == 201, sent.text
     accepted = duty.press(sent.json, "accept")
