@@ -1,4 +1,4 @@
-"""Who is told: the one place that decides it, because that is where leaks happen.
+"""Who is told, by a notice or by the live channel: the one place that decides it, because that is where leaks happen.
 
 Everything here goes by membership and area within the town of the unit of work, which row-level security holds as
 well. A notice goes to whom one of these names, and of those only to whom its rule allows (``kinds.RULES``): the outbox
@@ -7,14 +7,17 @@ leaves out whoever is disabled, of another town, or holds none of the rule's rol
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Literal
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, TypeVar
 from uuid import UUID
 
 from sqlalchemy import text
 
 from backend.core.uow import UnitOfWork
-from backend.core.vocabulary import NoticeKind, Role
+from backend.core.vocabulary import AlarmKind, NoticeKind, Role
+from backend.models import Alarm, Call, CallAnswer, Report, Task
 
 Level = Literal["dispatcher", "supervisor"]
 K = NoticeKind
@@ -121,6 +124,59 @@ _RESIDENT = text("""
 def resident(uow: UnitOfWork, user_id: UUID | None) -> list[UUID]:
     """Return a resident for what is his own; nobody when he is no resident of the town any more."""
     return list(uow.session.execute(_RESIDENT, {"id": user_id}).scalars()) if user_id is not None else []
+
+
+# --- Who hears at once, by the live channel
+
+
+@dataclass(frozen=True)
+class Hearers:
+    """Who hears at the commit that something has changed: its kind, id and version, and no more. Made here alone.
+
+    Attributes:
+        area_id: the room of the desks that watch this area.
+        user_ids: people by name, on their phones; whoever sits at a desk hears it by its rooms.
+    """
+
+    area_id: UUID
+    user_ids: tuple[UUID, ...] = ()
+
+
+def hear_of_task(task: Task, now: datetime) -> Hearers:
+    """The desks of its area, and whoever has a share in it or has just lost it."""
+    concerned = {one.officer_id for one in task.assignments if one.ended_at is None or one.ended_at == now}
+    return Hearers(task.area_id, tuple(sorted(concerned)))
+
+
+def hear_of_alarm(alarm: Alarm) -> Hearers:
+    """The desks of its area, and who called for help himself; of any other alarm not whom it is about."""
+    return Hearers(alarm.area_id, (alarm.source_id,) if alarm.kind == AlarmKind.SOS else ())
+
+
+def hear_of_report(report: Report) -> Hearers:
+    """The desks of its area, and the officer who filed it."""
+    return Hearers(report.area_id, (report.officer_id,))
+
+
+def hear_of_new_call(uow: UnitOfWork, call: Call) -> Hearers:
+    """The desks of its area, and everybody whom it asks."""
+    return Hearers(call.area_id, tuple(asked_by(uow, call.id)))
+
+
+def hear_of_call(call: Call, changed: Iterable[CallAnswer]) -> Hearers:
+    """The desks of its area, and of those who were asked the ones for whom something has changed."""
+    return Hearers(call.area_id, tuple(sorted(one.officer_id for one in changed)))
+
+
+Area = TypeVar("Area", bound=UUID | None)
+
+
+def room_of_shift(area_id: Area) -> Area:
+    """Return the room that hears of a shift and of where its officer is: the desks that watch the area of the shift.
+
+    Wherever he goes: in the field of another desk he stays his own desk's officer, and nobody else's.
+    """
+    return area_id
 
 
 NAMED_BY: dict[NoticeKind, tuple[str, ...]] = {

@@ -19,7 +19,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql import Select
 
-from backend.core import jobs, listen
+from backend.core import jobs
 from backend.core.errors import Conflict, Forbidden, Invalid, NotVisible
 from backend.core.identity import Actor, system_actor
 from backend.core.ids import new_id
@@ -37,6 +37,7 @@ from backend.core.vocabulary import (
 )
 from backend.models import Alarm, Assignment, Deadline, LatestPosition, Membership, Shift, Task
 from geo import datum
+from notifications import changes, recipients
 from workflows import access, deadlines, journal, telling
 from workflows.machine import Machine, step
 from workflows.numbers import next_number
@@ -486,21 +487,9 @@ def _over(uow: UnitOfWork, actor: Actor, alarm: Alarm, action: str) -> None:
 def _announce(
     uow: UnitOfWork, alarm: Alarm, action: str, *, by: UUID | None, tells: str = "dispatcher"
 ) -> None:
-    """Tell at commit that the alarm has changed: the desks of its area, and who called for help."""
+    """Tell who is concerned, by notices and by the live channel."""
     telling.of_alarm(uow, alarm, action, by=by, tells=tells)
-    concerned = [alarm.source_id] if alarm.kind == AlarmKind.SOS else []
-    uow.notify(
-        listen.CHANGES,
-        {
-            "town_id": uow.town,
-            "kind": "alarm",
-            "id": alarm.id,
-            "version": alarm.version,
-            "area_id": alarm.area_id,
-            "user_ids": concerned,
-            "action": action,
-        },
-    )
+    changes.tell(uow, ALARM.kind, alarm, action, to=recipients.hear_of_alarm(alarm))
 
 
 # --- The clock

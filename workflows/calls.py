@@ -9,7 +9,7 @@ ends a call waits for them. Whoever ends a shift holds the shift before the call
 """
 
 import secrets
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -21,7 +21,6 @@ from sqlalchemy import cast, func, insert, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import joinedload
 
-from backend.core import listen
 from backend.core.errors import Conflict, Forbidden, Invalid
 from backend.core.identity import Actor, system_actor
 from backend.core.ids import new_id
@@ -31,7 +30,7 @@ from backend.core.vocabulary import CallAnswerState as A
 from backend.core.vocabulary import CallKind, Due, Role
 from backend.core.vocabulary import CallState as C
 from backend.models import Area, Call, CallAnswer, Crew, Deadline, Shift
-from notifications import recipients
+from notifications import changes, recipients
 from workflows import access, deadlines, journal, telling
 from workflows.alarms import AHEAD, Place
 from workflows.machine import Machine, step
@@ -58,8 +57,6 @@ STILL_ASKED = timedelta(hours=2)
 """So long after the end an officer who is on shift is still shown what he has not answered; later it is history."""
 MOST_OPEN = 20
 """So many open calls one person may have made: each rings on every phone of an area, by every channel."""
-TOLD_AT_ONCE = 100
-"""So many people one notification names: PostgreSQL carries 8,000 bytes at most."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +137,7 @@ def create(
     uow.session.flush()
     call = access.call(uow, system_actor(uow.town), call.id)
     telling.call_made(uow, call)
-    _announce(uow, call, "create", [shift.officer_id for shift in asked])
+    changes.tell(uow, CALL.kind, call, "create", to=recipients.hear_of_new_call(uow, call))
     return call
 
 
@@ -159,7 +156,7 @@ def cancel(uow: UnitOfWork, actor: Actor, call_id: UUID, *, command_id: UUID | N
         deadlines.drop(uow, call.id)
         uow.session.flush()
         telling.call_over(uow, call)
-        _announce(uow, call, "cancel", [share.officer_id for share in waiting])
+        _announce(uow, call, "cancel", waiting)
     return call
 
 
@@ -257,7 +254,7 @@ def answer(
         _note_place(uow, share, place)
         uow.session.flush()
         telling.call_answered(uow, share)
-        _announce(uow, share.call, "answer", [share.officer_id])
+        _announce(uow, share.call, "answer", [share])
     return share
 
 
@@ -279,7 +276,7 @@ def receive(uow: UnitOfWork, actor: Actor, call_ids: Collection[UUID]) -> int:
     )
     for share in news:
         share.received_at = uow.now
-        _announce(uow, share.call, "receive", ())
+        _announce(uow, share.call, "receive")
     uow.session.flush()
     return len(news)
 
@@ -340,7 +337,7 @@ def end(uow: UnitOfWork, actor: Actor, call: Call) -> None:
     told = counts(uow, [call.id])[call.id]
     telling.call_over(uow, call)
     telling.call_ended(uow, call, answered=told.answered + told.late, missing=told.missed)
-    _announce(uow, call, "end", [share.officer_id for share in waiting])
+    _announce(uow, call, "end", waiting)
 
 
 def miss(uow: UnitOfWork, actor: Actor, share: CallAnswer) -> None:
@@ -375,7 +372,7 @@ def leave(uow: UnitOfWork, officer_id: UUID) -> None:
     for share in shares:
         excuse(uow, system_actor(uow.town), share)
         telling.call_over(uow, share.call, of=[officer_id])
-        _announce(uow, share.call, "excuse", [officer_id])
+        _announce(uow, share.call, "excuse", [share])
 
 
 def _waiting(uow: UnitOfWork, call: Call) -> Sequence[CallAnswer]:
@@ -388,20 +385,9 @@ def _waiting(uow: UnitOfWork, call: Call) -> Sequence[CallAnswer]:
     ).all()
 
 
-def _announce(uow: UnitOfWork, call: Call, action: str, officer_ids: Sequence[UUID]) -> None:
-    """Tell at commit the desk of the area, and the officers whom it concerns."""
-    told = sorted(map(str, officer_ids))
-    parts = [told[start : start + TOLD_AT_ONCE] for start in range(0, len(told), TOLD_AT_ONCE)] or [[]]
-    uow.notify_each(
-        listen.CHANGES,
-        [
-            {
-                "town_id": call.town_id, "kind": CALL.kind, "id": call.id, "version": call.version,
-                "area_id": call.area_id if n == 0 else None, "user_ids": part, "action": action,
-            }
-            for n, part in enumerate(parts)
-        ],
-    )  # fmt: skip
+def _announce(uow: UnitOfWork, call: Call, action: str, changed: Iterable[CallAnswer] = ()) -> None:
+    """Tell at the commit that a call has changed, and for whom of those asked."""
+    changes.tell(uow, CALL.kind, call, action, to=recipients.hear_of_call(call, changed))
 
 
 # --- Looks

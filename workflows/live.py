@@ -17,6 +17,7 @@ from backend.core.identity import Actor
 from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import EndedBy, UserState
 from backend.models import Shift
+from notifications import recipients
 from workflows import access
 
 MAXIMUM_EVENTS = 5000
@@ -86,4 +87,4 @@ _EVENTS = select(Shift.id, Shift.area_id, Shift.officer_id, Shift.ended_at, Shif
 
 def _event(row: Row[UUID, UUID, UUID, datetime | None, str | None, int]) -> ShiftEvent:
     action = "start" if row.ended_at is None else "close" if row.ended_by == EndedBy.SYSTEM else "end"
-    return ShiftEvent(row.area_id, row.officer_id, row.id, action, row.version)
+    return ShiftEvent(recipients.room_of_shift(row.area_id), row.officer_id, row.id, action, row.version)

@@ -15,7 +15,6 @@ from sqlalchemy import or_, select
 from sqlalchemy.orm import joinedload
 from sqlalchemy.sql import Select
 
-from backend.core import listen
 from backend.core.errors import Invalid, NotVisible
 from backend.core.identity import Actor, system_actor
 from backend.core.ids import new_id
@@ -25,6 +24,7 @@ from backend.core.vocabulary import ReportOutcome, Role, TaskSource, TaskState
 from backend.core.vocabulary import ReportState as R
 from backend.models import Area, Report, Shift, Task
 from geo import queries
+from notifications import changes, recipients
 from workflows import access, journal, nearest, numbers, task_kinds, telling
 from workflows.alarms import Place
 from workflows.machine import Machine, step
@@ -232,21 +232,10 @@ def ended_with(uow: UnitOfWork, task: Task) -> None:
 
 
 def _done(uow: UnitOfWork, report: Report, action: str, *, by: UUID | None) -> None:
-    """End an act: who is concerned is told, at commit: the desk of the area, and the officer."""
+    """End an act: who is concerned is told, by notices and by the live channel."""
     uow.session.flush()
     telling.of_report(uow, report, action, by=by)
-    uow.notify(
-        listen.CHANGES,
-        {
-            "town_id": uow.town,
-            "kind": REPORT.kind,
-            "id": report.id,
-            "version": report.version,
-            "area_id": report.area_id,
-            "user_ids": [report.officer_id],
-            "action": action,
-        },
-    )
+    changes.tell(uow, REPORT.kind, report, action, to=recipients.hear_of_report(report))
 
 
 # --- Looks

@@ -12,10 +12,10 @@ from uuid import UUID
 
 from sqlalchemy import select
 
-from backend.core import listen
 from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import AlarmKind, AssignmentState, TaskSource
 from backend.models import Alarm, Assignment, Crew, Shift, Task, User
+from notifications import changes, recipients
 from workflows.assignments import GOING
 
 
@@ -80,22 +80,6 @@ def tell_who_called(uow: UnitOfWork, task: Task, action: str) -> None:
     """Let who called for help hear at the commit that something about those on their way has changed."""
     if task.source != TaskSource.ALARM:
         return
-    alarm = uow.session.execute(
-        select(Alarm.id, Alarm.version, Alarm.area_id, Alarm.source_id).where(
-            Alarm.id == task.source_id, Alarm.kind == AlarmKind.SOS
-        )
-    ).first()
-    if alarm is None:
-        return
-    uow.notify(
-        listen.CHANGES,
-        {
-            "town_id": task.town_id,
-            "kind": "alarm",
-            "id": alarm.id,
-            "version": alarm.version,
-            "area_id": alarm.area_id,
-            "user_ids": [alarm.source_id],
-            "action": action,
-        },
-    )
+    alarm = uow.session.scalar(select(Alarm).where(Alarm.id == task.source_id, Alarm.kind == AlarmKind.SOS))
+    if alarm is not None:
+        changes.tell(uow, "alarm", alarm, action, to=recipients.hear_of_alarm(alarm))

@@ -9,7 +9,6 @@ from uuid import UUID
 from sqlalchemy import delete, or_, select, text
 from sqlalchemy.exc import IntegrityError
 
-from backend.core import listen
 from backend.core.errors import Conflict, Forbidden, Invalid, NotVisible, WrongState
 from backend.core.identity import Actor, system_actor
 from backend.core.ids import new_id
@@ -25,6 +24,7 @@ from backend.core.vocabulary import (
     UserState,
 )
 from backend.models import Area, Crew, Device, LatestPosition, Membership, Shift, User
+from notifications import changes
 from workflows import access, calls, crews, gate, journal, tasks
 from workflows.crews import WantedCrew
 from workflows.machine import Machine, step
@@ -149,7 +149,7 @@ def begin(
     journal.write(
         uow, actor, "shift", shift.id, "start", after=ShiftState.ON_DUTY, command_id=command_id, device_at=device_at
     )  # fmt: skip
-    _announce(uow, shift, "start")
+    changes.tell_of_shift(uow, shift, "start")
     return access.shift(uow, actor, shift.id)
 
 
@@ -350,22 +350,7 @@ def _end(
     uow.session.execute(delete(LatestPosition).where(LatestPosition.officer_id == shift.officer_id))
     uow.session.flush()
     uow.session.execute(text("select forget_after_end(:id)"), {"id": shift.id})
-    _announce(uow, shift, action)
-
-
-def _announce(uow: UnitOfWork, shift: Shift, action: str) -> None:
-    """Tell every process at commit: caches of the gate, and the live rooms."""
-    uow.notify(
-        listen.SHIFTS,
-        {
-            "town_id": shift.town_id,
-            "officer_id": shift.officer_id,
-            "shift_id": shift.id,
-            "area_id": shift.area_id,
-            "action": action,
-            "version": shift.version,
-        },
-    )
+    changes.tell_of_shift(uow, shift, action)
 
 
 CLOSED_AT_ONCE = 50

@@ -20,7 +20,6 @@ from sqlalchemy import exists, or_, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import aliased, joinedload
 
-from backend.core import listen
 from backend.core.errors import Conflict, Forbidden, Invalid, NotVisible, WrongState
 from backend.core.identity import Actor, system_actor
 from backend.core.ids import new_id
@@ -30,6 +29,7 @@ from backend.core.vocabulary import AssignmentState, Due, Priority, Role, TaskSo
 from backend.core.vocabulary import TaskState as T
 from backend.models import Area, Assignment, Deadline, Shift, Task, TaskKind, User
 from geo import queries
+from notifications import changes, recipients
 from workflows import (
     access,
     alarms,
@@ -1223,24 +1223,10 @@ def _announce(
     by: UUID | None = None,
     data: Mapping[str, Any] | None = None,
 ) -> None:
-    """Tell who is concerned at commit: the desk of the area, and whoever has a share or has just lost it.
+    """Tell who is concerned, by notices and by the live channel.
 
     ``data`` says more of what happened, for notices.
     """
     telling.of_task(uow, task, action, by=by, data=data)
-    concerned = {
-        share.officer_id for share in task.assignments if share.ended_at is None or share.ended_at == uow.now
-    }
-    uow.notify(
-        listen.CHANGES,
-        {
-            "town_id": task.town_id,
-            "kind": TASK.kind,
-            "id": task.id,
-            "version": task.version,
-            "area_id": task.area_id,
-            "user_ids": sorted(map(str, concerned)),
-            "action": action,
-        },
-    )
+    changes.tell(uow, TASK.kind, task, action, to=recipients.hear_of_task(task, uow.now))
     responders.tell_who_called(uow, task, action)

@@ -27,6 +27,7 @@ from backend.core.db import get_engine
 from backend.core.vocabulary import DeviceState
 from geo.fixes import Fix, Reason, ShiftWindow, window_at
 from geo.pipeline import Batch, Context, run
+from notifications import recipients
 from workflows import fix_rows
 from workflows.connections import Connections
 from workflows.grouped_write import Delivery, GroupedWrite, Raw, Receipt
@@ -133,7 +134,7 @@ class Ingest:
         latest_row = room_id = None
         if latest is not None:
             index = next(i for i in range(len(kept_fixes) - 1, -1, -1) if kept_fixes[i] is latest)
-            latest_row, room_id = rows[index], windows[shift_ids[index]].area_id
+            latest_row, room_id = rows[index], recipients.room_of_shift(windows[shift_ids[index]].area_id)
         return Delivery(
             device=device, protocol=protocol, received_at=received_at, fixes=kept_fixes, shift_ids=shift_ids,
             rows=rows, latest=latest, latest_row=latest_row, room_id=room_id, set_aside=set_aside,

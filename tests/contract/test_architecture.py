@@ -186,6 +186,127 @@ def test_ids_are_ordered_by_the_time_of_their_making() -> None:
     assert made == sorted(made)
 
 
+# --- Who is told is decided in one place
+
+
+AT_WILL = {"SESSIONS", "DEVICES", "AREAS", "AREAS_CHANGED"}
+"""What anybody below may announce: memories are to be read anew, and no person is named who would be shown it."""
+
+
+def tells_people(tree: ast.Module) -> Iterator[str]:
+    """Notifications that reach people's screens: on any channel but those of ``AT_WILL``, and by raw SQL."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args:
+            channel = ast.unparse(node.args[0]).rpartition(".")[2]
+            if node.func.attr in ("notify", "notify_each") and channel not in AT_WILL:
+                yield f"{ast.unparse(node.func)}({channel})"
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and "pg_notify" in node.value:
+            yield "pg_notify"
+
+
+def names_hearers(tree: ast.Module) -> Iterator[str]:
+    """Places that say who hears: they name people or a room of the live channel, or make up ``Hearers``."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and node.value == "user_ids":
+            yield "user_ids"
+        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == "Hearers":
+            yield "Hearers()"
+        if isinstance(node, ast.Assign) and not asks_recipients(node.value):
+            names = [
+                name for target in node.targets for name in ast.walk(target) if isinstance(name, ast.Name)
+            ]
+            written = [name.id for name in names if isinstance(name.ctx, ast.Store)]
+            if "room_id" in written and not is_none(node.value):
+                yield ast.unparse(node)
+
+
+def is_none(value: ast.expr) -> bool:
+    return isinstance(value, ast.Constant) and value.value is None
+
+
+def asks_recipients(value: ast.AST) -> bool:
+    """Say whether an expression calls a function of ``recipients``."""
+    return any(
+        isinstance(node, ast.Call) and ast.unparse(node.func).startswith("recipients.")
+        for node in ast.walk(value)
+    )
+
+
+def told_on_ones_own_word(tree: ast.Module) -> Iterator[str]:
+    """Calls that tell somebody (``to``) whom no function of ``recipients`` has named.
+
+    A name counts as named by it when it was assigned from what is; a function may take ``to`` from its callers, who are
+    looked at in turn.
+    """
+    takes = {
+        f.name: [a.arg for a in f.args.args].index("to")
+        for f in ast.walk(tree)
+        if isinstance(f, ast.FunctionDef) and "to" in [a.arg for a in f.args.args]
+    }
+    for function in [f for f in ast.walk(tree) if isinstance(f, ast.FunctionDef)]:
+        named = {"to"} if function.name in takes else set()
+        for _ in range(3):
+            for node in ast.walk(function):
+                if isinstance(node, ast.Assign) and is_named(node.value, named):
+                    named |= {t.id for t in node.targets if isinstance(t, ast.Name)}
+        for node in ast.walk(function):
+            if not isinstance(node, ast.Call):
+                continue
+            called = ast.unparse(node.func)
+            place = takes.get(called)
+            given = [k.value for k in node.keywords if k.arg == "to"]
+            if place is not None:
+                given += node.args[place : place + 1]
+            if called in TELLING or place is not None:
+                yield from (
+                    f"{called}(to={ast.unparse(to)})" for to in given or [node] if not is_named(to, named)
+                )
+
+
+TELLING = {"outbox.enqueue", "changes.tell"}
+
+
+def is_named(value: ast.AST, named: set[str]) -> bool:
+    return asks_recipients(value) or any(
+        isinstance(node, ast.Name) and node.id in named for node in ast.walk(value)
+    )
+
+
+def test_who_is_told_is_decided_by_the_recipients_alone() -> None:
+    """F41: a leak is looked for in one file. Each check is tried on what it has to find."""
+    above = ("backend", "mobile_api", "workflows", "geo", "notifications")
+    deciding, saying = "notifications/recipients.py", "notifications/changes.py"
+    own = ("notifications/outbox.py", saying, "backend/core/uow.py")
+    assert found(tells_people, *above, except_in=own) == []
+    # The live channel reads the message that ``changes`` has written, and gives it to these people's clients.
+    assert found(names_hearers, *above, except_in=(deciding, saying, "mobile_api/realtime.py")) == []
+    assert found(told_on_ones_own_word, *above) == []
+
+    def leaks(check: Check, source: str) -> list[str]:
+        return list(check(ast.parse(source)))
+
+    assert leaks(tells_people, "uow.notify(listen.CHANGES, {})")
+    assert leaks(tells_people, "text('select pg_notify(:c, :p)')")
+    assert not leaks(tells_people, "uow.notify(listen.SESSIONS, {})")
+    assert leaks(names_hearers, "told = {'user_ids': [share.officer_id]}")
+    assert leaks(names_hearers, "to = recipients.Hearers(area_id)")
+    assert leaks(names_hearers, "row, room_id = rows[0], shift.area_id")
+    assert not leaks(names_hearers, "row, room_id = rows[0], recipients.room_of_shift(shift.area_id)")
+    for wrong in (
+        "def f():\n outbox.enqueue(uow, kind, to=[share.officer_id])",
+        "def f():\n outbox.enqueue(uow, kind)",
+        "def f(people):\n changes.tell(uow, 'task', task, 'x', to=people)",
+        "def f(uow, to):\n outbox.enqueue(uow, kind, to=to)\ndef g():\n f(uow, [officer.id])",
+    ):
+        assert leaks(told_on_ones_own_word, wrong), wrong
+    for right in (
+        "def f():\n to = recipients.desk_for(uow, area)\n outbox.enqueue(uow, kind, to=[o for o in to if o != by])",
+        "def f(uow, to):\n outbox.enqueue(uow, kind, to=to)\ndef g():\n f(uow, recipients.one(uow, officer))",
+        "def f():\n changes.tell(uow, 'task', task, 'x', to=recipients.hear_of_task(task, uow.now))",
+    ):
+        assert not leaks(told_on_ones_own_word, right), right
+
+
 # --- Names
 
 

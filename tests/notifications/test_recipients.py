@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -11,8 +12,9 @@ from sqlalchemy import text
 
 from backend.core.ids import new_id
 from backend.core.uow import UnitOfWork
-from backend.core.vocabulary import CallKind
-from notifications import recipients
+from backend.core.vocabulary import AlarmKind, CallKind
+from backend.models import Alarm, Assignment, Call, Task
+from notifications import changes, recipients
 from tests.factories import Person, Town
 from workflows import calls
 
@@ -157,3 +159,61 @@ def test_one_person_is_told_if_he_is_of_the_town(here: UnitOfWork, town: Town, e
         recipients.officers_on_shift(here, elsewhere.areas["town"]),
     ):
         assert found == []
+
+
+# --- Who hears by the live channel
+
+
+def task_of(town: Town, *shares: tuple[Person, Any]) -> Task:
+    return Task(
+        area_id=town.areas["a"],
+        assignments=[Assignment(officer_id=person.id, ended_at=ended) for person, ended in shares],
+    )
+
+
+def test_of_a_task_its_people_hear_and_whoever_has_just_lost_it(here: UnitOfWork, town: Town) -> None:
+    """F41: not who had it before, nor anybody who was never asked."""
+    before = here.now - timedelta(minutes=1)
+    task = task_of(
+        town, (town["officer_a"], None), (town["officer_a2"], here.now), (town["officer_b"], before)
+    )
+    heard = recipients.hear_of_task(task, here.now)
+    assert heard.area_id == town.areas["a"]
+    assert names(town, list(heard.user_ids)) == {"officer_a", "officer_a2"}
+
+
+@pytest.mark.parametrize("kind", AlarmKind)
+def test_of_an_alarm_the_desk_hears_and_of_a_call_for_help_who_called(town: Town, kind: AlarmKind) -> None:
+    """Whoever has fallen silent or left his area is not told by his own screen; his desk sees it first."""
+    alarm = Alarm(area_id=town.areas["a"], kind=kind, source_id=town["officer_a"].id)
+    heard = recipients.hear_of_alarm(alarm)
+    assert heard.area_id == town.areas["a"]
+    assert names(town, list(heard.user_ids)) == ({"officer_a"} if kind is AlarmKind.SOS else set())
+
+
+def test_of_a_call_those_hear_for_whom_it_changes(here: UnitOfWork, town: Town) -> None:
+    for name in ("officer_a", "officer_a2"):
+        on_shift(here, town[name], town.areas["a"])
+    call = calls.create(
+        here, town["desk_a"].actor(), command_id=new_id(), kind=CallKind.ROLL_CALL,
+        whom=calls.Whom(area_id=town.areas["a"]), lasts=timedelta(minutes=5),
+    )  # fmt: skip
+    assert names(town, list(recipients.hear_of_new_call(here, call).user_ids)) == {"officer_a", "officer_a2"}
+    share = calls.answer(here, town["officer_a"].actor(), call.id, command_id=new_id())
+    assert names(town, list(recipients.hear_of_call(call, [share]).user_ids)) == {"officer_a"}
+    assert recipients.hear_of_call(call, ()) == recipients.Hearers(town.areas["a"])
+
+
+def test_more_people_than_one_notification_carries_are_told_in_parts_and_the_desk_once(
+    here: UnitOfWork, town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Any] = []
+    monkeypatch.setattr(here, "notify_each", lambda channel, messages: told.extend(messages))
+    people = tuple(new_id() for _ in range(250))
+    call = Call(id=new_id(), version=1)
+    changes.tell(here, "call", call, "create", to=recipients.Hearers(town.areas["a"], people))
+    assert [one["area_id"] for one in told] == [town.areas["a"], None, None]
+    assert [one for part in told for one in part["user_ids"]] == [str(one) for one in people]
+    assert all(len(json.dumps(part, default=str)) < 8000 for part in told)
+    changes.tell(here, "call", call, "receive", to=recipients.Hearers(town.areas["a"]))
+    assert told[-1]["user_ids"] == []

@@ -167,7 +167,7 @@ def test_the_desk_and_who_is_on_the_way_hear_of_a_place_that_was_pressed_too_fas
     here.now += timedelta(seconds=1)
     alarms.press_again(here, town["resident"].actor(), place=Place(lon + 0.001, lat, 5.0, here.now))
     heard: list[Any] = []
-    monkeypatch.setattr(here, "notify", lambda channel, message: heard.append(message))
+    monkeypatch.setattr(here, "notify_each", lambda channel, messages: heard.extend(messages))
     task_id = dispatching.send_to_sos(here, raised.id)
     assert {(one["kind"], one["action"], one["id"]) for one in heard} >= {
         ("task", "move", task_id), ("alarm", "call_again", raised.id),

@@ -210,10 +210,10 @@ def test_who_called_hears_who_is_coming_and_not_where_he_is(
     alarm = alarms.read(here, raised.id)
     assert responders.of(here, [alarm]) == {}, "who was asked has not answered"
     heard: list[Any] = []
-    monkeypatch.setattr(here, "notify", lambda channel, message: heard.append(message))
+    monkeypatch.setattr(here, "notify_each", lambda channel, messages: heard.extend(messages))
     here.now += timedelta(seconds=5)
     tasks.accept(here, town["officer_a2"].actor(), task_id, command_id=new_id())
-    to_caller = [one for one in heard if one.get("user_ids") == [town["resident"].id]]
+    to_caller = [one for one in heard if one.get("user_ids") == [str(town["resident"].id)]]
     assert {(one["kind"], one["id"], one["action"]) for one in to_caller} == {("alarm", raised.id, "accept")}
 
     [coming] = responders.of(here, [alarm])[raised.id]
