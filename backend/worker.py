@@ -38,7 +38,7 @@ from workflows import (
     deadlines,
     dispatching,
     sessions,
-    tasks,
+    task_deadlines,
     throttling,
     upkeep,
     watchdog,
@@ -64,8 +64,8 @@ app = procrastinate.App(connector=InMemoryConnector())
 """Knows the tasks; :func:`run` gives a copy of it the database."""
 
 DEADLINES: Mapping[str, deadlines.Act] = {
-    "task": tasks.time_due,
-    "assignment": tasks.offer_due,
+    "task": task_deadlines.time_due,
+    "assignment": task_deadlines.offer_due,
     "alarm": alarms.see_to,
     "call": calls.time_due,
 }

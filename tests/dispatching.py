@@ -17,7 +17,8 @@ from tests.factories import Person, Town
 from workflows import access, invitations, shifts, tasks
 from workflows.assignments import share_of
 from workflows.crews import WantedCrew
-from workflows.tasks import Whom
+from workflows.offering import Whom
+from workflows.results import Result
 
 LIMITS = shifts.Limits(longest=timedelta(hours=14), grace=timedelta(minutes=30))
 DEGREE_M = 111_000.0
@@ -105,7 +106,7 @@ def press(uow: UnitOfWork, person: Person, task_id: UUID, *actions: str) -> Task
     """Let an officer press one button after another."""
     more: dict[str, dict[str, Any]] = {
         "decline": {"reason": "busy"}, "hand_back": {"reason": "called away"},
-        "resolve": {"result": tasks.Result("done", answers={"found": True})},
+        "resolve": {"result": Result("done", answers={"found": True})},
     }  # fmt: skip
     for action in actions:
         task = getattr(tasks, action)(

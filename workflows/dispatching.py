@@ -17,7 +17,8 @@ from backend.models import Alarm, Shift, Task
 from workflows import access, alarms, nearest, task_kinds, tasks
 from workflows.alarms import ALARM
 from workflows.nearest import Place
-from workflows.tasks import Whom
+from workflows.offering import Whom
+from workflows.task_clocks import UNFINISHED
 
 CHECK = "check"
 """The kind of task that an alarm other than an SOS becomes, unless the desk says which."""
@@ -193,7 +194,7 @@ def _end_task(uow: UnitOfWork, alarm: Alarm, reason: str) -> None:
         return
     system = system_actor(uow.town)
     task = access.task(uow, system, alarm.task_id, lock=True)
-    if task.state in tasks.UNFINISHED:
+    if task.state in UNFINISHED:
         tasks.cancel(uow, system, task.id, reason=reason, command_id=None)
 
 

@@ -25,7 +25,7 @@ from backend.core.vocabulary import (
 )
 from backend.models import Area, Crew, Device, LatestPosition, Membership, Shift, User
 from notifications import changes
-from workflows import access, calls, crews, gate, journal, tasks
+from workflows import access, calls, crews, gate, journal, task_looks, tasks
 from workflows.crews import WantedCrew
 from workflows.machine import Machine, step
 
@@ -284,7 +284,7 @@ def end_without_right(uow: UnitOfWork, user_id: UUID, *, command_id: UUID | None
 
 
 def _refuse_with_open_tasks(uow: UnitOfWork, ending: Sequence[Shift]) -> None:
-    if open_ones := tasks.open_ones(uow, [shift.officer_id for shift in ending]):
+    if open_ones := task_looks.open_ones(uow, [shift.officer_id for shift in ending]):
         raise Conflict(
             "open_tasks", "There are tasks to finish, to hand back or to hand over first.", tasks=open_ones
         )

@@ -4,31 +4,30 @@ Every act locks the task's row first, through its door, and then moves one offic
 the task follows its people. So of fifty who accept at once, as many win as are needed, and the others are told why not.
 
 Rows are locked in one order, so that nobody waits in a circle: the town's gate, shifts, the right to move several tasks
-at once (``_alone``), tasks, then what a task came from, an alarm or a report. Whoever moves one task waits for no other
-one; of those who move several, because an SOS suspends them or a shift ends, one in the town is at work.
+at once (``suspensions.alone``), tasks, then what a task came from, an alarm or a report. Whoever moves one task waits
+for no other one; of those who move several, because an SOS suspends them or a shift ends, one in the town is at work.
+
+Beside it: ``task_looks`` (lists), ``offering`` (whom it is offered to), ``results``, ``suspensions`` (by an SOS),
+``task_clocks`` (when what is due) and ``task_deadlines`` (what the clock does then).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from geoalchemy2.shape import from_shape
 from shapely import Point
-from sqlalchemy import exists, or_, select, text
+from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import aliased, joinedload
 
 from backend.core.errors import Conflict, Forbidden, Invalid, NotVisible, WrongState
 from backend.core.identity import Actor, system_actor
 from backend.core.ids import new_id
-from backend.core.paging import Page, moment_and_id, page
 from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import AssignmentState, Due, Priority, Role, TaskSource
 from backend.core.vocabulary import TaskState as T
-from backend.models import Area, Assignment, Deadline, Shift, Task, TaskKind, User
-from geo import queries
+from backend.models import Area, Assignment, Shift, Task
 from notifications import changes, recipients
 from workflows import (
     access,
@@ -38,20 +37,25 @@ from workflows import (
     journal,
     nearest,
     numbers,
+    offering,
     reports,
     responders,
+    suspensions,
+    task_clocks,
     task_kinds,
     telling,
 )
 from workflows.assignments import ASSIGNMENT, active, offers, share_of
 from workflows.machine import AS_BEFORE, Machine, step
 from workflows.nearest import Place, place_of
+from workflows.offering import Whom
+from workflows.results import Referral, Result
+from workflows.task_clocks import UNFINISHED
 
 DESK = (Role.DISPATCHER, Role.SUPERVISOR)
 OFFICER, SYSTEM = (Role.OFFICER,), (Role.SYSTEM,)
 GOING = {T.ACCEPTED, T.EN_ROUTE, T.ON_SITE}
 TAKEN = GOING | {T.SUSPENDED}
-UNFINISHED = TAKEN | {T.OPEN, T.OFFERED}
 
 TASK = Machine(
     "task", T.OPEN,
@@ -77,47 +81,12 @@ TASK = Machine(
 
 OF_THE_DESK = ("offer", "reassign", "cancel", "verify", "rework", "refer")
 """What the desk does to a task; to release somebody is an act on his share."""
-SEEN_PAST = (AssignmentState.DONE, AssignmentState.HANDED_BACK, AssignmentState.RELEASED)
-SUGGEST_WITHIN = timedelta(minutes=2)
+OFF_SHIFT = "off shift"
+CLOCKS_DIFFER = timedelta(minutes=10)
+"""So far ahead of the server may the clock be by which somebody writes down when it was."""
 
 
-@dataclass(frozen=True)
-class Whom:
-    """To whom a task is offered: to officers by name, to so many of the nearest that are suitable, or to both."""
-
-    officer_ids: Sequence[UUID] | None = None
-    nearest: int | None = None
-    busy_too: bool = False
-
-
-@dataclass(frozen=True)
-class Result:
-    """What came of a task. ``evidence_ids`` are references; they stand for photos that may still be on the phone."""
-
-    text: str
-    checklist: Mapping[str, bool] = field(default_factory=dict)
-    answers: Mapping[str, Any] = field(default_factory=dict)
-    evidence_ids: Sequence[UUID] = ()
-
-
-@dataclass(frozen=True)
-class Referral:
-    """Who took a task over at 110 (移交公安): the number of the police's case, the officer, and when it was."""
-
-    case_number: str
-    taken_by: str
-    handed_at: datetime
-    badge: str | None = None
-
-
-@dataclass(frozen=True)
-class _Chosen:
-    officer: User
-    distance_m: float | None
-    eta_s: int | None
-
-
-# --- Looks
+# --- What may be pressed
 
 
 def officer_actions(actor: Actor, task: Task) -> list[str]:
@@ -137,94 +106,6 @@ def desk_actions(actor: Actor, task: Task) -> list[str]:
     if access.may(actor, "dispatch", "task") and task.state in TAKEN | {T.OFFERED}:
         able.append("reinforce")
     return able
-
-
-def own(uow: UnitOfWork, actor: Actor, *, past: bool, after: Sequence[str] | None, limit: int) -> Page[Task]:
-    """Return the tasks that the actor was offered or does, the newest offer first; with ``past`` those he had."""
-    query = select(Assignment).where(Assignment.officer_id == actor.user_id)
-    if past:
-        later = aliased(Assignment)
-        query = query.where(
-            Assignment.state.in_(SEEN_PAST),
-            ~exists().where(
-                later.task_id == Assignment.task_id,
-                later.officer_id == Assignment.officer_id,
-                or_(later.ended_at.is_(None), later.id > Assignment.id),
-            ),
-        )
-    else:
-        query = query.where(Assignment.ended_at.is_(None))
-    if key := moment_and_id(after):
-        query = query.where(
-            or_(Assignment.offered_at < key[0], (Assignment.offered_at == key[0]) & (Assignment.id < key[1]))
-        )
-    query = query.order_by(Assignment.offered_at.desc(), Assignment.id.desc()).limit(limit + 1)
-    shares = page(
-        list(uow.session.scalars(query)), limit, lambda share: (share.offered_at.isoformat(), share.id)
-    )
-    having = [share.task_id for share in shares.items]
-    found = uow.session.scalars(select(Task).where(Task.id.in_(having)).options(*access.task_parts()))
-    by_id = {task.id: task for task in found}
-    return Page([by_id[task_id] for task_id in having], shares.after)
-
-
-def of_own(uow: UnitOfWork, actor: Actor, task_id: UUID) -> Task:
-    """Return one of the actor's own tasks, as ``own`` lists them."""
-    task = access.task(uow, actor, task_id)
-    share = share_of(task, actor.user_id)
-    if share is None or (share.ended_at is not None and share.state not in SEEN_PAST):
-        raise NotVisible()
-    return task
-
-
-def suggested(uow: UnitOfWork, actor: Actor, found: Iterable[Task]) -> dict[UUID, str]:
-    """Return which act seems due at which task: ``arrive``, where his latest fix is at the place. He confirms it."""
-    before = (AssignmentState.ACCEPTED, AssignmentState.EN_ROUTE)
-    going = [
-        task.id for task in found if (s := share_of(task, actor.user_id)) is not None and s.state in before
-    ]
-    if not going or actor.user_id is None:
-        return {}
-    there = queries.arrived(uow.session, actor.user_id, going, since=uow.now - SUGGEST_WITHIN)
-    return dict.fromkeys(there, "arrive")
-
-
-def at_desk_one(uow: UnitOfWork, actor: Actor, task_id: UUID) -> Task:
-    """Return a task of the actor's areas; one in which he takes part elsewhere is not the desk's."""
-    return access.task(uow, actor, task_id, verb="dispatch")
-
-
-def at_desk(
-    uow: UnitOfWork,
-    actor: Actor,
-    *,
-    state: T | None = None,
-    unfinished: bool = False,
-    area_id: UUID | None = None,
-    overdue: bool = False,
-    officer_id: UUID | None = None,
-    after: Sequence[str] | None,
-    limit: int,
-) -> Page[Task]:
-    """Return the tasks in the actor's areas, newest first."""
-    query = select(Task).where(access.within(Task.area_id, access.roots(actor, "see", "task")))
-    if state is not None:
-        query = query.where(Task.state == state)
-    if unfinished:
-        query = query.where(Task.state.not_in((T.CLOSED, T.CANCELLED)))
-    if area_id is not None:
-        query = query.where(access.within(Task.area_id, [area_id]))
-    if overdue:
-        query = query.where(Task.overdue.is_not(None))
-    if officer_id is not None:
-        query = query.where(
-            exists().where(Assignment.task_id == Task.id, Assignment.officer_id == officer_id)
-        )
-    if key := moment_and_id(after):
-        query = query.where(or_(Task.created_at < key[0], (Task.created_at == key[0]) & (Task.id < key[1])))
-    query = query.options(*access.task_parts()).order_by(Task.created_at.desc(), Task.id.desc())
-    found = list(uow.session.scalars(query.limit(limit + 1)))
-    return page(found, limit, lambda task: (task.created_at.isoformat(), task.id))
 
 
 # --- The desk's acts, and the system's
@@ -296,11 +177,11 @@ def create(
     except IntegrityError as error:
         raise Conflict("id_taken", "This id is in use.") from error
     journal.write(uow, actor, "task", task.id, "create", after=TASK.initial, command_id=command_id)
-    _start_clocks(uow, task, uow.now, *_CLOCKS)
+    task_clocks.start(uow, task, uow.now, *task_clocks.CLOCKS)
     if whom is not None:
-        if chosen := _chosen(uow, actor, task, whom):
+        if chosen := offering.choose(uow, actor, task, whom):
             TASK.fire(uow, actor, task, "offer", command_id=None)
-            _make_offers(uow, actor, task, chosen, command_id=command_id)
+            offering.make(uow, actor, task, chosen, command_id=command_id)
         else:
             _nobody_left(uow, task)
     elif offers_itself:
@@ -318,9 +199,9 @@ def offer(uow: UnitOfWork, actor: Actor, task_id: UUID, whom: Whom, *, command_i
     task = access.task(uow, actor, task_id, verb="dispatch", lock=True)
     if _was_done(uow, actor, task, "offer", command_id):
         return task
-    chosen = _chosen(uow, actor, task, whom) if task.state == T.OPEN else []
+    chosen = offering.choose(uow, actor, task, whom) if task.state == T.OPEN else []
     TASK.fire(uow, actor, task, "offer", command_id=command_id)
-    _make_offers(uow, actor, task, chosen, command_id=command_id)
+    offering.make(uow, actor, task, chosen, command_id=command_id)
     return _done(uow, task, "offer", by=actor.user_id)
 
 
@@ -343,10 +224,10 @@ def reinforce(
         return task
     if task.state not in TAKEN | {T.OFFERED}:
         raise WrongState(str(task.state), desk_actions(actor, task))
-    chosen = _chosen(uow, actor, task, whom)
+    chosen = offering.choose(uow, actor, task, whom)
     task.needed = max(task.needed, needed or 0, len(active(task)) + 1)
     task.filled_at, task.version = None, task.version + 1
-    _make_offers(uow, actor, task, chosen, command_id=command_id)
+    offering.make(uow, actor, task, chosen, command_id=command_id)
     journal.write(
         uow, actor, "task", task.id, "reinforce", before=task.state, after=task.state, command_id=command_id,
         data={"needed": task.needed},
@@ -362,17 +243,17 @@ def reassign(
     Raises:
         Conflict: as ``offer``. WrongState: nobody has it, or it is finished.
     """
-    _alone(uow, task_id)
+    suspensions.alone(uow, task_id)
     task = access.task(uow, actor, task_id, verb="dispatch", lock=True)
     if _was_done(uow, actor, task, "reassign", command_id):
         return task
     # By name the desk may ask the same people again; who is nearest is looked for among the others.
     able = task.state in TAKEN | {T.OFFERED}
-    chosen = _chosen(uow, actor, task, whom, again=whom.nearest is None) if able else []
+    chosen = offering.choose(uow, actor, task, whom, again=whom.nearest is None) if able else []
     TASK.fire(uow, actor, task, "reassign", command_id=command_id, reason=reason)
     _end_all(uow, task, reason=reason)
     _begin_again(uow, task)
-    _make_offers(uow, actor, task, chosen, command_id=command_id)
+    offering.make(uow, actor, task, chosen, command_id=command_id)
     return _done(uow, task, "reassign", by=actor.user_id)
 
 
@@ -380,7 +261,7 @@ def take_off(
     uow: UnitOfWork, actor: Actor, task_id: UUID, *, officer_id: UUID, reason: str, command_id: UUID | None
 ) -> Task:
     """Release an officer who has accepted, or withdraw his offer, whichever it is."""
-    _alone(uow, task_id)
+    suspensions.alone(uow, task_id)
     task = access.task(uow, actor, task_id, verb="dispatch", lock=True)
     share = _share(task, officer_id)
     offered = share.state in (AssignmentState.OFFERED, AssignmentState.WITHDRAWN)
@@ -396,7 +277,7 @@ def release(
     Raises:
         NotVisible: he was never asked. WrongState: his share is over, or he has not accepted.
     """
-    _alone(uow, task_id)
+    suspensions.alone(uow, task_id)
     task = access.task(uow, actor, task_id, verb="dispatch", lock=True)
     share = _share(task, officer_id)
     if assignments.fire(uow, actor, share, "release", command_id=command_id, reason=reason):
@@ -432,7 +313,7 @@ def cancel(uow: UnitOfWork, actor: Actor, task_id: UUID, *, reason: str, command
     Raises:
         WrongState: it is finished.
     """
-    _alone(uow, task_id)
+    suspensions.alone(uow, task_id)
     task = access.task(uow, actor, task_id, verb="dispatch", lock=True)
     if TASK.fire(uow, actor, task, "cancel", command_id=command_id, reason=reason):
         _end_all(uow, task, reason=reason)
@@ -459,7 +340,7 @@ def rework(uow: UnitOfWork, actor: Actor, task_id: UUID, *, reason: str, command
     Raises:
         WrongState: it is not resolved.
     """
-    _alone(uow, task_id)
+    suspensions.alone(uow, task_id)
     task = access.task(uow, actor, task_id, verb="verify", lock=True)
     resolved_at = task.resolved_at
     if not TASK.fire(uow, actor, task, "rework", command_id=command_id, reason=reason):
@@ -469,7 +350,7 @@ def rework(uow: UnitOfWork, actor: Actor, task_id: UUID, *, reason: str, command
     for share in again:
         assignments.fire(uow, actor, share, "rework", command_id=command_id, reason=reason)
     uow.session.flush()
-    _start_clocks(uow, task, uow.now, Due.ARRIVE, Due.COMPLETE)
+    task_clocks.start(uow, task, uow.now, Due.ARRIVE, Due.COMPLETE)
     on_duty = _on_duty(uow, [share.officer_id for share in again])
     for share in again:
         if share.officer_id not in on_duty:
@@ -492,7 +373,7 @@ def move(uow: UnitOfWork, actor: Actor, task_id: UUID, place: Place) -> bool:
     assignments.turn(uow, task)
     uow.session.flush()
     journal.write(uow, actor, "task", task.id, "move")
-    _announce(uow, task, "move", by=actor.user_id)
+    announce(uow, task, "move", by=actor.user_id)
     return True
 
 
@@ -506,29 +387,18 @@ def refer(
     Raises:
         WrongState: it is finished. Invalid: it was handed over in the future.
     """
-    _alone(uow, task_id)
+    suspensions.alone(uow, task_id)
     task = access.task(uow, actor, task_id, verb="refer", lock=True)
     if referral.handed_at > uow.now + CLOCKS_DIFFER:
         raise Invalid("Nothing is handed over in the future.", handed_at=["in the future"])
     if TASK.fire(uow, actor, task, "refer", command_id=command_id, reason=reason):
         task.referred_at = uow.now
-        task.referral = {
-            "case_number": referral.case_number,
-            "taken_by": referral.taken_by,
-            "badge": referral.badge,
-            "handed_at": referral.handed_at.isoformat(),
-            "reason": reason,
-            "by_id": str(actor.user_id),
-        }
+        task.referral = referral.document(by=actor.user_id, reason=reason)
         _end_all(uow, task, reason=reason)
         deadlines.drop(uow, task.id)
         return _done(uow, task, "refer", by=actor.user_id)
     return task
 
-
-CLOCKS_DIFFER = timedelta(minutes=10)
-"""So far ahead of the server may the clock be by which somebody writes down when it was."""
-OFF_SHIFT = "off shift"
 
 # --- The officer's acts
 
@@ -551,7 +421,7 @@ def accept(
         Conflict: ``not_on_shift``.
     """
     duty = _on_duty(uow, [actor.user_id] if actor.user_id else [], hold=True)
-    _alone(uow, task_id)
+    suspensions.alone(uow, task_id)
     task, share = _pressed(uow, actor, task_id, command_id)
     if share.state == AssignmentState.OFFERED and share.officer_id not in duty:
         raise Conflict("not_on_shift", "You are not on shift.")
@@ -559,7 +429,7 @@ def accept(
         return task
     bound = [share.officer_id]
     if task.by_crew and (crew_id := duty[share.officer_id].crew_id) is not None:
-        bound += _bind_crew(uow, actor, task, crew_id, command_id=command_id, device_at=device_at)
+        bound += offering.bind_crew(uow, actor, task, crew_id, command_id=command_id, device_at=device_at)
     if task.state == T.OFFERED:
         TASK.fire(uow, actor, task, "accept", command_id=command_id, device_at=device_at)
     else:
@@ -662,18 +532,13 @@ def resolve(
     Raises:
         WrongState: he is not at the place. Invalid: the result is not what the kind asks for.
     """
-    _alone(uow, task_id)
+    suspensions.alone(uow, task_id)
     task, share = _pressed(uow, actor, task_id, command_id)
     if share.state == AssignmentState.ON_SITE:
         task_kinds.check_result(task.kind, result.checklist, result.answers)
     if not assignments.fire(uow, actor, share, "resolve", command_id=command_id, device_at=device_at):
         return task
-    task.result = {
-        "text": result.text,
-        "checklist": dict(result.checklist),
-        "answers": dict(result.answers),
-        "evidence_ids": [str(one) for one in result.evidence_ids],
-    }
+    task.result = result.document()
     task.resolved_by = actor.user_id
     TASK.fire(uow, actor, task, "resolve", command_id=command_id, device_at=device_at)
     _free(uow, task, [share.officer_id])
@@ -699,7 +564,7 @@ def hand_back(
     Raises:
         WrongState: he has not accepted, or it is over for him.
     """
-    _alone(uow, task_id)
+    suspensions.alone(uow, task_id)
     if Role.SYSTEM in actor.roles:
         task = access.task(uow, actor, task_id, lock=True)
         share = _share(task, officer_id)
@@ -711,22 +576,13 @@ def hand_back(
     return task
 
 
-# --- What others ask of tasks
+# --- What follows from something else, and the system does
 
 
-def open_ones(uow: UnitOfWork, officer_ids: Sequence[UUID]) -> list[dict[str, Any]]:
-    """Return the tasks that officers have accepted and not brought to an end: what keeps them from going home."""
-    rows = uow.session.execute(
-        select(Task.id, Task.number, Assignment.state, Assignment.officer_id)
-        .join(Task, Task.id == Assignment.task_id)
-        .where(Assignment.officer_id.in_(officer_ids), Assignment.ended_at.is_(None))
-        .where(Assignment.state != AssignmentState.OFFERED)
-        .order_by(Task.number)
-    )
-    return [
-        {"id": str(row.id), "number": row.number, "state": row.state, "officer_id": str(row.officer_id)}
-        for row in rows
-    ]
+def hold(uow: UnitOfWork, task_id: UUID) -> Task:
+    """Lock a task that is going to be ended with its alarm, before the alarm is locked."""
+    suspensions.alone(uow, task_id)
+    return access.task(uow, system_actor(uow.town), task_id, lock=True)
 
 
 def leave(uow: UnitOfWork, officer_id: UUID, *, reason: str) -> None:
@@ -737,7 +593,7 @@ def leave(uow: UnitOfWork, officer_id: UUID, *, reason: str) -> None:
     )
     if uow.session.scalar(having.limit(1)) is None:
         return
-    _alone(uow)
+    suspensions.alone(uow)
     for task_id in uow.session.scalars(having.order_by(Assignment.task_id)).all():
         task = access.task(uow, system, task_id, lock=True)
         share = share_of(task, officer_id)
@@ -779,48 +635,6 @@ def finish(uow: UnitOfWork, actor: Actor, task: Task, share: Assignment) -> None
     _free(uow, task, [share.officer_id])
 
 
-# --- The clock's acts
-
-
-def offer_due(uow: UnitOfWork, deadline: Deadline) -> None:
-    """Let an offer lapse whose time is over."""
-    task_id = uow.session.scalar(select(Assignment.task_id).where(Assignment.id == deadline.subject_id))
-    task = _without_waiting(uow, task_id)
-    share = next((one for one in task.assignments if one.id == deadline.subject_id), None)
-    if share is not None and share.state == AssignmentState.OFFERED:
-        lapse(uow, system_actor(uow.town), task, share)
-
-
-def time_due(uow: UnitOfWork, deadline: Deadline) -> None:
-    """Mark a task that has missed a time, and climb the ladder: journalled is who is told at which level."""
-    task = _without_waiting(uow, deadline.subject_id)
-    about = Due(deadline.about)
-    due_at = getattr(task, _CLOCKS[about].due)
-    if due_at is None or not _waits(task, about):
-        return
-    ladder = deadlines.rungs(uow, f"task.{about}")
-    if deadline.level >= len(ladder):
-        return
-    task.version += 1
-    _look_at_clock(uow, task)
-    journal.write(
-        uow, system_actor(uow.town), "task", task.id, "overdue", before=task.state, after=task.state,
-        data={"about": about, "level": deadline.level, "tells": ladder[deadline.level][1]},
-    )  # fmt: skip
-    if deadline.level + 1 < len(ladder):
-        next_at = due_at + timedelta(seconds=ladder[deadline.level + 1][0])
-        deadlines.put(uow, TASK.kind, task.id, about, next_at, level=deadline.level + 1)
-    uow.session.flush()
-    _announce(uow, task, "overdue", data={"about": about, "tells": ladder[deadline.level][1]})
-
-
-def _without_waiting(uow: UnitOfWork, task_id: UUID | None) -> Task:
-    free = select(Task.id).where(Task.id == task_id).with_for_update(skip_locked=True)
-    if task_id is None or uow.session.scalar(free) is None:
-        raise deadlines.Later
-    return access.task(uow, system_actor(uow.town), task_id, lock=True)
-
-
 # --- How a task follows its people
 
 
@@ -850,72 +664,11 @@ def _was_done(uow: UnitOfWork, actor: Actor, task: Task, action: str, command_id
     return done is not None
 
 
-def _chosen(uow: UnitOfWork, actor: Actor, task: Task, whom: Whom, *, again: bool = False) -> list[_Chosen]:
-    """Return whom to ask: none of those who have an open share, but for those named ``again``.
-
-    Raises:
-        Conflict: ``not_on_shift`` or ``nobody_to_ask``; not to the system, which asks whom it can.
-    """
-    chosen: list[_Chosen] = []
-    having = [share.officer_id for share in task.assignments if share.ended_at is None]
-    if whom.officer_ids is not None:
-        chosen = _named(uow, actor, task, [one for one in whom.officer_ids if again or one not in having])
-    if whom.nearest is not None:
-        without = [*having, *(one.officer.id for one in chosen)]
-        chosen += _nearest(uow, actor, task, whom.nearest, busy_too=whom.busy_too, without=without)
-    if not chosen and Role.SYSTEM not in actor.roles:
-        raise Conflict("nobody_to_ask", "Nobody suitable is on shift and free.")
-    return chosen
-
-
-def _make_offers(
-    uow: UnitOfWork, actor: Actor, task: Task, chosen: Sequence[_Chosen], *, command_id: UUID | None
-) -> None:
-    lapses_at = uow.now + timedelta(seconds=task.kind.offer_s)
-    for one in chosen:
-        share = assignments.make(
-            uow, actor, task, one.officer, lapses_at=lapses_at, command_id=command_id,
-            distance_m=one.distance_m, eta_s=one.eta_s,
-        )  # fmt: skip
-        deadlines.put(uow, ASSIGNMENT.kind, share.id, Due.LAPSE, lapses_at)
-
-
-def _named(uow: UnitOfWork, actor: Actor, task: Task, officer_ids: Sequence[UUID]) -> list[_Chosen]:
-    wanted = list(dict.fromkeys(officer_ids))
-    query = (
-        select(Shift)
-        .where(Shift.officer_id.in_(wanted), Shift.ended_at.is_(None), Shift.closes_at > uow.now)
-        .options(joinedload(Shift.officer))
-    )
-    if Role.SYSTEM not in actor.roles:
-        query = query.where(access.within(Shift.area_id, access.roots(actor, "dispatch", "task")))
-    found = {shift.officer_id: shift.officer for shift in uow.session.scalars(query)}
-    missing = [one for one in wanted if one not in found]
-    if missing and Role.SYSTEM not in actor.roles:
-        raise Conflict(
-            "not_on_shift",
-            "Somebody of them is not on shift in your areas.",
-            officer_ids=list(map(str, missing)),
-        )
-    since = uow.now - timedelta(seconds=nearest.RECENT_S)
-    away = queries.how_far(uow.session, place_of(task), wanted, since=since)
-    return [_Chosen(found[one], *away.get(one, (None, None))) for one in wanted if one in found]
-
-
-def _nearest(
-    uow: UnitOfWork, actor: Actor, task: Task, count: int, *, busy_too: bool, without: Sequence[UUID]
-) -> list[_Chosen]:
-    near = nearest.candidates(uow, actor, task, busy_too=busy_too, without=without, limit=count)
-    people = uow.session.scalars(select(User).where(User.id.in_([one.id for one in near])))
-    by_id = {person.id: person for person in people}
-    return [_Chosen(by_id[one.id], one.distance_m, one.eta_s) for one in near]
-
-
 def _nobody_left(uow: UnitOfWork, task: Task) -> None:
     """Write down, and tell the desk, that nobody suitable is on shift who was not asked yet."""
     system = system_actor(uow.town)
     journal.write(uow, system, "task", task.id, "nobody_left", before=task.state, after=task.state)
-    _announce(uow, task, "nobody_left")
+    announce(uow, task, "nobody_left")
 
 
 def _go_on(uow: UnitOfWork, task: Task) -> None:
@@ -928,43 +681,11 @@ def _go_on(uow: UnitOfWork, task: Task) -> None:
     if task.offers_itself and lacking > 0 and task.state in UNFINISHED:
         asked = [share.officer_id for share in task.assignments]
         busy_too = task.kind.code == task_kinds.SOS
-        chosen = _nearest(uow, system, task, lacking, busy_too=busy_too, without=asked)
-        _make_offers(uow, system, task, chosen, command_id=None)
+        chosen = offering.the_nearest(uow, system, task, lacking, busy_too=busy_too, without=asked)
+        offering.make(uow, system, task, chosen, command_id=None)
         if not chosen:
             _nobody_left(uow, task)
     _go_on_with_offers(uow, task)
-
-
-def _bind_crew(
-    uow: UnitOfWork,
-    actor: Actor,
-    task: Task,
-    crew_id: UUID,
-    *,
-    command_id: UUID | None,
-    device_at: datetime | None,
-) -> list[UUID]:
-    """Accept for those of the crew who are on shift; whose shift is being ended at this moment stays out."""
-    mates = uow.session.scalars(
-        select(Shift)
-        .where(Shift.crew_id == crew_id, Shift.officer_id != actor.user_id)
-        .where(Shift.ended_at.is_(None), Shift.closes_at > uow.now)
-        .options(joinedload(Shift.officer))
-        .order_by(Shift.officer_id)
-        .with_for_update(of=Shift, read=True, skip_locked=True)
-    ).all()
-    bound = []
-    for mate in mates:
-        share = share_of(task, mate.officer_id)
-        if share is None or share.ended_at is not None:
-            share = assignments.make(uow, actor, task, mate.officer, lapses_at=None, command_id=None)
-        if share.state == AssignmentState.OFFERED:
-            assignments.fire(
-                uow, actor, share, "accept", command_id=command_id, device_at=device_at,
-                on_behalf_of=mate.officer_id,
-            )  # fmt: skip
-            bound.append(mate.officer_id)
-    return bound
 
 
 def _fill(uow: UnitOfWork, task: Task) -> None:
@@ -1045,7 +766,7 @@ def _begin_again(uow: UnitOfWork, task: Task) -> None:
     """Nobody has the task any more: what was reached is in the journal, and accepting is due anew."""
     task.accepted_at = task.filled_at = task.departed_at = task.arrived_at = task.suspended_at = None
     uow.session.flush()
-    _start_clocks(uow, task, uow.now, Due.ACCEPT)
+    task_clocks.start(uow, task, uow.now, Due.ACCEPT)
 
 
 def _end_all(uow: UnitOfWork, task: Task, *, reason: str | None = None) -> None:
@@ -1067,34 +788,11 @@ def _settle(uow: UnitOfWork, task: Task) -> None:
         TASK.fire(uow, system_actor(uow.town), task, "resume", command_id=None)
 
 
-_WAIT_FOR_OTHERS = text("""
-    select pg_advisory_xact_lock(hashtextextended('tasks of ' || cast(:town as text), 0))
-    where cast(:task as uuid) is null
-       or exists (select 1 from tasks t join task_kinds k on k.id = t.kind_id where t.id = :task and k.code = :sos)
-""")
-
-
-def _alone(uow: UnitOfWork, task_id: UUID | None = None) -> None:
-    """Be the only one of the town who moves several tasks at once, until the transaction ends.
-
-    With a task, if it is an SOS: what its officers do besides is suspended by it, and goes on after it. Asked for
-    before the first task is locked; two who held a task each and wanted the other's would wait for ever.
-    """
-    given = {"town": uow.town, "task": task_id, "sos": task_kinds.SOS}
-    uow.session.execute(_WAIT_FOR_OTHERS, given)
-
-
-def hold(uow: UnitOfWork, task_id: UUID) -> Task:
-    """Lock a task that is going to be ended with its alarm, before the alarm is locked."""
-    _alone(uow, task_id)
-    return access.task(uow, system_actor(uow.town), task_id, lock=True)
-
-
 def _suspend_others(uow: UnitOfWork, sos: Task, officer_id: UUID) -> None:
     """Suspend whatever else an officer does who has accepted an SOS."""
     system = system_actor(uow.town)
     uow.session.flush()
-    for task, share in _of_officer(uow, officer_id, Assignment.task_id != sos.id):
+    for task, share in suspensions.tasks_of(uow, officer_id, Assignment.task_id != sos.id):
         if share.state in assignments.GOING:
             suspend(uow, system, task, share, by=sos.id)
 
@@ -1106,37 +804,14 @@ def _free(uow: UnitOfWork, sos: Task, officer_ids: Iterable[UUID]) -> None:
     system = system_actor(uow.town)
     uow.session.flush()
     for officer_id in officer_ids:
-        for task, share in _of_officer(uow, officer_id, Assignment.suspended_by == sos.id):
+        for task, share in suspensions.tasks_of(uow, officer_id, Assignment.suspended_by == sos.id):
             if share.state != AssignmentState.SUSPENDED or share.suspended_by != sos.id:
                 continue
-            other = _other_sos(uow, officer_id, (sos.id, task.id))
+            other = suspensions.other_sos(uow, officer_id, (sos.id, task.id))
             if other is not None:
                 share.suspended_by = other
             else:
                 resume(uow, system, task, share)
-
-
-def _of_officer(uow: UnitOfWork, officer_id: UUID, condition: Any) -> Iterable[tuple[Task, Assignment]]:
-    """Lock the tasks in which an officer has an open share, one after another; the caller is ``_alone``."""
-    query = select(Assignment.task_id).where(
-        Assignment.officer_id == officer_id, Assignment.ended_at.is_(None), condition
-    )
-    for task_id in uow.session.scalars(query.order_by(Assignment.task_id)).all():
-        task = access.task(uow, system_actor(uow.town), task_id, lock=True)
-        share = share_of(task, officer_id)
-        if share is not None and share.ended_at is None:
-            yield task, share
-
-
-def _other_sos(uow: UnitOfWork, officer_id: UUID, without: Sequence[UUID]) -> UUID | None:
-    return uow.session.scalar(
-        select(Task.id)
-        .join(Assignment, Assignment.task_id == Task.id)
-        .join(TaskKind, TaskKind.id == Task.kind_id)
-        .where(TaskKind.code == task_kinds.SOS, Task.id.not_in(without))
-        .where(Assignment.officer_id == officer_id, Assignment.state.in_(assignments.GOING))
-        .limit(1)
-    )
 
 
 def _on_duty(uow: UnitOfWork, officer_ids: Sequence[UUID], *, hold: bool = False) -> dict[UUID, Shift]:
@@ -1149,73 +824,19 @@ def _on_duty(uow: UnitOfWork, officer_ids: Sequence[UUID], *, hold: bool = False
     return {shift.officer_id: shift for shift in uow.session.scalars(query)}
 
 
-# --- Its clocks
-
-
-@dataclass(frozen=True)
-class _Clock:
-    due: str
-    within: str
-    runs_in: frozenset[T]
-
-
-_CLOCKS = {
-    # Accepting is due until enough have; arriving until the first is there; completing until it is resolved.
-    Due.ACCEPT: _Clock("accept_due_at", "accept_within_s", frozenset({T.OPEN, T.OFFERED})),
-    Due.ARRIVE: _Clock("arrive_due_at", "arrive_within_s", frozenset(UNFINISHED)),
-    Due.COMPLETE: _Clock("complete_due_at", "complete_within_s", frozenset(UNFINISHED)),
-}
-
-
-def _start_clocks(uow: UnitOfWork, task: Task, from_at: datetime, *abouts: Due) -> None:
-    for about in abouts:
-        clock = _CLOCKS[about]
-        within_s = getattr(task.kind, clock.within)
-        if within_s is None:
-            continue
-        due_at = from_at + timedelta(seconds=within_s)
-        setattr(task, clock.due, due_at)
-        deadlines.drop(uow, task.id, about)
-        first = deadlines.rungs(uow, f"task.{about}")[0][0]
-        deadlines.put(uow, TASK.kind, task.id, about, due_at + timedelta(seconds=first))
-
-
-def _waits(task: Task, about: Due) -> bool:
-    """Say whether the step that a clock is about is still to come."""
-    if about is Due.ARRIVE and task.arrived_at is not None:
-        return False
-    return task.state in _CLOCKS[about].runs_in
-
-
-def _look_at_clock(uow: UnitOfWork, task: Task) -> None:
-    """Name the first time that was missed and still is."""
-    missed = (
-        about
-        for about, clock in _CLOCKS.items()
-        if _is_past(uow, getattr(task, clock.due)) and _waits(task, about)
-    )
-    task.overdue = next(missed, None)
-
-
-def _is_past(uow: UnitOfWork, due_at: datetime | None) -> bool:
-    return due_at is not None and due_at <= uow.now
-
-
 def _done(uow: UnitOfWork, task: Task, action: str, *, by: UUID | None) -> Task:
     """End an act on a task: clocks that have nothing to wait for stop, and everybody concerned is told."""
-    _look_at_clock(uow, task)
-    over = [about for about in _CLOCKS if not _waits(task, about)]
-    if over:
-        deadlines.drop(uow, task.id, *over)
+    task_clocks.note_missed(uow, task)
+    task_clocks.stop(uow, task)
     uow.session.flush()
     if task.state in (T.CLOSED, T.CANCELLED):
         alarms.ended_with(uow, task)
         reports.ended_with(uow, task)
-    _announce(uow, task, action, by=by)
+    announce(uow, task, action, by=by)
     return task
 
 
-def _announce(
+def announce(
     uow: UnitOfWork,
     task: Task,
     action: str,

@@ -15,7 +15,7 @@ from backend.core.vocabulary import Role
 from backend.models import Journal, Membership, User
 from geo import queries
 from geo.queries import Moment
-from workflows import reports, tasks
+from workflows import reports, task_looks
 from workflows.assignments import ASSIGNMENT
 from workflows.reports import REPORT
 from workflows.tasks import TASK
@@ -59,7 +59,7 @@ def of_task(
     Where an officer was when he acted is looked up among his fixes, by his phone's clock where it is known; it is told
     as long as the fixes are kept.
     """
-    task = tasks.at_desk_one(uow, actor, task_id)
+    task = task_looks.at_desk_one(uow, actor, task_id)
     shares = {share.id: share.officer_id for share in task.assignments}
     key = moment_and_id(after)
     # A share's act and the task's that came with it have one moment: read from there, neither is without the other.

@@ -18,6 +18,7 @@ from mobile_api.desk.tasks import task_document
 from mobile_api.endpoint import Door
 from mobile_api.fields import Moment, line, names, place
 from workflows import briefs, tasks
+from workflows.results import Referral
 
 blp = Door("referrals", Audience.DESK, "/tasks", "Handing tasks over to the police.")
 REFER = ("refer", "task")
@@ -85,7 +86,7 @@ def refer_task(
 ) -> dict[str, Any]:
     """Hand a task over to the police (110), and write down the number of their case, who took it, when and why."""
     reason = body.pop("reason")
-    task = tasks.refer(uow, actor, task_id, tasks.Referral(**body), reason=reason, command_id=command_id)
+    task = tasks.refer(uow, actor, task_id, Referral(**body), reason=reason, command_id=command_id)
     return task_document(actor, task)
 
 

@@ -23,8 +23,8 @@ from mobile_api.desk.task_schemas import (
 )
 from mobile_api.endpoint import Door
 from mobile_api.paging import PageQuerySchema, decode_cursor, page_of
-from workflows import assignments, nearest, tasks, timelines
-from workflows.tasks import Whom
+from workflows import assignments, nearest, task_looks, tasks, timelines
+from workflows.offering import Whom
 
 blp = Door("tasks", Audience.DESK, "/tasks", "Tasks in your areas.")
 SEE, DISPATCH, VERIFY = ("see", "task"), ("dispatch", "task"), ("verify", "task")
@@ -66,7 +66,7 @@ def whom_of(body: dict[str, Any] | None) -> Whom | None:
 @blp.query("", may=SEE, answers=page_of(DeskTaskSchema), arguments=DeskTasksQuerySchema, refuses=(422,))
 def list_tasks(uow: UnitOfWork, actor: Actor, query: dict[str, Any]) -> Page[dict[str, Any]]:
     """List the tasks in your areas, newest first."""
-    found = tasks.at_desk(
+    found = task_looks.at_desk(
         uow,
         actor,
         state=query["state"],
@@ -125,7 +125,7 @@ def list_nearest(uow: UnitOfWork, actor: Actor, query: dict[str, Any]) -> dict[s
 @blp.query("/<uuid:task_id>", may=SEE, answers=DeskTaskSchema)
 def get_task(uow: UnitOfWork, actor: Actor, task_id: UUID) -> dict[str, Any]:
     """Return one task."""
-    return task_document(actor, tasks.at_desk_one(uow, actor, task_id))
+    return task_document(actor, task_looks.at_desk_one(uow, actor, task_id))
 
 
 @blp.query(

@@ -17,14 +17,15 @@ from mobile_api.officer.task_schemas import (
     OfficerTasksQuerySchema,
 )
 from mobile_api.paging import PageQuerySchema, decode_cursor, page_of
-from workflows import assignments, nearest, task_kinds, tasks
+from workflows import assignments, nearest, task_kinds, task_looks, tasks
+from workflows.results import Result
 
 blp = Door("tasks", Audience.OFFICER, "", "The officer's offers and tasks.")
 DO = ("do", "task")
 
 
 def _documents(uow: UnitOfWork, actor: Actor, found: Any) -> list[dict[str, Any]]:
-    near = tasks.suggested(uow, actor, found)
+    near = task_looks.suggested(uow, actor, found)
     return [_document(actor, task, near) for task in found]
 
 
@@ -97,7 +98,7 @@ def kind_document(kind: Any) -> dict[str, Any]:
 )
 def list_tasks(uow: UnitOfWork, actor: Actor, query: dict[str, Any]) -> Page[dict[str, Any]]:
     """List one's offers and tasks, the newest offer first; with `past` those that are over for oneself."""
-    found = tasks.own(
+    found = task_looks.own(
         uow, actor, past=query["past"], after=decode_cursor(query.get("cursor")), limit=query["limit"]
     )
     return Page(_documents(uow, actor, found.items), found.after)
@@ -106,7 +107,7 @@ def list_tasks(uow: UnitOfWork, actor: Actor, query: dict[str, Any]) -> Page[dic
 @blp.query("/tasks/<uuid:task_id>", may=DO, answers=OfficerTaskSchema)
 def get_task(uow: UnitOfWork, actor: Actor, task_id: UUID) -> dict[str, Any]:
     """Return one of one's tasks; 404 once one has declined it, or the offer lapsed or was withdrawn."""
-    return _one(uow, actor, tasks.of_own(uow, actor, task_id))
+    return _one(uow, actor, task_looks.of_own(uow, actor, task_id))
 
 
 @blp.command("/tasks/<uuid:task_id>/accept", may=DO, body=OfficerTaskActSchema, answers=OfficerTaskSchema)
@@ -153,7 +154,7 @@ def resolve_task(
 ) -> dict[str, Any]:
     """Say that it is done, and what came of it; it is done for everybody who took part."""
     device_at = body.pop("device_at")
-    result = tasks.Result(**body)
+    result = Result(**body)
     return _one(
         uow, actor, tasks.resolve(uow, actor, task_id, result, command_id=command_id, device_at=device_at)
     )

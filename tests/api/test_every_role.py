@@ -27,6 +27,7 @@ from tests.api.test_isolation import Prey, _caller, noticed, routes
 from tests.notifications.conftest import everything
 from workflows import access, journal, tasks
 from workflows import dispatching as workflows_dispatching
+from workflows.results import Referral
 
 SPAN = {"from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z", "reason": "a look"}
 Ids = dict[str, str]
@@ -379,7 +380,7 @@ def _bring_task(world: World, own: Prey, path: str) -> None:
         with unit_of_work(world.here.id) as uow:
             tasks.refer(
                 uow, world.here["supervisor"].actor(), uuid.UUID(own.ids["task_id"]),
-                tasks.Referral("A3101-7", "x", uow.now), reason="to try", command_id=uuid.uuid4(),
+                Referral("A3101-7", "x", uow.now), reason="to try", command_id=uuid.uuid4(),
             )  # fmt: skip
     if path.endswith("/alarms/<alarm_id>/clear"):
         with unit_of_work(world.here.id) as uow:

@@ -24,6 +24,7 @@ from tests.api.conftest import Caller, World
 from tests.api.test_shifts import start
 from tests.factories import Person
 from workflows import access, alarms, calls, reporting, task_kinds, tasks
+from workflows.offering import Whom
 
 SPAN = {"from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z", "reason": "a look"}
 
@@ -56,7 +57,7 @@ class Prey:
         with unit_of_work(world.here.id) as uow:
             task = tasks.create(
                 uow, world.here["supervisor"].actor(), command_id=new_id(), kind_code="check", description="x",
-                place=world.here.place(area), whom=tasks.Whom(officer_ids=[officer.id]),
+                place=world.here.place(area), whom=Whom(officer_ids=[officer.id]),
             )  # fmt: skip
             reported = task_kinds.usable(uow, code="facility").id
             report = reporting.file(

@@ -23,7 +23,7 @@ from tests import factories
 from tests.dispatching import make_task, now, on_shift, press, see, share, states
 from tests.factories import Town
 from workflows import deadlines, shifts, tasks
-from workflows.tasks import Whom
+from workflows.offering import Whom
 
 
 @pytest.fixture(scope="module")

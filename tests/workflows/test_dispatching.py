@@ -24,7 +24,8 @@ from tests.workflows.test_alarms import help_of, on_shift, seen_at
 from workflows import access, alarms, dispatching, invitations, nearest, shifts, tasks
 from workflows.alarms import Place
 from workflows.crews import WantedCrew
-from workflows.tasks import Result, Whom
+from workflows.offering import Whom
+from workflows.results import Result
 
 LIMITS = shifts.Limits(longest=timedelta(hours=14), grace=timedelta(minutes=30))
 

@@ -26,6 +26,7 @@ from tests.factories import Person, Town
 from workflows import alarms, calls, dispatching, invitations, shifts, tasks
 from workflows.alarms import Place
 from workflows.crews import WantedCrew
+from workflows.results import Result
 
 MEET_S = 1.0
 """So long whoever has locked his first row waits for the other one to have his."""
@@ -78,7 +79,7 @@ def both(town: Town, *acts: Callable[[UnitOfWork], Any]) -> list[str]:
 
 def pressing(person: Person, task_id: UUID, action: str) -> Callable[[UnitOfWork], Any]:
     if action == "resolve":
-        safe = tasks.Result("safe", answers={"injured": False})
+        safe = Result("safe", answers={"injured": False})
         return lambda uow: tasks.resolve(uow, person.actor(), task_id, safe, command_id=new_id())
     return lambda uow: press(uow, person, task_id, action)
 

@@ -64,6 +64,8 @@ from workflows import (
 )
 from workflows.crews import WantedCrew
 from workflows.machine import Machine, Step, step
+from workflows.offering import Whom
+from workflows.results import Referral, Result
 
 LIMITS = shifts.Limits(longest=timedelta(hours=14), grace=timedelta(minutes=30))
 
@@ -120,8 +122,8 @@ def offered_share(uow: UnitOfWork, town: Town) -> UUID:
     return task.assignments[0].id
 
 
-def to_officer(town: Town) -> tasks.Whom:
-    return tasks.Whom(officer_ids=[town["officer_a"].id])
+def to_officer(town: Town) -> Whom:
+    return Whom(officer_ids=[town["officer_a"].id])
 
 
 def end_shift(uow: UnitOfWork, actor: Actor, row_id: UUID, command_id: UUID | None) -> None:
@@ -224,15 +226,15 @@ def whoever(uow: UnitOfWork, task_id: UUID) -> UUID:
     return uow.session.scalar(had) or new_id()
 
 
-def anybody(uow: UnitOfWork, _task_id: UUID) -> tasks.Whom:
+def anybody(uow: UnitOfWork, _task_id: UUID) -> Whom:
     """Who can be asked: the one officer on shift in community a."""
     on_shift = select(Shift.officer_id).where(Shift.ended_at.is_(None)).order_by(Shift.started_at).limit(1)
     found = uow.session.scalar(on_shift)
-    return tasks.Whom(officer_ids=[found or new_id()])
+    return Whom(officer_ids=[found or new_id()])
 
 
 WHY = {"reason": "drawn"}
-RESULT = tasks.Result("x", answers={"found": True})
+RESULT = Result("x", answers={"found": True})
 
 
 def resolve(uow: UnitOfWork, actor: Actor, task_id: UUID, *, command_id: UUID | None) -> None:
@@ -340,9 +342,9 @@ def by_rule_on_report(act: Callable[..., Any], *more: Any) -> Press:
     return press
 
 
-def handed_over(uow: UnitOfWork, _task_id: UUID) -> tasks.Referral:
+def handed_over(uow: UnitOfWork, _task_id: UUID) -> Referral:
     """Who took a task over at 110."""
-    return tasks.Referral("A3101 2026 0007", "x", uow.now, "012345")
+    return Referral("A3101 2026 0007", "x", uow.now, "012345")
 
 
 Press = Callable[[UnitOfWork, Actor, UUID, UUID | None], None]

@@ -15,8 +15,8 @@ from geo import queries
 from tests import factories
 from tests.dispatching import crew_on_shift, make_task, on_shift, press, see, share
 from tests.factories import Town
-from workflows import nearest, tasks
-from workflows.tasks import Whom
+from workflows import nearest, task_looks, tasks
+from workflows.offering import Whom
 
 MANY = 10_000
 
@@ -213,6 +213,8 @@ def test_offering_to_the_nearest_asks_exactly_so_many(here: UnitOfWork, town: To
         on_shift(here, town, town[f"o{number}"], east_m=10 * (4 - number))
     task = make_task(here, town)
     tasks.offer(here, town["desk_a"].actor(), task.id, Whom(nearest=2), command_id=new_id())
-    asked = [one.officer_id for one in tasks.at_desk_one(here, town["desk_a"].actor(), task.id).assignments]
+    asked = [
+        one.officer_id for one in task_looks.at_desk_one(here, town["desk_a"].actor(), task.id).assignments
+    ]
     assert asked == [town["o3"].id, town["o2"].id]
     assert system_actor(town.id).user_id is None

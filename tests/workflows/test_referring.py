@@ -16,9 +16,10 @@ from backend.models import Alarm, Deadline, Disclosure, Journal, Notice, Task
 from geo import datum
 from tests import dispatching, factories
 from tests.factories import Town
-from workflows import alarms, briefs, tasks
+from workflows import alarms, briefs, task_looks, tasks
 from workflows import dispatching as alarm_dispatching
 from workflows.alarms import Place
+from workflows.results import Referral
 from workflows.tasks import TASK
 
 
@@ -44,7 +45,7 @@ def refer(uow: UnitOfWork, town: Town, task: Task, by: str = "desk_a", **more: A
         uow,
         town[by].actor(),
         task.id,
-        tasks.Referral(**(given | more)),
+        Referral(**(given | more)),
         reason="涉嫌盗窃",
         command_id=new_id(),
     )
@@ -83,7 +84,7 @@ def test_whoever_is_on_it_is_told_and_free_again(here: UnitOfWork, town: Town) -
         select(Notice.kind).where(Notice.subject_id == task.id, Notice.recipient_id == officer.id)
     )
     assert NoticeKind.TASK_REFERRED in told.all()
-    assert tasks.open_ones(here, [officer.id]) == []
+    assert task_looks.open_ones(here, [officer.id]) == []
 
 
 def test_an_alarm_whose_task_is_handed_over_is_over(here: UnitOfWork, town: Town) -> None:

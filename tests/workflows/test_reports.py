@@ -23,6 +23,8 @@ from tests.factories import Town
 from tests.workflows.test_alarms import on_shift, seen_at
 from workflows import access, reporting, reports, tasks, timelines
 from workflows.alarms import Place
+from workflows.offering import Whom
+from workflows.results import Referral, Result
 
 
 @pytest.fixture(scope="module")
@@ -92,12 +94,12 @@ def test_what_is_passed_on_is_a_task_and_its_officer_is_told_the_result(here: Un
     assert told(here, report) == []  # That it is a task he knows: he passed it on.
     dispatching.on_shift(here, town, town["officer_a2"], east_m=0)
     desk = town["desk_a"].actor()
-    to = tasks.Whom(officer_ids=[town["officer_a2"].id])
+    to = Whom(officer_ids=[town["officer_a2"].id])
     tasks.offer(here, desk, task.id, to, command_id=new_id())
     for action in ("accept", "arrive"):
         dispatching.press(here, town["officer_a2"], task.id, action)
     officer = town["officer_a2"].actor()
-    tasks.resolve(here, officer, task.id, tasks.Result("换了灯泡"), command_id=new_id())
+    tasks.resolve(here, officer, task.id, Result("换了灯泡"), command_id=new_id())
     assert reports.read(here, report.id).state == "passed_on"  # Resolved is not verified.
     tasks.verify(here, desk, task.id, command_id=new_id())
     answered = reports.read(here, report.id)
@@ -111,7 +113,7 @@ def test_a_task_that_ends_otherwise_answers_its_report_too(
 ) -> None:
     report = file(here, town, "passed_on")
     assert report.task_id is not None
-    more: dict[str, Any] = {"referral": tasks.Referral("A1", "x", here.now)} if end == "refer" else {}
+    more: dict[str, Any] = {"referral": Referral("A1", "x", here.now)} if end == "refer" else {}
     getattr(tasks, end)(
         here, town["desk_a"].actor(), report.task_id, reason="why", command_id=new_id(), **more
     )
@@ -302,7 +304,7 @@ def test_of_presses_that_compete_one_takes_effect_and_nothing_hangs(
             try:
                 with unit_of_work(town.id) as uow:
                     if how == 0:
-                        to = tasks.Referral("A1", "x", uow.now)
+                        to = Referral("A1", "x", uow.now)
                         tasks.refer(uow, desks[0], task_id, to, reason="x", command_id=new_id())
                     else:
                         tasks.cancel(uow, desks[1], task_id, reason="x", command_id=new_id())

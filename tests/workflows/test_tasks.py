@@ -21,8 +21,9 @@ from backend.models import Alarm, Journal, Shift, TaskKind
 from tests import factories
 from tests.dispatching import crew_on_shift, make_task, now, on_shift, press, see, share, states
 from tests.factories import Person, Town
-from workflows import shifts, tasks, timelines
-from workflows.tasks import Result, Whom
+from workflows import shifts, task_looks, tasks, timelines
+from workflows.offering import Whom
+from workflows.results import Result
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +113,7 @@ def test_who_declines_is_asked_no_more_and_the_task_waits_for_the_last_answer(
     press(here, first, task.id, "decline")
     assert states(here, task.id, first, second) == ("offered", "declined", "offered")
     with pytest.raises(NotVisible):
-        tasks.of_own(here, first.actor(), task.id)
+        task_looks.of_own(here, first.actor(), task.id)
     with pytest.raises(WrongState) as late:
         press(here, first, task.id, "accept")
     assert late.value.extra == {"current": "declined", "actions": []}
@@ -350,7 +351,7 @@ def test_a_cancelled_task_leaves_nobody_behind(here: UnitOfWork, town: Town, des
     press(here, first, task.id, "accept")
     tasks.cancel(here, desk, task.id, reason="mistake", command_id=new_id())
     assert states(here, task.id, first, second) == ("cancelled", "released", "withdrawn")
-    assert tasks.open_ones(here, [first.id]) == []
+    assert task_looks.open_ones(here, [first.id]) == []
 
 
 # --- The end of a shift
@@ -418,8 +419,8 @@ def test_arrival_is_suggested_by_the_fence_and_confirmed_by_the_officer(here: Un
     task = make_task(here, town, officer)
 
     def suggested() -> list[str]:
-        found = tasks.own(here, officer.actor(), past=False, after=None, limit=10).items
-        return list(tasks.suggested(here, officer.actor(), found).values())
+        found = task_looks.own(here, officer.actor(), past=False, after=None, limit=10).items
+        return list(task_looks.suggested(here, officer.actor(), found).values())
 
     see(here, shift, town, east_m=20)
     assert suggested() == [], "not before he has accepted"
@@ -532,7 +533,7 @@ def test_accepting_and_going_home_at_once_leaves_no_task_with_somebody_off_shift
         told = tuple(one.get("code", "done") for one in refused)
         assert told in {("done", "open_tasks"), ("wrong_state", "done"), ("not_on_shift", "done")}
         with unit_of_work(live_town.id) as uow:
-            assert bool(tasks.open_ones(uow, [officer.id])) is (told[0] == "done")
+            assert bool(task_looks.open_ones(uow, [officer.id])) is (told[0] == "done")
             tasks.cancel(uow, live_town["desk_a"].actor(), task_id, reason="over", command_id=new_id())
 
 

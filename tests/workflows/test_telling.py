@@ -25,7 +25,7 @@ from tests.workflows.test_dispatching import a_place, done_by
 from workflows import alarms, deadlines, dispatching, responders, shifts, tasks
 from workflows.alarms import Place
 from workflows.crews import WantedCrew
-from workflows.tasks import Whom
+from workflows.offering import Whom
 
 K = NoticeKind
 ROOT = Path(__file__).resolve().parents[2]
