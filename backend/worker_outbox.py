@@ -23,8 +23,8 @@ from backend.core.listen import NOTICES, Listener
 from backend.core.notice_settings import NoticeSettings
 from backend.core.uow import UnitOfWork, unit_of_work
 from backend.core.vocabulary import NoticeChannel
-from notifications import outbox, reach
-from notifications.outbox import Claimed, Sendable
+from notifications import delivering, reach
+from notifications.delivering import Claimed, Sendable
 from notifications.sending import Channels, Outcome, deliver, in_time
 
 LOOK_EVERY_S = 1.0
@@ -96,16 +96,16 @@ class Lane:
     def send_some(self, town_id: UUID) -> int:
         """Send what is due of a town, up to a batch; return how much was claimed."""
         with unit_of_work(town_id) as uow:
-            claimed = outbox.claim(uow, self.name, urgent=self.urgent)
+            claimed = delivering.claim(uow, self.name, urgent=self.urgent)
         if not claimed:
             return 0
         with unit_of_work(town_id) as uow:
-            ready = outbox.prepare(uow, claimed)
+            ready = delivering.prepare(uow, claimed)
         for sendable in ready:
             pause_s = self._paused_until - time.monotonic()
             if pause_s > 0 or self._stopping or not in_time(sendable):
                 with unit_of_work(town_id) as uow:
-                    outbox.release(uow, sendable.claimed, max(0.0, pause_s))
+                    delivering.release(uow, sendable.claimed, max(0.0, pause_s))
             else:
                 self._send(town_id, sendable)
         return len(claimed)
@@ -123,7 +123,7 @@ class Lane:
             os._exit(137)
         with unit_of_work(town_id) as uow:
             for address_id, reason in outcome.dead:
-                outbox.prune(uow, [address_id], reason)
+                delivering.prune(uow, [address_id], reason)
             held = _mark(uow, sendable.claimed, outcome)
         if not held:
             log.warning("outbox.lease_lost", channel=str(self.name), delivery_id=str(sendable.claimed.id))
@@ -133,11 +133,11 @@ class Lane:
 
 def _mark(uow: UnitOfWork, one: Claimed, outcome: Outcome) -> bool:
     if outcome.taken:
-        return outbox.sent(uow, one, outcome.ref)
+        return delivering.sent(uow, one, outcome.ref)
     code = outcome.code or "unknown"
     if outcome.final:
-        return outbox.refused(uow, one, code)
-    return outbox.later(uow, one, code, outcome.after_s)
+        return delivering.refused(uow, one, code)
+    return delivering.later(uow, one, code, outcome.after_s)
 
 
 class Sender:
@@ -191,16 +191,16 @@ class Sender:
     def look(self) -> None:
         """Tell each lane in which towns it has something to do; what has no lane any more is given up."""
         with unit_of_work() as uow:
-            found = outbox.due(uow)
+            found = delivering.due(uow)
         for town_id, name, urgent in found:
             lane = self.lanes.get((name, urgent))
             if lane is not None:
                 lane.tell(town_id)
                 continue
             with unit_of_work(town_id) as uow:
-                claimed = outbox.claim(uow, name, urgent=urgent, most=100)
+                claimed = delivering.claim(uow, name, urgent=urgent, most=100)
             with unit_of_work(town_id) as uow:
-                outbox.abandon(uow, claimed)
+                delivering.abandon(uow, claimed)
 
 
 def start(config: Config, in_every_town: Callable[[Callable[[UnitOfWork], Any]], Any]) -> Sender:

@@ -12,7 +12,7 @@ from backend.core import clock
 from backend.core.notice_settings import NoticeSettings
 from backend.core.vocabulary import NoticeChannel
 from notifications.channels.channel import AddressDead, Channel, NotTakenError, TryLater
-from notifications.outbox import Sendable
+from notifications.delivering import Sendable
 
 SLOWEST_S = 20.0
 """What the slowest channel takes for one address, its provider's whole time-out included."""

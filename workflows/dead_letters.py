@@ -14,7 +14,7 @@ from backend.core.paging import Page, moment_and_id, page
 from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import DeliveryState
 from backend.models import Delivery
-from notifications import outbox
+from notifications import delivering
 from workflows import access, journal
 
 
@@ -52,7 +52,7 @@ def retry(uow: UnitOfWork, actor: Actor, delivery_id: UUID, *, command_id: UUID)
     notice = delivery.notice
     if notice.expires_at is not None and notice.expires_at <= uow.now:
         raise Conflict("notice_expired", "What it tells does not hold any more.")
-    outbox.retry(uow, delivery.id)
+    delivering.retry(uow, delivery.id)
     journal.write(
         uow,
         actor,

@@ -14,7 +14,7 @@ from backend.core.notice_settings import NoticeSettings
 from backend.core.uow import unit_of_work
 from backend.core.vocabulary import NoticeChannel, NoticeKind
 from backend.models import Journal
-from notifications import outbox, reach
+from notifications import delivering, outbox, reach
 from tests.api.conftest import Caller, World
 from tests.factories import Person
 from tests.notifications.conftest import everything
@@ -314,9 +314,9 @@ def bury(world: World, person: Person, **more: Any) -> tuple[str, str]:
             uow, K.TASK_OFFERED, to=[person.id], subject=("task", uuid.uuid4()), params={"number": 7}, **more
         )
     with unit_of_work(person.town_id) as uow:
-        mine = [one for one in outbox.claim(uow, NoticeChannel.WECOM, most=100) if one.notice_id == made]
+        mine = [one for one in delivering.claim(uow, NoticeChannel.WECOM, most=100) if one.notice_id == made]
     with unit_of_work(person.town_id) as uow:
-        assert outbox.refused(uow, mine[0], "wecom_40058")
+        assert delivering.refused(uow, mine[0], "wecom_40058")
     return str(made), str(mine[0].id)
 
 
@@ -345,7 +345,7 @@ def test_the_desk_sees_the_dead_letters_of_its_own_people_and_retries_them(
     again = desk.post(f"{path}/{letter}/retry")
     assert (again.status_code, again.json["code"], again.json["current"]) == (409, "wrong_state", "waiting")
     with unit_of_work(world.here.id) as uow:
-        [claimed] = [c for c in outbox.claim(uow, NoticeChannel.WECOM, most=100) if str(c.id) == letter]
+        [claimed] = [c for c in delivering.claim(uow, NoticeChannel.WECOM, most=100) if str(c.id) == letter]
     assert claimed.attempts == 1
     with world.owner.connect() as connection:
         written = connection.execute(

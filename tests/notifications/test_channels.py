@@ -35,7 +35,7 @@ from notifications.channels.phone import Phone
 from notifications.channels.webpush import Webpush
 from notifications.channels.wechat import Wechat, openid_of
 from notifications.channels.wecom import Wecom, WecomRobot, cut
-from notifications.outbox import Claimed, Sendable
+from notifications.delivering import Claimed, Sendable
 from notifications.sending import deliver
 from tests.notifications.vendors import Asked, Browser, Says, Vendor, mail_server, vendor
 

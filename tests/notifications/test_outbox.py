@@ -17,7 +17,7 @@ from backend.core.ids import new_id
 from backend.core.notice_settings import NoticeSettings
 from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import DeliveryState, NoticeChannel, NoticeKind, NoticeProfile, Role
-from notifications import outbox, reach
+from notifications import delivering, outbox, reach
 from notifications.kinds import RULES, URGENT, BadParamsError
 from notifications.outbox import MOVES
 from tests.factories import Person, Town
@@ -47,8 +47,8 @@ def states(uow: UnitOfWork, notice_id: UUID) -> list[tuple[str, str, str | None]
 
 def take(uow: UnitOfWork, channel: NoticeChannel, **more: Any) -> Any:
     """Claim one delivery of a channel and prepare it."""
-    claimed = outbox.claim(uow, channel, most=1, **more)
-    ready = outbox.prepare(uow, claimed)
+    claimed = delivering.claim(uow, channel, most=1, **more)
+    ready = delivering.prepare(uow, claimed)
     return ready[0] if ready else None
 
 
@@ -181,7 +181,7 @@ def test_what_was_sent_or_read_is_not_replaced(here: UnitOfWork, town: Town) -> 
     address(here, officer, "wecom")
     address(here, officer, "sms")
     first = offer(here, officer, coalesce="offer")
-    assert outbox.sent(here, take(here, C.WECOM).claimed, "1")
+    assert delivering.sent(here, take(here, C.WECOM).claimed, "1")
     second = offer(here, officer, coalesce="offer")
     assert states(here, first) == [("wecom", "sent", None), ("sms", "skipped", "replaced")]
     assert notice(here, first).replaced_at is None, "he has seen it on his phone"
@@ -198,11 +198,11 @@ def test_what_is_not_due_is_not_claimed(here: UnitOfWork, town: Town) -> None:
     address(here, officer, "wecom")
     address(here, officer, "sms")
     made = offer(here, officer)
-    assert outbox.claim(here, C.SMS) == []
+    assert delivering.claim(here, C.SMS) == []
     here.now += timedelta(seconds=RULES[K.TASK_OFFERED].next_after_s or 0)
-    [claimed] = outbox.claim(here, C.SMS)
+    [claimed] = delivering.claim(here, C.SMS)
     assert claimed.notice_id == made
-    assert outbox.claim(here, C.SMS) == [], "it has a lease"
+    assert delivering.claim(here, C.SMS) == [], "it has a lease"
 
 
 def test_a_lease_that_ran_out_is_had_by_another_and_the_first_marks_nothing(
@@ -212,14 +212,14 @@ def test_a_lease_that_ran_out_is_had_by_another_and_the_first_marks_nothing(
     address(here, town["officer_a"], "wecom")
     made = offer(here, town["officer_a"])
     slow = take(here, C.WECOM).claimed
-    here.now += outbox.LEASE
+    here.now += delivering.LEASE
     again = take(here, C.WECOM)
     assert again.claimed.id == slow.id
     assert again.message.event_id == made
-    assert not outbox.later(here, slow, "x")
-    assert not outbox.refused(here, slow, "x")
-    assert outbox.sent(here, again.claimed, "2")
-    assert not outbox.sent(here, slow, "1")
+    assert not delivering.later(here, slow, "x")
+    assert not delivering.refused(here, slow, "x")
+    assert delivering.sent(here, again.claimed, "2")
+    assert not delivering.sent(here, slow, "1")
     [row] = deliveries(here, made)
     assert (row.state, row.provider_ref, row.attempts) == ("sent", "2", 2)
 
@@ -228,28 +228,28 @@ def test_somebodys_notices_go_in_their_order_one_at_a_time(here: UnitOfWork, tow
     desk = town["desk_a"]
     address(here, desk, "wecom")
     first, second, third = (resolved(here, desk) for _ in range(3))
-    claimed = outbox.claim(here, C.WECOM, most=10)
+    claimed = delivering.claim(here, C.WECOM, most=10)
     assert [one.notice_id for one in claimed] == [first]
-    [one] = outbox.prepare(here, claimed)
-    assert outbox.claim(here, C.WECOM, most=10) == [], "the first one is under way"
-    assert outbox.later(here, one.claimed, "wecom_busy")
-    assert outbox.claim(here, C.WECOM, most=10) == [], "the first one makes a pause"
-    here.now += timedelta(seconds=outbox.LONGEST_PAUSE_S)
+    [one] = delivering.prepare(here, claimed)
+    assert delivering.claim(here, C.WECOM, most=10) == [], "the first one is under way"
+    assert delivering.later(here, one.claimed, "wecom_busy")
+    assert delivering.claim(here, C.WECOM, most=10) == [], "the first one makes a pause"
+    here.now += timedelta(seconds=delivering.LONGEST_PAUSE_S)
     for expected in (first, second, third):
         ready = take(here, C.WECOM)
         assert ready.message.event_id == expected
-        assert outbox.sent(here, ready.claimed, None)
+        assert delivering.sent(here, ready.claimed, None)
 
 
 def test_what_is_urgent_passes_by_what_makes_a_pause(here: UnitOfWork, town: Town) -> None:
     desk = town["desk_a"]
     address(here, desk, "wecom")
     resolved(here, desk)
-    assert outbox.later(here, take(here, C.WECOM).claimed, "wecom_busy")
+    assert delivering.later(here, take(here, C.WECOM).claimed, "wecom_busy")
     resolved(here, desk)
     [sos] = outbox.enqueue(here, K.SOS_RAISED, to=[desk.id], subject=("alarm", new_id()), params={})
-    assert outbox.claim(here, C.WECOM, urgent=False) == []
-    [claimed] = outbox.claim(here, C.WECOM, urgent=True)
+    assert delivering.claim(here, C.WECOM, urgent=False) == []
+    [claimed] = delivering.claim(here, C.WECOM, urgent=True)
     assert claimed.notice_id == sos
 
 
@@ -259,7 +259,7 @@ def test_another_recipient_does_not_wait(here: UnitOfWork, town: Town) -> None:
     resolved(here, town["desk_a"])
     resolved(here, town["desk_a"])
     theirs = resolved(here, town["desk_b"])
-    assert outbox.later(here, take(here, C.WECOM).claimed, "wecom_busy")
+    assert delivering.later(here, take(here, C.WECOM).claimed, "wecom_busy")
     assert take(here, C.WECOM).message.event_id == theirs
 
 
@@ -267,9 +267,9 @@ def test_a_town_claims_its_own_rows(here: UnitOfWork, town: Town, elsewhere: Tow
     """F41: and whoever looks where something is due learns of no more than town and channel."""
     address(here, town["officer_a"], "wecom")
     offer(here, town["officer_a"])
-    assert (town.id, C.WECOM, False) in outbox.due(here)
+    assert (town.id, C.WECOM, False) in delivering.due(here)
     here.enter_town(elsewhere.id)
-    assert outbox.claim(here, C.WECOM) == []
+    assert delivering.claim(here, C.WECOM) == []
 
 
 # --- Who confirms, and the next channel
@@ -282,9 +282,9 @@ def test_the_next_channel_is_tried_when_one_is_not_confirmed_in_time(here: UnitO
     made = offer(here, officer)
     due = [d.not_before_at - here.now for d in deliveries(here, made)]
     assert due == [timedelta(seconds=s) for s in (0, 30, 60)]
-    assert outbox.sent(here, take(here, C.WECOM).claimed, None)
+    assert delivering.sent(here, take(here, C.WECOM).claimed, None)
     here.now += timedelta(seconds=30)
-    assert outbox.sent(here, take(here, C.SMS).claimed, None)
+    assert delivering.sent(here, take(here, C.SMS).claimed, None)
     assert outbox.confirm(here, officer.id, [made]) == [made]
     assert states(here, made) == [
         ("wecom", "confirmed", None), ("sms", "confirmed", None), ("voice", "skipped", "confirmed"),
@@ -323,7 +323,7 @@ def test_where_one_channel_is_enough_the_others_are_not_tried(here: UnitOfWork, 
     address(here, desk, "sms")
     made = resolved(here, desk)
     assert [d.not_before_at for d in deliveries(here, made)] == [here.now, None]
-    assert outbox.sent(here, take(here, C.WECOM).claimed, None)
+    assert delivering.sent(here, take(here, C.WECOM).claimed, None)
     assert states(here, made) == [("wecom", "sent", None), ("sms", "skipped", "reached")]
 
 
@@ -333,9 +333,9 @@ def test_the_next_channel_has_its_turn_at_once_when_one_cannot(here: UnitOfWork,
     address(here, desk, "wecom")
     address(here, desk, "sms")
     made = resolved(here, desk)
-    assert outbox.refused(here, take(here, C.WECOM).claimed, "wecom_40058")
+    assert delivering.refused(here, take(here, C.WECOM).claimed, "wecom_40058")
     assert states(here, made) == [("wecom", "failed", "wecom_40058"), ("sms", "waiting", None)]
-    assert outbox.refused(here, take(here, C.SMS).claimed, "sms_refused")
+    assert delivering.refused(here, take(here, C.SMS).claimed, "sms_refused")
     assert states(here, made) == [("wecom", "failed", "wecom_40058"), ("sms", "dead", "sms_refused")]
 
 
@@ -344,24 +344,24 @@ def test_a_delivery_is_tried_so_often_with_growing_pauses(here: UnitOfWork, town
     address(here, desk, "wecom")
     made = resolved(here, desk)
     pauses = []
-    for _ in range(outbox.MOST_ATTEMPTS):
-        assert outbox.later(here, take(here, C.WECOM).claimed, "wecom_failed")
+    for _ in range(delivering.MOST_ATTEMPTS):
+        assert delivering.later(here, take(here, C.WECOM).claimed, "wecom_failed")
         [row] = deliveries(here, made)
         if row.state == "waiting":
             pauses.append((row.not_before_at - here.now).total_seconds())
             here.now = row.not_before_at
     assert states(here, made) == [("wecom", "dead", "wecom_failed")]
-    bounds = [min(outbox.LONGEST_PAUSE_S, outbox.FIRST_PAUSE_S * 2**n) for n in range(len(pauses))]
-    assert len(pauses) == outbox.MOST_ATTEMPTS - 1
+    bounds = [min(delivering.LONGEST_PAUSE_S, delivering.FIRST_PAUSE_S * 2**n) for n in range(len(pauses))]
+    assert len(pauses) == delivering.MOST_ATTEMPTS - 1
     for pause, bound in zip(pauses, bounds, strict=True):
         assert bound / 2 <= pause <= bound
-    assert len({outbox.pause_s(5) for _ in range(10)}) > 1, "never the same for all"
+    assert len({delivering.pause_s(5) for _ in range(10)}) > 1, "never the same for all"
 
 
 def test_a_provider_that_says_when_is_asked_no_sooner(here: UnitOfWork, town: Town) -> None:
     address(here, town["desk_a"], "wecom")
     made = resolved(here, town["desk_a"])
-    assert outbox.later(here, take(here, C.WECOM).claimed, "wecom_busy", 90.0)
+    assert delivering.later(here, take(here, C.WECOM).claimed, "wecom_busy", 90.0)
     [row] = deliveries(here, made)
     assert row.not_before_at == here.now + timedelta(seconds=90)
 
@@ -371,7 +371,7 @@ def test_what_expires_is_not_pushed_any_more(here: UnitOfWork, town: Town) -> No
     address(here, officer, "wecom")
     address(here, officer, "sms")
     made = offer(here, officer, expires_at=here.now + timedelta(seconds=40))
-    assert outbox.later(here, take(here, C.WECOM).claimed, "wecom_busy", 60.0)
+    assert delivering.later(here, take(here, C.WECOM).claimed, "wecom_busy", 60.0)
     assert states(here, made)[0] == ("wecom", "failed", "wecom_busy"), "it would come too late"
     here.now += timedelta(seconds=40)
     assert take(here, C.SMS) is None
@@ -382,7 +382,7 @@ def test_nobody_at_any_address(here: UnitOfWork, town: Town) -> None:
     officer = town["officer_a"]
     gone = address(here, officer, "fcm")
     made = offer(here, officer)
-    outbox.prune(here, [gone], "fcm_unregistered")
+    delivering.prune(here, [gone], "fcm_unregistered")
     assert take(here, C.FCM) is None
     assert states(here, made) == [("fcm", "dead", "no_address")]
     row = here.session.execute(text("select * from addresses where id = :id"), {"id": gone}).one()
@@ -400,8 +400,8 @@ def test_a_template_that_was_taken_away_lets_the_next_channel_have_its_turn(
     assert take(here, C.SMS) is None
     assert states(here, made) == [("sms", "failed", "not_set_up"), ("email", "waiting", None)]
     reach.use(everything(mail=None))
-    claimed = outbox.claim(here, C.EMAIL)
-    outbox.abandon(here, claimed)
+    claimed = delivering.claim(here, C.EMAIL)
+    delivering.abandon(here, claimed)
     assert states(here, made)[1] == ("email", "dead", "not_set_up")
 
 
@@ -412,11 +412,11 @@ def test_a_row_that_cannot_be_read_holds_up_no_other(here: UnitOfWork, town: Tow
     address(here, good, "wecom")
     first, second = resolved(here, poisoned), resolved(here, good)
     here.session.execute(text("update notices set params = '{}' where id = :id"), {"id": first})
-    ready = outbox.prepare(here, outbox.claim(here, C.WECOM))
+    ready = delivering.prepare(here, delivering.claim(here, C.WECOM))
     assert [one.message.event_id for one in ready] == [second]
     assert states(here, first) == [("wecom", "dead", "unreadable")]
     here.session.execute(text("update notices set kind = 'task.invented' where id = :id"), {"id": second})
-    assert outbox.refused(here, ready[0].claimed, "wecom_40058") is True
+    assert delivering.refused(here, ready[0].claimed, "wecom_40058") is True
 
 
 def test_a_notice_that_is_forgotten_after_it_was_claimed_holds_up_no_other(
@@ -426,9 +426,9 @@ def test_a_notice_that_is_forgotten_after_it_was_claimed_holds_up_no_other(
     address(here, gone, "wecom")
     address(here, good, "wecom")
     first, second = resolved(here, gone), resolved(here, good)
-    claimed = outbox.claim(here, C.WECOM)
+    claimed = delivering.claim(here, C.WECOM)
     here.session.execute(text("delete from notices where id = :id"), {"id": first})
-    assert [one.message.event_id for one in outbox.prepare(here, claimed)] == [second]
+    assert [one.message.event_id for one in delivering.prepare(here, claimed)] == [second]
 
 
 # --- What people want
@@ -468,7 +468,7 @@ def test_quiet_hours_hold_everything_but_an_sos(here: UnitOfWork, town: Town) ->
     [sos] = outbox.enqueue(here, K.SOS_RAISED, to=[desk.id], subject=("alarm", new_id()), params={})
     ready = take(here, C.WECOM)
     assert ready.message.event_id == sos
-    assert outbox.sent(here, ready.claimed, None)
+    assert delivering.sent(here, ready.claimed, None)
     assert take(here, C.WECOM) is None
     [row] = deliveries(here, made)
     assert (row.state, row.error, row.attempts) == ("waiting", "quiet_hours", 0)
@@ -504,7 +504,9 @@ def test_on_shift_quiet_hours_hold_nothing_that_duty_needs_and_off_shift_they_do
     on_shift(here, awake, town.areas["a"])
     on_shift(here, asleep, town.areas["a"], ended=here.now)
     rings, waits = told(here, awake, kind), told(here, asleep, kind)
-    assert [one.message.event_id for one in outbox.prepare(here, outbox.claim(here, C.WECOM))] == [rings]
+    assert [one.message.event_id for one in delivering.prepare(here, delivering.claim(here, C.WECOM))] == [
+        rings
+    ]
     assert states(here, waits) == [("wecom", "waiting", "quiet_hours")]
 
 
@@ -516,7 +518,7 @@ def test_what_is_no_duty_waits_for_the_morning_on_shift_too(here: UnitOfWork, to
     on_shift(here, officer, town.areas["a"])
     on_shift(here, forgetful, town.areas["a"], closes=here.now - timedelta(minutes=1))
     made = [told(here, officer, K.REPORT_ANSWERED), told(here, forgetful, K.BROADCAST_SENT)]
-    assert outbox.prepare(here, outbox.claim(here, C.WECOM)) == []
+    assert delivering.prepare(here, delivering.claim(here, C.WECOM)) == []
     assert [states(here, one) for one in made] == [[("wecom", "waiting", "quiet_hours")]] * 2
 
 
@@ -533,7 +535,7 @@ def test_quiet_hours_end_when_they_should(minute: int, begins: int, ends: int) -
         return
     zone = ZoneInfo("Asia/Shanghai")
     now = datetime(2026, 5, 1, minute // 60, minute % 60, tzinfo=zone)
-    found = outbox.quiet_end(now, time(begins // 60, begins % 60), time(ends // 60, ends % 60), zone)
+    found = delivering.quiet_end(now, time(begins // 60, begins % 60), time(ends // 60, ends % 60), zone)
     minutes = {(begins + n) % 1440 for n in range((ends - begins) % 1440)}
     assert (found is not None) == (minute in minutes)
     if found is not None:
@@ -574,17 +576,17 @@ def test_a_credit_is_spent_by_one_message_and_the_last_one_kept_for_what_matters
     ready = take(here, C.WECHAT_MINI)
     assert ready.message.event_id == first
     assert ready.message.template_id == "MINI_1"
-    assert outbox.sent(here, ready.claimed, None)
+    assert delivering.sent(here, ready.claimed, None)
     assert left(here, officer) == 1
     assert take(here, C.WECHAT_MINI) is None
     assert states(here, second) == [("wechat_mini", "dead", "no_credit")]
     made = offer(here, officer)
     ready = take(here, C.WECHAT_MINI)
     assert (ready.message.event_id, left(here, officer)) == (made, 0)
-    assert outbox.later(here, ready.claimed, "wechat_mini_busy")
+    assert delivering.later(here, ready.claimed, "wechat_mini_busy")
     assert left(here, officer) == 1, "what was not sent was not spent"
-    here.now += timedelta(seconds=outbox.LONGEST_PAUSE_S)
-    assert outbox.refused(here, take(here, C.WECHAT_MINI).claimed, "wechat_not_subscribed")
+    here.now += timedelta(seconds=delivering.LONGEST_PAUSE_S)
+    assert delivering.refused(here, take(here, C.WECHAT_MINI).claimed, "wechat_not_subscribed")
     assert left(here, officer) == 0, "WeChat knows better"
 
 
@@ -602,7 +604,7 @@ def test_the_group_robot_says_it_once_for_all(here: UnitOfWork, town: Town, else
     ready = take(here, C.WECOM_ROBOT)
     assert ready.targets[0].token == "http://127.0.0.1:9/robot"
     assert ready.message.title == "告警：越界"
-    assert outbox.refused(here, ready.claimed, "wecom_robot_93000")
+    assert delivering.refused(here, ready.claimed, "wecom_robot_93000")
     rows = [d for one in told for d in deliveries(here, one)]
     assert {(d.channel, d.state) for d in rows} == {("wecom_robot", "dead"), ("wecom", "waiting")}
     here.enter_town(elsewhere.id)
@@ -667,8 +669,8 @@ def test_every_state_is_reached_and_every_verb_has_a_function() -> None:
         reached |= {target for _, sources, target in MOVES if sources & reached}
     assert reached == set(DeliveryState)
     functions = {
-        "lease": outbox.claim, "postpone": outbox.later, "send": outbox.sent, "fail": outbox.refused,
-        "bury": outbox.refused, "skip": outbox.withdraw, "confirm": outbox.confirm, "retry": outbox.retry,
+        "lease": delivering.claim, "postpone": delivering.later, "send": delivering.sent, "fail": delivering.refused,
+        "bury": delivering.refused, "skip": outbox.withdraw, "confirm": outbox.confirm, "retry": delivering.retry,
     }  # fmt: skip
     assert {verb for verb, *_ in MOVES} == functions.keys()
 
@@ -704,9 +706,9 @@ def _play(uow: UnitOfWork, officer: Person, presses: list[str]) -> None:
     for press in presses:
         if press == "claim":
             for channel in (C.WECOM, C.SMS):
-                held += outbox.prepare(uow, outbox.claim(uow, channel))
+                held += delivering.prepare(uow, delivering.claim(uow, channel))
         elif press in ("sent", "later", "refused") and held:
-            getattr(outbox, press)(uow, held.pop(0).claimed, "code")
+            getattr(delivering, press)(uow, held.pop(0).claimed, "code")
         elif press == "confirm":
             outbox.confirm(uow, officer.id, [made])
         elif press == "read":
@@ -715,7 +717,7 @@ def _play(uow: UnitOfWork, officer: Person, presses: list[str]) -> None:
             outbox.withdraw(uow, ("task", task), [K.TASK_OFFERED])
         elif press == "retry":
             for row in deliveries(uow, made):
-                outbox.retry(uow, row.id)
+                delivering.retry(uow, row.id)
         elif press == "wait":
             uow.now += timedelta(seconds=150)
         elif press == "expire":

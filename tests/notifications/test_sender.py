@@ -27,10 +27,10 @@ from backend.core.ids import new_id
 from backend.core.notice_settings import Gateway, NoticeSettings, Parameter, ProviderTemplate, WecomApp
 from backend.core.uow import unit_of_work
 from backend.core.vocabulary import NoticeChannel, NoticeKind
-from notifications import outbox, reach
+from notifications import delivering, outbox, reach
 from notifications.channels.channel import Message, Target
 from notifications.channels.phone import Phone
-from notifications.outbox import Claimed, Sendable
+from notifications.delivering import Claimed, Sendable
 from notifications.sending import Channels, deliver
 from running.installation import ROOT, wait_until
 from tests.factories import Town, make_town
@@ -371,19 +371,19 @@ def test_a_town_with_much_to_tell_holds_up_no_other(
     other = make_town(owner, f"quiet-{new_id().hex[-6:]}")
     settings = NoticeSettings(sms=Gateway(cloud.url + "/sms", "t"), templates=SMS)
     reach.use(settings)
-    offer(town, people(owner, town, 4 * outbox.BATCH, lambda n: f"+86138{n:08d}"))
+    offer(town, people(owner, town, 4 * delivering.BATCH, lambda n: f"+86138{n:08d}"))
     [told] = offer(other, people(owner, other, 1, lambda n: "+8613900000001"))
     lane = worker_outbox.Lane(Channels(settings), C.SMS, urgent=False)
     for one in (town, other):
         lane.tell(one.id)
     lane.start()
     try:
-        wait_until(lambda: len(cloud.of("/sms")) == 4 * outbox.BATCH + 1, 60)
+        wait_until(lambda: len(cloud.of("/sms")) == 4 * delivering.BATCH + 1, 60)
     finally:
         lane.stop()
         lane.join(10)
     order = [asked.json["event_id"] for asked in cloud.of("/sms")]
-    assert order.index(str(told)) <= outbox.BATCH
+    assert order.index(str(told)) <= delivering.BATCH
 
 
 def test_no_further_address_is_tried_when_the_lease_may_end_meanwhile(cloud: Vendor) -> None:
@@ -495,7 +495,7 @@ def test_old_notices_and_addresses_that_are_long_dead_are_forgotten(
             text("update notices set created_at = now() - interval '91 days' where id = :id"), {"id": old}
         )
     with unit_of_work(town.id) as uow:
-        outbox.prune(uow, list(uow.session.execute(text("select id from addresses")).scalars()), "x")
+        delivering.prune(uow, list(uow.session.execute(text("select id from addresses")).scalars()), "x")
     with owner.begin() as connection:
         connection.execute(text("update addresses set dead_at = now() - interval '31 days'"))
     with unit_of_work(town.id) as uow:
