@@ -1,8 +1,8 @@
 """From the outbox to the channels: deliveries are claimed with a lease, sent while no transaction is open, and marked.
 
 A worker that dies in between leaves a lease that runs out, and the message goes again: at least once. Its id travels
-with every message (``Message.event_id``), so a receiver drops what he has. Claiming waits for nobody; whoever moves a
-delivery afterwards holds its notice's row first.
+with every message (``Message.event_id``), so a receiver drops what he has. Claiming and preparing wait for nobody;
+whoever moves a delivery afterwards holds its notice's row first.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ LEASE = timedelta(seconds=120)
 """Longer than a batch of slow sends takes: ``BATCH`` messages, each at most ``sending.SLOWEST_S``. Where somebody has
 many slow addresses, the sender gives back what it does not come to (``sending.in_time``)."""
 BATCH = 5
+HELD_PAUSE = timedelta(seconds=1)
+"""After so long what somebody was just changing is looked at again."""
 MOST_ATTEMPTS = 8
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 2.0, 300.0
 SECOND_CREDIT = 1
@@ -121,7 +123,7 @@ _LOADED = text("""
     left join notice_settings s on s.user_id = u.id
     where n.id = any (:ids)
     order by n.id
-    for update of n
+    for no key update of n skip locked
 """)
 _ADDRESSES = text("""
     select a.id, a.user_id, a.token, a.keys from addresses a left join sessions se on se.id = a.session_id
@@ -146,7 +148,10 @@ def prepare(uow: UnitOfWork, claimed: Sequence[Claimed]) -> list[Sendable]:
     for one in claimed:
         notice = notices.get(one.notice_id)
         if notice is None:
-            continue  # Past its retention, and its deliveries are gone with it.
+            # Held by somebody who changes it at this moment and may wait for another one of these; or past its
+            # retention, and then its deliveries are gone with it.
+            _wait(uow, one, uow.now + HELD_PAUSE, "held", counted=False)
+            continue
         try:
             sendable = _prepared(uow, one, notice, addresses.get(notice.recipient_id, []))
         except (KeyError, ValueError):

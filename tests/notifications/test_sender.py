@@ -7,9 +7,11 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -384,6 +386,44 @@ def test_a_town_with_much_to_tell_holds_up_no_other(
         lane.join(10)
     order = [asked.json["event_id"] for asked in cloud.of("/sms")]
     assert order.index(str(told)) <= delivering.BATCH
+
+
+def test_the_sender_and_who_answers_an_offer_do_not_wait_for_each_other(
+    owner: Engine, town: Town, settings_of: dict[str, str]
+) -> None:
+    """A batch holds several notices, an act too and in another order: what is being changed comes a moment later."""
+    first, second = sorted(people(owner, town, 2, lambda n: f"+86138{n:08d}"))
+    subject = ("task", new_id())
+    with unit_of_work(town.id) as uow:
+        told = outbox.enqueue(uow, K.TASK_OFFERED, to=[first, second], subject=subject, params={"number": 7})
+    with unit_of_work(town.id) as uow:
+        claimed = delivering.claim(uow, C.SMS)
+    assert [one.notice_id for one in claimed] == sorted(told)
+    held, tried = threading.Event(), threading.Event()
+
+    def answer() -> None:
+        with unit_of_work(town.id) as uow:
+            outbox.acted(uow, subject, [K.TASK_OFFERED], by=second)
+            held.set()
+            tried.wait(1.0)
+            outbox.withdraw(uow, subject, [K.TASK_OFFERED], of=[first])
+
+    def prepare() -> list[UUID]:
+        held.wait(10)
+        with unit_of_work(town.id) as uow:
+            ready = [one.message.event_id for one in delivering.prepare(uow, claimed)]
+        tried.set()
+        return ready
+
+    with ThreadPoolExecutor(2) as pool:
+        answered, prepared = pool.submit(answer), pool.submit(prepare)
+        answered.result(20)
+        assert prepared.result(20) == told[:1]
+    assert states(owner) == {"leased": 1, "waiting": 1}
+    with unit_of_work(town.id) as uow:
+        uow.now += delivering.HELD_PAUSE
+        assert delivering.prepare(uow, delivering.claim(uow, C.SMS)) == [], "he has answered"
+    assert states(owner) == {"leased": 1, "skipped": 1}
 
 
 def test_no_further_address_is_tried_when_the_lease_may_end_meanwhile(cloud: Vendor) -> None:
