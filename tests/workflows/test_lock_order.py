@@ -91,7 +91,7 @@ def sos(uow: UnitOfWork, town: Town, *people: Person) -> UUID:
 def test_two_officers_who_leave_one_sos_for_another_in_opposite_directions(
     town: Town, live_engine: Engine
 ) -> None:
-    """Each accept suspends the other task; both are done, and nobody is told to come again."""
+    """F16: each accept suspends the other task; both are done, and nobody is told to come again."""
     a, b = town["officer_a"], town["officer_a2"]
     with unit_of_work(town.id) as uow:
         for person in (a, b):
