@@ -5,13 +5,15 @@
  * it will lead to. From the answer on the server's own word counts. What it refuses is told in plain words, and the
  * task is read anew.
  */
-import { computed, ref, shallowRef, watch } from 'vue'
-import { Offline, Problem, type Api } from '@/shared/api'
-import type { Change, Changes } from '@/shared/changes'
-import { Courier, Outbox, type CourierState, type Outcome, type Press } from '@/shared/outbox'
+import { computed, shallowRef, watch } from 'vue'
+import { Problem, type Api } from '@/shared/api'
+import type { Changes } from '@/shared/changes'
+import type { Press } from '@/shared/outbox'
 import type { Session } from '@/shared/session'
 import type { OfficerTask, Page } from '@/shared/types'
 import type { Duty } from './duty'
+import { keepList, recallList } from './kept'
+import { createLane, newest, type Lane } from './lane'
 
 export type MyState = OfficerTask['my_state']
 export interface ShownTask {
@@ -30,11 +32,9 @@ const LEADS_TO: Record<string, { my_state: MyState; actions: string[] }> = {
   hand_back: { my_state: 'handed_back', actions: [] },
 }
 const MINE: ReadonlySet<MyState> = new Set<MyState>(['offered', 'accepted', 'en_route', 'on_site', 'suspended'])
-const LANE = 'tasks'
-const TICK_MS = 5_000
-const POLL_MS = 15_000
-/** With the live channel open the poll only makes sure. */
-const POLL_CONNECTED_MS = 60_000
+const PATH = '/api/v1/officer/tasks'
+/** How long after its time an offer is asked about once more: by then the server has let it lapse. */
+const LAPSED_AFTER_MS = 2_000
 const URGENCY = { critical: 0, high: 1, normal: 2, low: 3 } as const
 
 export function withPresses(task: OfficerTask, pending: Press[]): OfficerTask {
@@ -69,27 +69,36 @@ export interface DispatchSurroundings {
 export function createDispatch(session: Session, api: Api, duty: Duty, changes: Changes, around: DispatchSurroundings) {
   /** As the server has last said. */
   const served = shallowRef<OfficerTask[]>([])
-  const known = ref(false)
-  const failure = shallowRef<unknown>(null)
-  const readAt = ref<number | null>(null)
-  const waiting = shallowRef<Press[]>([])
-  const refused = shallowRef<Press[]>([])
-  const sending = shallowRef<CourierState>({ trouble: null, retryAt: null })
-  const stored = ref(true)
-
-  let owner: string | null = null
-  let outbox: Outbox | null = null
-  let courier: Courier | null = null
-  let timer: ReturnType<typeof setInterval> | undefined
   let alerted = new Set<string>()
-  let asked = 0
-  /** Counts the lists that were asked for: an older answer never replaces a newer one. */
-  let round = 0
+
+  const keptAt = () => `xungeng.officer.tasks.${lane.owner.value}`
+  const lane: Lane = createLane<OfficerTask>(session, api, changes, {
+    lane: 'tasks',
+    now: around.now,
+    arrive() {
+      served.value = recallList(keptAt(), 'tasks')
+      lane.known.value = served.value.length > 0
+      // What was there before the app was closed is not news.
+      alerted = new Set(served.value.map(offerOf))
+      changes.want('shift', duty.shift.value !== null)
+    },
+    depart() {
+      changes.want('shift', false)
+      show([])
+    },
+    refresh,
+    take,
+    async answered({ press, problem }) {
+      if (problem) await read(press.subject).catch(() => undefined)
+    },
+    polled: () => duty.shift.value !== null || lane.waiting.value.length > 0,
+    ends: () => offered(served.value).map(({ lapses_at }) => (lapses_at ? Date.parse(lapses_at) + LAPSED_AFTER_MS : Infinity)),
+  })
 
   const shown = computed<ShownTask[]>(() =>
     served.value
       .map((task) => {
-        const pending = waiting.value.filter(({ subject }) => subject === task.id)
+        const pending = lane.waiting.value.filter(({ subject }) => subject === task.id)
         return { task: withPresses(task, pending), pending }
       })
       .sort((a, b) => inOrder(a.task, b.task)),
@@ -99,131 +108,23 @@ export function createDispatch(session: Session, api: Api, duty: Duty, changes: 
   const open = computed(() => shown.value.filter(({ task }) => MINE.has(task.my_state)).length)
   const byId = (id: string) => shown.value.find(({ task }) => task.id === id) ?? null
 
-  const keptAt = () => `xungeng.officer.tasks.${owner}`
-  function keep(): void {
-    try {
-      if (served.value.length) localStorage.setItem(keptAt(), JSON.stringify({ v: 1, tasks: served.value }))
-      else localStorage.removeItem(keptAt())
-    } catch {
-      // Without storage the tasks are there again with the network.
-    }
-  }
-  function recall(): OfficerTask[] {
-    try {
-      const kept = JSON.parse(localStorage.getItem(keptAt()) ?? 'null') as { v?: number; tasks?: OfficerTask[] } | null
-      return kept?.v === 1 ? (kept.tasks ?? []) : []
-    } catch {
-      return []
-    }
-  }
-
-  async function begin(): Promise<void> {
-    const user = session.user.value
-    if (!user || owner === user.id) return
-    if (owner) leave()
-    owner = user.id
-    served.value = recall()
-    known.value = served.value.length > 0
-    // What was there before the app was closed is not news.
-    alerted = new Set(served.value.map(offerOf))
-    try {
-      outbox = await Outbox.open('xungeng-officer-presses')
-      stored.value = true
-    } catch {
-      stored.value = false
-    }
-    if (owner !== user.id) return
-    await recount()
-    if (outbox) {
-      courier = new Courier(outbox, user.id, LANE, send, afterAnswer)
-      const mine = courier
-      watch(mine.state, (state) => courier === mine && (sending.value = state), { immediate: true })
-      courier.start()
-    }
-    document.addEventListener('visibilitychange', onVisible)
-    globalThis.addEventListener('online', onOnline)
-    timer = setInterval(tick, TICK_MS)
-    changes.want('shift', duty.shift.value !== null)
-    await refresh()
-  }
-
-  /** Whoever signs out leaves no tasks behind on the phone; presses that are not sent wait for him. */
-  function leave(): void {
-    courier?.stop()
-    courier = null
-    outbox?.close()
-    outbox = null
-    clearInterval(timer)
-    document.removeEventListener('visibilitychange', onVisible)
-    globalThis.removeEventListener('online', onOnline)
-    changes.want('shift', false)
-    served.value = []
-    if (owner) keep()
-    owner = null
-    known.value = false
-    failure.value = null
-    waiting.value = []
-    refused.value = []
-    round += 1
-  }
-
-  const send = (press: Press) => api.post<OfficerTask>(press.path, press.body, { idempotencyKey: press.key })
-
-  async function afterAnswer({ press, answer, problem }: Outcome): Promise<void> {
-    if (answer) take(answer as OfficerTask)
-    await recount()
-    if (problem) await read(press.subject).catch(() => undefined)
-  }
-
   /** Stores a press; it is shown and sent from then on. */
-  async function press(task: OfficerTask, action: string, body: Record<string, unknown> = {}): Promise<void> {
-    // A thumb may press twice before the screen has followed.
-    if (!owner || pressing.has(task.id) || !byId(task.id)?.task.actions.includes(action)) return
-    pressing.add(task.id)
-    try {
-      await keepAndSend(owner, task, action, body)
-    } finally {
-      pressing.delete(task.id)
-    }
-  }
-  const pressing = new Set<string>()
-
-  async function keepAndSend(owner: string, task: OfficerTask, action: string, body: Record<string, unknown>): Promise<void> {
-    const path = `/api/v1/officer/tasks/${task.id}/${action.replaceAll('_', '-')}`
-    if (!outbox || !courier) {
-      take(await api.post<OfficerTask>(path, { ...body, device_at: new Date(around.now()).toISOString() }))
-      return
-    }
-    await outbox.add(owner, { lane: LANE, subject: task.id, action, about: String(task.number), path, body }, around.now())
-    await recount()
-    courier.notice()
+  async function press({ id, number }: OfficerTask, action: string, body: Record<string, unknown> = {}): Promise<void> {
+    if (!byId(id)?.task.actions.includes(action)) return
+    await lane.pressOnce({ subject: id, action, about: String(number), path: `${PATH}/${id}/${action.replaceAll('_', '-')}`, body })
   }
 
-  /** The officer has read why a press was not taken. */
-  async function dismiss(one: Press): Promise<void> {
-    await outbox?.settle(one.n)
-    await recount()
-  }
-
-  async function recount(): Promise<void> {
-    if (!outbox || !owner) return
-    const [sent, set] = await Promise.all([outbox.waiting(owner, LANE), outbox.refused(owner)])
-    waiting.value = sent
-    refused.value = set.filter(({ lane }) => lane === LANE)
-  }
-
-  function adopt(tasks: OfficerTask[]): void {
+  function show(tasks: OfficerTask[]): void {
     served.value = tasks
-    keep()
-    for (const task of tasks) {
-      if (task.my_state !== 'offered' || alerted.has(offerOf(task))) continue
+    keepList(keptAt(), 'tasks', tasks)
+  }
+  function adopt(tasks: OfficerTask[]): void {
+    show(tasks)
+    for (const task of offered(tasks)) {
+      if (alerted.has(offerOf(task))) continue
       alerted.add(offerOf(task))
       around.alert(task)
     }
-  }
-  /** A task that is offered again after a decline is an offer of its own. */
-  function offerOf({ id, offered_at }: OfficerTask): string {
-    return `${id} ${offered_at}`
   }
 
   function take(task: OfficerTask): void {
@@ -235,111 +136,58 @@ export function createDispatch(session: Session, api: Api, duty: Duty, changes: 
 
   /** Reads one task anew; one that is nobody's business of his any more goes off the list. */
   async function read(id: string): Promise<OfficerTask | null> {
-    const mine = owner
+    const mine = lane.owner.value
     try {
-      const task = await api.get<OfficerTask>(`/api/v1/officer/tasks/${id}`)
-      if (owner === mine) take(task)
+      const task = await api.get<OfficerTask>(`${PATH}/${id}`)
+      if (lane.owner.value === mine) take(task)
       return task
     } catch (error) {
       if (!(error instanceof Problem) || error.status !== 404) throw error
-      if (owner === mine) adopt(served.value.filter((task) => task.id !== id))
+      if (lane.owner.value === mine) adopt(served.value.filter((task) => task.id !== id))
       return null
     }
   }
 
+  async function everyPage(): Promise<OfficerTask[]> {
+    const tasks: OfficerTask[] = []
+    let cursor: string | null = null
+    do {
+      const page: Page<OfficerTask> = await api.get(PATH, { cursor, limit: 50 })
+      tasks.push(...page.items)
+      cursor = page.next
+    } while (cursor && tasks.length < 500)
+    return tasks
+  }
   async function refresh(): Promise<void> {
-    if (!owner) return
-    const mine = owner
-    const mineRound = ++round
-    asked = around.now()
-    try {
-      const tasks: OfficerTask[] = []
-      let cursor: string | null = null
-      do {
-        const page: Page<OfficerTask> = await api.get('/api/v1/officer/tasks', { cursor, limit: 50 })
-        tasks.push(...page.items)
-        cursor = page.next
-      } while (cursor && tasks.length < 500)
-      if (owner !== mine || round !== mineRound) return
-      // A press may have been answered while the list was on its way.
-      const newer = new Map(served.value.map((task) => [task.id, task]))
-      adopt(tasks.map((task) => ((newer.get(task.id)?.version ?? 0) > task.version ? newer.get(task.id)! : task)))
-      known.value = true
-      failure.value = null
-      readAt.value = around.now()
-    } catch (error) {
-      if (owner !== mine || round !== mineRound) return
-      failure.value = error
-      if (!(error instanceof Offline || error instanceof Problem)) throw error
-    }
+    // A press may have been answered while the list was on its way.
+    await lane.ask(everyPage, (tasks) => adopt(newest(tasks, served.value)))
   }
 
-  function heard(change: Change | null): void {
-    if (!owner) return
+  changes.onChange((change) => {
     if (change === null) return void refresh()
-    if (change.kind !== 'task') return
+    if (!lane.owner.value || change.kind !== 'task') return
     const before = served.value.find(({ id }) => id === change.id)
     // Our own presses are told to us as well.
     if (before && before.version >= change.version) return
     read(change.id).catch(() => void refresh())
-  }
-
-  function tick(): void {
-    // Another tab of this phone may have sent it.
-    if (waiting.value.length) void recount()
-    const due = around.now() - asked >= (changes.connected.value ? POLL_CONNECTED_MS : POLL_MS)
-    const busy = duty.shift.value !== null || waiting.value.length > 0
-    if (due && busy && document.visibilityState === 'visible') void refresh()
-    else if (document.visibilityState === 'visible' && served.value.some(lapsed)) void refresh()
-  }
-  /** An offer whose time is over is asked about once more. */
-  function lapsed({ my_state, lapses_at }: OfficerTask): boolean {
-    const at = lapses_at ? Date.parse(lapses_at) : Infinity
-    return my_state === 'offered' && around.now() > at + 2_000 && asked < at + 2_000
-  }
-  function onVisible(): void {
-    if (document.visibilityState !== 'visible') return
-    void recount()
-    courier?.hurry()
-    if (around.now() - asked > TICK_MS) void refresh()
-  }
-  function onOnline(): void {
-    courier?.hurry()
-    void refresh()
-  }
-
-  changes.onChange(heard)
+  })
   watch(
     () => duty.shift.value?.id ?? null,
     (shiftId, before) => {
       changes.want('shift', shiftId !== null)
-      if (owner && shiftId !== before) void refresh()
+      if (shiftId !== before) void refresh()
     },
   )
-  duty.tellFirst(async () => {
-    courier?.hurry()
-    await courier?.flush(8_000)
-  })
+  duty.tellFirst(lane.flush)
 
-  return {
-    shown,
-    offers,
-    open,
-    known,
-    failure,
-    readAt,
-    waiting,
-    refused,
-    sending,
-    stored,
-    byId,
-    begin,
-    leave,
-    press,
-    dismiss,
-    read,
-    refresh,
-    hurry: () => courier?.hurry(),
-  }
+  const { known, failure, readAt, waiting, refused, sending, stored, begin, leave, dismiss, hurry } = lane
+  return { shown, offers, open, known, failure, readAt, waiting, refused, sending, stored, byId, begin, leave, press, dismiss, read, refresh, hurry }
 }
 export type Dispatch = ReturnType<typeof createDispatch>
+
+const offered = (tasks: OfficerTask[]) => tasks.filter(({ my_state }) => my_state === 'offered')
+
+/** A task that is offered again after a decline is an offer of its own. */
+function offerOf({ id, offered_at }: OfficerTask): string {
+  return `${id} ${offered_at}`
+}

@@ -53,6 +53,12 @@ export function readPress(raw: unknown): Press | null {
   return press && press.v === 1 ? (press as Press) : null
 }
 
+/** A press as it is stored and sent, but for its number in the order. */
+export function sealed(owner: string, press: NewPress, pressedAtMs: number): Omit<Press, 'n'> {
+  const pressed_at = instant(pressedAtMs)
+  return { v: 1, owner, ...press, body: { ...press.body, device_at: pressed_at }, key: newId(), pressed_at, state: 0 }
+}
+
 export class Outbox {
   private constructor(private readonly db: IDBPDatabase<Tables>) {}
 
@@ -69,10 +75,7 @@ export class Outbox {
 
   /** Stores a press; it has been stored when this returns. */
   async add(owner: string, press: NewPress, pressedAtMs: number): Promise<Press> {
-    const pressed_at = instant(pressedAtMs)
-    const envelope = {
-      v: 1 as const, owner, ...press, body: { ...press.body, device_at: pressed_at }, key: newId(), pressed_at, state: 0 as const,
-    }
+    const envelope = sealed(owner, press, pressedAtMs)
     const n = await this.db.add('presses', envelope as unknown as Press)
     return { ...envelope, n }
   }
