@@ -41,6 +41,22 @@ describe.each(clients)('the texts of %s', (client) => {
   })
 })
 
+describe('the texts that the code names', () => {
+  const sources = import.meta.glob<string>('../src/**/*.{ts,vue}', { query: '?raw', import: 'default', eager: true })
+  const keysOf = (owner: string) => {
+    const path = Object.keys(files).find((one) => one.endsWith(`/${owner}/locales/en.ts`))!
+    return [...flat(files[path]!.default).keys()]
+  }
+  it.each(clients)('are there: %s', (client) => {
+    // What is shared is said by each client in its own words, or in the shared ones.
+    const there = new Set([...keysOf('shared'), ...(client === 'shared' ? clients.flatMap(keysOf) : keysOf(client))])
+    for (const [path, source] of Object.entries(sources)) {
+      if (!path.includes(`/src/${client}/`)) continue
+      for (const [, key] of source.matchAll(/[^\w$]t\('([\w.]+)'/g)) expect(there.has(key!), `${key} in ${path}`).toBe(true)
+    }
+  })
+})
+
 describe('the choice of language', () => {
   it('is what was chosen, else what the browser prefers, else Chinese', () => {
     expect(readLocale('en', ['zh-CN'])).toBe('en')

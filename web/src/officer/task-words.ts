@@ -1,13 +1,9 @@
-/** How a task is put in words: how far, how long, what was refused. */
+/** How a task is put in words: how long, what counts next, what was refused. */
 import { duration } from '@/shared/time'
 import type { Locale, OfficerTask } from '@/shared/types'
 import type { Press, Refusal } from '@/shared/outbox'
 
 type T = (key: string, values?: Record<string, unknown>) => string
-
-export function distanceText(metres: number, t: T): string {
-  return metres < 1000 ? t('on.metres', { n: Math.round(metres) }) : t('on.kilometres', { n: (metres / 1000).toFixed(metres < 10_000 ? 1 : 0) })
-}
 
 /** "8 min left", or "3 min over". */
 export function left(until: string, nowMs: number, locale: Locale, t: T): { text: string; over: boolean } {
