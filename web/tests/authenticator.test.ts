@@ -78,6 +78,20 @@ describe('the authenticator', () => {
     expect(told).toEqual([true, false])
   })
 
+  it('is as it was, and forgets what was typed, when one thinks better of it', async () => {
+    const { card, told } = account()
+    card.asking.value = true
+    card.password.value = 'guess'
+    await card.begin()
+    card.leave()
+    expect([card.on.value, card.asking.value, card.password.value, card.problem.value]).toEqual([false, false, '', ''])
+    card.password.value = 'right'
+    await card.begin()
+    card.code.value = '12'
+    card.leave()
+    expect([card.on.value, card.secret.value, card.code.value, told]).toEqual([false, null, '', []])
+  })
+
   it('sends one request for two presses', async () => {
     const { card, calls } = account()
     await Promise.all([card.begin(), card.begin()])

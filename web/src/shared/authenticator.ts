@@ -61,5 +61,11 @@ export function useAuthenticator({ api, session, translate, told }: Authenticato
       password.value = ''
       told(false)
     })
-  return { on, secret, qr, asking, code, readable, password, busy, problem, begin, confirm, disable }
+  /** He has thought better of it: nothing has changed yet. */
+  function leave(): void {
+    asking.value = false
+    secret.value = null
+    code.value = password.value = problem.value = ''
+  }
+  return { on, secret, qr, asking, code, readable, password, busy, problem, begin, confirm, disable, leave }
 }
