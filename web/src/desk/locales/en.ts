@@ -150,7 +150,7 @@ export default {
     received: 'Received',
     delay: '({delay} later)',
     accuracy: 'Accuracy',
-    metres: '±{metres} m',
+    metres: '±{metres}\u00a0m',
     speed: 'Speed',
     kmh: '{kmh} km/h',
     heading: 'Heading',

@@ -150,7 +150,7 @@ export default {
     received: '服务器收到',
     delay: '（延迟 {delay}）',
     accuracy: '精度',
-    metres: '±{metres} 米',
+    metres: '±{metres}\u00a0米',
     speed: '速度',
     kmh: '{kmh} 公里/时',
     heading: '方向',
