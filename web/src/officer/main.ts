@@ -4,6 +4,7 @@ import '@/shared/phone/phone.css'
 import { createTranslations } from '@/shared/i18n'
 import { loadInstallation } from '@/shared/installation'
 import { hearWorker } from '@/shared/notices/arrival'
+import { pressByKey } from '@/shared/phone/keys'
 import { registerServiceWorker } from '@/shared/phone/pwa'
 import { dress } from '@/shared/phone/theme'
 import App from './App.vue'
@@ -13,6 +14,7 @@ import zhCN from './locales/zh-CN'
 import { router } from './router'
 
 dress('officer')
+pressByKey()
 registerServiceWorker('officer')
 hearWorker(router, notices, push)
 void loadInstallation()

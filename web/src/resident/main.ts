@@ -5,6 +5,7 @@ import { createTranslations } from '@/shared/i18n'
 import { loadInstallation } from '@/shared/installation'
 import { dress } from '@/shared/phone/theme'
 import { hearWorker } from '@/shared/notices/arrival'
+import { pressByKey } from '@/shared/phone/keys'
 import { registerServiceWorker } from '@/shared/phone/pwa'
 import App from './App.vue'
 import { notices, push } from './client'
@@ -13,6 +14,7 @@ import zhCN from './locales/zh-CN'
 import { router } from './router'
 
 dress('resident')
+pressByKey()
 registerServiceWorker('resident')
 hearWorker(router, notices, push)
 void loadInstallation()

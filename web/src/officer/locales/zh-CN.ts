@@ -262,6 +262,7 @@ export default {
     howHint: { handled: '当场办结', passed_on: '转为任务' },
     did: { handled: '已上报：自行处置', passed_on: '已上报：移交指挥席' },
     didLater: '已保存，联网后自动上报',
+    sendNow: '立即发送',
     unsent: '有 {n} 件上报待发送。',
     closed: '已自行处置',
     passedOn: '已移交 · 任务 #{number} {state}',
