@@ -11,7 +11,10 @@ from playwright.sync_api import Browser, Page, expect
 from tests.web.conftest import Phone, Town
 from tests.web.test_desk import seated
 
-FRAMED = "document.activeElement && getComputedStyle(document.activeElement).outlineStyle === 'solid'"
+FRAMED = """() => {
+  const here = document.activeElement, frame = here.closest('.van-field')
+  return getComputedStyle(here).outlineStyle === 'solid' || (frame && getComputedStyle(frame).boxShadow.includes('inset'))
+}"""
 
 
 def tab_to(page: Page, selector: str) -> None:
@@ -115,8 +118,9 @@ def test_a_dispatcher_goes_through_the_queue_by_keys_and_comes_back_to_where_he_
         expect(queue).to_be_focused()
         row = page.locator(f"[data-row='task/{made.json()['id']}']")
         expect(row).to_be_visible(timeout=15_000)
+        page.keyboard.press("Home")
         for _ in range(200):
-            if page.evaluate("document.activeElement.getAttribute('aria-activedescendant')") == f"queue-task/{made.json()['id']}":
+            if queue.get_attribute("aria-activedescendant") == f"queue-task/{made.json()['id']}":
                 break
             page.keyboard.press("ArrowDown")
         page.keyboard.press("Enter")
