@@ -201,8 +201,7 @@ class Door(Blueprint):
         secrets: they go out once and are not kept, so a replay answers them as null. ``guesses`` bounds an act that
         tells whether a password or a code is right: each try is counted, and committed, before it is looked at.
         With ``if_match`` the view gets the ``version`` that the caller has read. ``beyond`` answers ``(uow, actor,
-        body)`` where a call is one too many, cheaply and without being kept; where it returns None, the call is an act
-        as any other.
+        body)`` where a call is one too many, and cheaply; where it returns None, the call is an act as any other.
         """
         reads = raw or (JSON if body is not None else None)
         policy = Policy(
@@ -237,14 +236,16 @@ class Door(Blueprint):
                         unreadable = refused
                 with unit_of_work(claims.town_id, request_id=g.request_id) as uow:
                     actor = identity().actor(uow, claims)
-                    if beyond is not None and g.get("beyond"):
-                        access.require(actor, *may)
-                        if (found := beyond(uow, actor, given["body"])) is not None:
-                            return _json(schema.dump(found) if schema else found, status)
                     kept = commands.begin(uow, actor, f"{request.method} {request.path}", key, _fingerprint())
                     if kept is not None:
                         access.require(actor, *may)
                         return _json(kept.answer, kept.status, replayed=True)
+                    if beyond is not None and g.get("beyond"):
+                        access.require(actor, *may)
+                        if (found := beyond(uow, actor, given["body"])) is not None:
+                            document = schema.dump(found) if schema else found
+                            commands.finish(uow, actor, key, status, document)
+                            return _json(document, status)
                     refusal: Refusal | None = None
                     try:
                         with uow.attempt():

@@ -122,11 +122,13 @@ def call_for_help(
     )  # fmt: skip
 
 
-def press_again(uow: UnitOfWork, actor: Actor, *, place: Place | None) -> Alarm | None:
-    """Take the newer place for the actor's own SOS that stands; None when none does.
+def press_again(
+    uow: UnitOfWork, actor: Actor, *, place: Place | None, note: str | None = None
+) -> Alarm | None:
+    """Take the newer place and a new note for the actor's own SOS that stands; None when none does.
 
-    For presses that come faster than anybody has to be told of each: no entry in the journal and nothing announced. Who
-    is on the way hears of the place by the job, as after any press.
+    For presses that come faster than anybody has to be told of each: no entry in the journal, and nothing announced but
+    the note. Who is on the way hears of the place by the job, as after any press.
     """
     if actor.user_id is None:
         return None
@@ -134,10 +136,19 @@ def press_again(uow: UnitOfWork, actor: Actor, *, place: Place | None) -> Alarm 
     alarm = _open_one(uow, AlarmKind.SOS, source, actor.user_id)
     if alarm is None:
         return None
-    if _take_place(uow, alarm, _believed(uow, place), turn_at=uow.now + TURN_AFTER):
+    if place is None and alarm.shift_id is not None:
+        place = _last_place(uow, actor.user_id)
+    moved = _take_place(uow, alarm, _believed(uow, place), turn_at=uow.now + TURN_AFTER)
+    told = note is not None and alarm.detail.get("note") != note
+    if told:
+        alarm.detail = {**alarm.detail, "note": note}
+    if moved or told:
         alarm.version += 1
         uow.session.flush()
-    return read(uow, alarm.id)
+    found = read(uow, alarm.id)
+    if told:
+        _announce(uow, found, "call_again", by=actor.user_id)
+    return found
 
 
 def tracker_call(

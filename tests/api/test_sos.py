@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -33,12 +34,16 @@ class Phone:
 
     def press(self, east: float | None = None, **more: Any) -> Any:
         """Press, so many degrees east of the community's place; without it, not knowing where."""
+        return self.caller.post(self.path, self.body(east, **more))
+
+    def body(self, east: float | None = None, **more: Any) -> dict[str, Any]:
+        """What a press says."""
         if east is not None:
             more["place"] = {
                 "lon": self.lon + east, "lat": self.lat, "accuracy_m": 5,
                 "fixed_at": datetime.now(UTC).isoformat(),
             }  # fmt: skip
-        return self.caller.post(self.path, more)
+        return more
 
     def end(self) -> None:
         """Let the desk say that there is nothing to it."""
@@ -63,7 +68,7 @@ def limited(monkeypatch: pytest.MonkeyPatch, limit: str, spare: str) -> None:
 def test_however_fast_it_is_pressed_it_is_one_alarm_at_the_newest_place_and_costs_little(
     world: World, phone: Phone
 ) -> None:
-    """Ten presses in ten seconds are acts; the others take the newer place and leave nothing behind."""
+    """Ten presses in ten seconds are acts; the others take the newer place and are told to nobody."""
     with time_machine.travel(datetime.now(UTC), tick=False) as clock:
         told = []
         for n in range(40):
@@ -80,12 +85,30 @@ def test_however_fast_it_is_pressed_it_is_one_alarm_at_the_newest_place_and_cost
             text("select action from journal where subject_id = :id order by at, id"), {"id": alarm_id}
         ).scalars()
         assert list(acts) == ["raise"] + ["call_again"] * 9
-        kept = "select count(*) from commands where answer ->> 'id' = :id"
-        assert connection.execute(text(kept), {"id": alarm_id}).scalar_one() == 10
         jobs = (
             "select count(*) from jobs.procrastinate_jobs where args ->> 'alarm_id' = :id and status = 'todo'"
         )
         assert connection.execute(text(jobs), {"id": alarm_id}).scalar_one() == 1
+
+
+def test_a_press_beyond_the_limit_that_is_sent_again_calls_nobody_anew_and_moves_nothing_back(
+    phone: Phone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """F02: its answer was lost; meanwhile the call went on to another place, and was ended."""
+    limited(monkeypatch, "1/minute", "100/minute")
+    first, key, said = phone.press(0), uuid.uuid4(), phone.body(1e-5, note="三楼")
+    lost = phone.caller.post(phone.path, said, key=key)
+    assert (lost.status_code, lost.json["id"]) == (201, first.json["id"])
+    assert phone.press(2e-5).status_code == 201
+    assert phone.caller.post(phone.path, said, key=key).json == lost.json
+    shown = phone.desk.get(f"{ALARMS}/{first.json['id']}").json
+    assert shown["place"]["lon"] == pytest.approx(phone.lon + 2e-5)
+    assert shown["note"] == "三楼", "what was said with it is not lost"
+    other = phone.caller.post(phone.path, phone.body(3e-5), key=key)
+    assert (other.status_code, other.json["code"]) == (422, "key_reused")
+    phone.end()
+    assert phone.caller.post(phone.path, said, key=key).json == lost.json
+    assert phone.caller.get(phone.path).json["items"][0]["state"] == "false"
 
 
 def test_a_press_beyond_the_limit_is_an_act_when_no_call_stands(
