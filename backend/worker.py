@@ -86,8 +86,10 @@ def use(config: Config) -> None:
     _config = config
 
 
-def in_every_town(act: Callable[[UnitOfWork], Any]) -> list[Any]:
+def in_every_town(act: Callable[[UnitOfWork], Any], *, to_the_end: bool = False) -> list[Any]:
     """Do ``act`` in each town, in a transaction each; what fails in one town is logged and stops no other.
+
+    With ``to_the_end`` it is done again, the towns in turn, where it has answered that there may be more.
 
     Raises:
         ExceptionGroup: what failed, after all towns had their turn.
@@ -96,15 +98,25 @@ def in_every_town(act: Callable[[UnitOfWork], Any]) -> list[Any]:
     failures: list[Exception] = []
     with unit_of_work() as uow:
         towns = upkeep.towns(uow)
-    for town_id in towns:
-        try:
-            with unit_of_work(town_id) as uow:
-                answers.append(act(uow))
-        except Exception as error:
-            log.error(
-                "a clock failed in one town", town_id=str(town_id), error=type(error).__name__, exc_info=True
-            )
-            failures.append(error)
+    while towns:
+        unfinished = []
+        for town_id in towns:
+            try:
+                with unit_of_work(town_id) as uow:
+                    answer = act(uow)
+            except Exception as error:
+                log.error(
+                    "a clock failed in one town",
+                    town_id=str(town_id),
+                    error=type(error).__name__,
+                    exc_info=True,
+                )
+                failures.append(error)
+            else:
+                answers.append(answer)
+                if to_the_end and answer:
+                    unfinished.append(town_id)
+        towns = unfinished
     if failures:
         raise ExceptionGroup("A clock failed.", failures)
     return answers
@@ -118,9 +130,10 @@ def close_forgotten_shifts(timestamp: int) -> None:
     """Close the shifts whose end was forgotten, so that nobody is tracked off duty, and lapse what nobody answered."""
     from workflows import invitations, shifts
 
-    while sum(in_every_town(shifts.close_forgotten)):
-        pass
-    in_every_town(invitations.lapse_forgotten)
+    try:
+        in_every_town(shifts.close_forgotten, to_the_end=True)
+    finally:
+        in_every_town(invitations.lapse_forgotten)
 
 
 @app.periodic(cron="* * * * * */3")
@@ -128,8 +141,7 @@ def close_forgotten_shifts(timestamp: int) -> None:
 def see_to_deadlines(timestamp: int) -> None:
     """Let offers lapse, calls end and missed times be told; every three seconds (the sixth field), for an offer stands
     for one minute or two."""
-    while sum(in_every_town(lambda uow: deadlines.see_to(uow, DEADLINES))):
-        pass
+    in_every_town(lambda uow: deadlines.see_to(uow, DEADLINES), to_the_end=True)
 
 
 # Nobody else would send anybody: what fails once (a lock, a lost connection) is done again, for a minute.

@@ -311,7 +311,7 @@ def _link(notice: Row[Any]) -> str | None:
 
 
 def _hold(uow: UnitOfWork, one: Claimed) -> Row[Any] | None:
-    """Hold the notice's row, then the delivery's; None when the lease ran out and another worker has it."""
+    """Hold the notice's row, under which its deliveries change; None when another worker has the lease."""
     uow.session.execute(text("select 1 from notices where id = :id for update"), {"id": one.notice_id})
     return uow.session.execute(
         text(

@@ -450,7 +450,10 @@ def dispatch(uow: UnitOfWork, actor: Actor, alarm: Alarm, task_id: UUID, *, comm
 def clear(
     uow: UnitOfWork, actor: Actor, alarm: Alarm, *, command_id: UUID | None, reason: str | None = None
 ) -> bool:
-    """End a locked alarm that people were sent to; its task is ended with it by ``workflows.dispatching``."""
+    """End a locked alarm that people were sent to.
+
+    Its task is ended with it by ``workflows.dispatching``; where the clock ends an outage, the task stays.
+    """
     if not ALARM.fire(uow, actor, alarm, "clear", command_id=command_id, reason=reason):
         return False
     _over(uow, actor, alarm, "clear")

@@ -15,7 +15,8 @@ def refusal_for(error: Exception) -> Refusal | None:
     """Return the refusal that a database failure amounts to, or None when it is a defect of ours."""
     if isinstance(error, PoolTimeout):
         return Unavailable(code="busy")
-    if isinstance(error, psycopg.Error):  # From the grouped write, which has connections of its own.
+    # From who speaks with the driver itself: the grouped write, the search for the nearest.
+    if isinstance(error, psycopg.Error):
         if isinstance(error, psycopg.DataError):
             return Invalid()
         return (

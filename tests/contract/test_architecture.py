@@ -211,6 +211,14 @@ def names_hearers(tree: ast.Module) -> Iterator[str]:
             yield "user_ids"
         if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == "Hearers":
             yield "Hearers()"
+        if isinstance(node, ast.Call):
+            rooms = [k.value for k in node.keywords if k.arg == "room_id"]
+            rooms += node.args[:1] if ast.unparse(node.func).rpartition(".")[2] == "ShiftEvent" else []
+            yield from (
+                ast.unparse(node)
+                for room in rooms
+                if not (is_none(room) or asks_recipients(room) or is_passed_on(room))
+            )
         if isinstance(node, ast.Assign) and not asks_recipients(node.value):
             names = [
                 name for target in node.targets for name in ast.walk(target) if isinstance(name, ast.Name)
@@ -222,6 +230,11 @@ def names_hearers(tree: ast.Module) -> Iterator[str]:
 
 def is_none(value: ast.expr) -> bool:
     return isinstance(value, ast.Constant) and value.value is None
+
+
+def is_passed_on(value: ast.expr) -> bool:
+    """Say whether a room is one that somebody has decided already: it is called so."""
+    return ast.unparse(value).rpartition(".")[2] == "room_id"
 
 
 def asks_recipients(value: ast.AST) -> bool:
@@ -267,9 +280,35 @@ TELLING = {"outbox.enqueue", "changes.tell"}
 
 
 def is_named(value: ast.AST, named: set[str]) -> bool:
-    return asks_recipients(value) or any(
-        isinstance(node, ast.Name) and node.id in named for node in ast.walk(value)
-    )
+    """Say whether everybody of whom an expression is made was named by ``recipients``, or is in ``named``."""
+    match value:
+        case ast.Name():
+            return value.id in named
+        case ast.Call() if ast.unparse(value.func) in {"sorted", "list", "tuple", "set", "frozenset"}:
+            return all(is_named(one, named) for one in value.args)
+        case ast.Call():
+            return ast.unparse(value.func).startswith("recipients.")
+        case ast.Starred() | ast.Subscript():
+            return is_named(value.value, named)
+        case ast.List() | ast.Tuple() | ast.Set():
+            return all(is_named(one, named) for one in value.elts)
+        case ast.BinOp():
+            return is_named(value.left, named) and is_named(value.right, named)
+        case ast.BoolOp():
+            return all(is_named(one, named) for one in value.values)
+        case ast.IfExp():
+            return is_named(value.body, named) and is_named(value.orelse, named)
+        case ast.ListComp() | ast.SetComp() | ast.GeneratorExp():
+            chosen = {
+                node.id
+                for part in value.generators
+                if is_named(part.iter, named)
+                for node in ast.walk(part.target)
+                if isinstance(node, ast.Name)
+            }
+            return is_named(value.elt, named | chosen)
+        case _:
+            return False
 
 
 def test_who_is_told_is_decided_by_the_recipients_alone() -> None:
@@ -291,10 +330,16 @@ def test_who_is_told_is_decided_by_the_recipients_alone() -> None:
     assert leaks(names_hearers, "told = {'user_ids': [share.officer_id]}")
     assert leaks(names_hearers, "to = recipients.Hearers(area_id)")
     assert leaks(names_hearers, "row, room_id = rows[0], shift.area_id")
+    assert leaks(names_hearers, "Delivery(room_id=shift.area_id)")
+    assert leaks(names_hearers, "ShiftEvent(row.area_id, kind)")
     assert not leaks(names_hearers, "row, room_id = rows[0], recipients.room_of_shift(shift.area_id)")
+    assert not leaks(names_hearers, "Delivery(room_id=row.room_id)")
     for wrong in (
         "def f():\n outbox.enqueue(uow, kind, to=[share.officer_id])",
         "def f():\n outbox.enqueue(uow, kind)",
+        "def f():\n outbox.enqueue(uow, kind, to=[*recipients.desk_for(uow, area), officer.id])",
+        "def f():\n outbox.enqueue(uow, kind, to=recipients.one(uow, a) + [b.id])",
+        "def f(all):\n outbox.enqueue(uow, kind, to=[p.id for p in all if p not in recipients.one(uow, a)])",
         "def f(people):\n changes.tell(uow, 'task', task, 'x', to=people)",
         "def f(uow, to):\n outbox.enqueue(uow, kind, to=to)\ndef g():\n f(uow, [officer.id])",
     ):

@@ -23,7 +23,7 @@ from geo.fixes import Flag
 from tests import factories
 from tests.dispatching import make_task, on_shift, press, share
 from tests.factories import Person, Town
-from workflows import alarms, dispatching, shifts, tasks, watchdog
+from workflows import alarms, dispatching, offering, shifts, tasks, watchdog
 
 BOUNDS = watchdog.Bounds(silent_after=timedelta(minutes=10))
 AWAY = 1_310.0
@@ -260,7 +260,7 @@ def test_it_ends_with_the_way(here: UnitOfWork, town: Town, end: str) -> None:
         tasks.refer(here, town["supervisor_a"].actor(), task.id, referral, **given)
     elif end == "reassign":
         other = on_shift(here, town, town["officer_a2"])
-        whom = tasks.Whom(officer_ids=[other.officer_id])
+        whom = offering.Whom(officer_ids=[other.officer_id])
         tasks.reassign(here, desk, task.id, whom, **given)
     else:
         shifts.end(here, desk, phone.shift.id, **given)
@@ -373,7 +373,7 @@ def test_what_the_desk_has_dismissed_is_not_raised_again_on_this_way(here: UnitO
     assert states_of(here, officer) == [AlarmState.FALSE]
     press(here, officer, task.id, "hand_back")
     tasks.offer(
-        here, town["desk_a"].actor(), task.id, tasks.Whom(officer_ids=[officer.id]), command_id=new_id()
+        here, town["desk_a"].actor(), task.id, offering.Whom(officer_ids=[officer.id]), command_id=new_id()
     )
     press(here, officer, task.id, "accept", "depart")
     phone.walk((10, AWAY + 400), (130, AWAY + 400))

@@ -43,13 +43,14 @@ def town(live_engine: Engine, live_config: Any) -> Iterator[Town]:
 def meeting(engine: Engine, *tables: str) -> Iterator[None]:
     """Let two threads each lock a first row of ``tables`` before either goes on, as far as the locks let them."""
     locks = re.compile(rf"FOR (NO KEY )?UPDATE( OF ({'|'.join(tables)}))?\s*$")
-    barrier, met = threading.Barrier(2), threading.local()
+    barrier, met, seen = threading.Barrier(2), threading.local(), set[int]()
 
     def wait(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
         if not locks.search(statement) or not any(f" {table}" in statement for table in tables):
             return
         if not getattr(met, "already", False):
             met.already = True
+            seen.add(threading.get_ident())
             try:
                 barrier.wait(MEET_S)
             except threading.BrokenBarrierError:
@@ -60,6 +61,7 @@ def meeting(engine: Engine, *tables: str) -> Iterator[None]:
         yield
     finally:
         event.remove(engine, "after_cursor_execute", wait)
+    assert len(seen) == 2, "Both have locked a row: else nothing was tried."
 
 
 def both(town: Town, *acts: Callable[[UnitOfWork], Any]) -> list[str]:

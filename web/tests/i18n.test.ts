@@ -52,7 +52,7 @@ describe('the texts that the code names', () => {
     const there = new Set([...keysOf('shared'), ...(client === 'shared' ? clients.flatMap(keysOf) : keysOf(client))])
     for (const [path, source] of Object.entries(sources)) {
       if (!path.includes(`/src/${client}/`)) continue
-      for (const [, key] of source.matchAll(/[^\w$]t\('([\w.]+)'/g)) expect(there.has(key!), `${key} in ${path}`).toBe(true)
+      for (const [, key] of source.matchAll(/[^\w$]t\(\s*'([\w.]+)'/g)) expect(there.has(key!), `${key} in ${path}`).toBe(true)
     }
   })
 })

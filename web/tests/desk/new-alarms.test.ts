@@ -51,3 +51,17 @@ it('is no SOS, which its banner says, and of many at once how many', async () =>
   for (const id of ['2', '3', '4', '5']) alarm(id)
   expect(await said()).toBe('4 new alarms.')
 })
+
+it('is said again where the words are the same as before', async () => {
+  complete.value = true
+  await said()
+  alarm('1')
+  const first = await said()
+  const before = holder.querySelector('[role=status] span')
+  open.delete('1')
+  await said()
+  expect(holder.querySelector('[role=status] span')).toBe(before)
+  alarm('2')
+  expect(await said()).toBe(first)
+  expect(holder.querySelector('[role=status] span')).not.toBe(before)
+})
