@@ -22,6 +22,7 @@ import procrastinate
 import psycopg
 import structlog
 from procrastinate import JobContext, PsycopgConnector
+from procrastinate.jobs import Status
 from procrastinate.testing import InMemoryConnector
 
 from backend import worker_outbox
@@ -253,7 +254,11 @@ async def resume_stalled(context: JobContext, timestamp: int) -> None:
     manager = context.app.job_manager
     for job in await manager.get_stalled_jobs(seconds_since_heartbeat=STALLED_AFTER_S):
         log.warning("a job is resumed", job_id=job.id, task=job.task_name)
-        await manager.retry_job(job)
+        try:
+            await manager.retry_job(job)
+        except procrastinate.exceptions.UniqueViolation:
+            # Its successor waits already, for this one to be over: a clock's next tick, a call's next sending.
+            await manager.finish_job(job, status=Status.FAILED, delete_job=True)
 
 
 def connector(config: Config) -> PsycopgConnector:
@@ -309,7 +314,8 @@ def run(config: Config, *, wait: bool = True) -> None:
 def _is_no_loss(record: logging.LogRecord) -> bool:
     """Whether a line of the queue's library is about something else than the lost database, which we say once."""
     error = record.exc_info[1] if record.exc_info else None
-    return not isinstance(error, procrastinate.exceptions.ConnectorException)
+    lost = isinstance(error, procrastinate.exceptions.ConnectorException)
+    return not lost or isinstance(error, procrastinate.exceptions.UniqueViolation)
 
 
 def _work(working: procrastinate.App, wait: bool) -> None:

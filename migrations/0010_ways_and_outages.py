@@ -21,6 +21,20 @@ def upgrade() -> None:
         "alter table assignments add constraint ck_assignments_way"
         " check ((state = 'en_route') = (way_began_at is not null))"
     )
+    # Processes of the version before do not know the column, and go on while this one is rolled out.
+    op.execute(
+        "create function assignments_way() returns trigger language plpgsql set search_path = pg_catalog as $$"
+        " begin"
+        "  if new.state <> 'en_route' then new.way_began_at := null;"
+        "  else new.way_began_at := coalesce(new.way_began_at, now());"
+        "  end if;"
+        "  return new;"
+        " end $$"
+    )
+    op.execute(
+        "create trigger assignments_way before insert or update on assignments"
+        " for each row execute function assignments_way()"
+    )
     op.execute("create index ix_assignments_under_way on assignments (town_id) where state = 'en_route'")
     _words(f"{KINDS}, 'outage'", f"{SOURCES}, 'area'")
     op.execute(
@@ -35,6 +49,8 @@ def downgrade() -> None:
     op.execute("delete from alarms where kind = 'outage'")
     _words(KINDS, SOURCES)
     op.execute("drop index ix_assignments_under_way")
+    op.execute("drop trigger assignments_way on assignments")
+    op.execute("drop function assignments_way()")
     op.execute("alter table assignments drop constraint ck_assignments_way, drop column way_began_at")
 
 

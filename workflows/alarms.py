@@ -133,7 +133,7 @@ def press_again(
     if actor.user_id is None:
         return None
     source = AlarmSource.OFFICER if Role.OFFICER in actor.roles else AlarmSource.RESIDENT
-    alarm = _open_one(uow, AlarmKind.SOS, source, actor.user_id)
+    alarm = _standing_call(uow, source, actor.user_id)
     if alarm is None:
         return None
     if place is None and alarm.shift_id is not None:
@@ -149,6 +149,33 @@ def press_again(
     if told:
         _announce(uow, found, "call_again", by=actor.user_id)
     return found
+
+
+def tracker_pressed_again(uow: UnitOfWork, officer_id: UUID, *, place: Place | None) -> bool:
+    """Take the newer place for an officer's SOS that stands; say whether one does."""
+    alarm = _standing_call(uow, AlarmSource.OFFICER, officer_id)
+    if alarm is None:
+        return False
+    if _take_place(uow, alarm, _believed(uow, place), turn_at=uow.now + TURN_AFTER):
+        alarm.version += 1
+        uow.session.flush()
+    return True
+
+
+def _standing_call(uow: UnitOfWork, source: AlarmSource, person_id: UUID) -> Alarm | None:
+    """Return somebody's SOS that is open, locked.
+
+    One whose task its people have done is over: who presses again is in need again, and is not held to be the one who
+    was helped.
+    """
+    alarm = _open_one(uow, AlarmKind.SOS, source, person_id)
+    if alarm is not None and alarm.task_id is not None and alarm.state == A.DISPATCHED:
+        state = uow.session.scalar(select(Task.state).where(Task.id == alarm.task_id))
+        if state == TaskState.RESOLVED:
+            clear(uow, system_actor(uow.town), alarm, command_id=None)
+            uow.session.flush()
+            return None
+    return alarm
 
 
 def tracker_call(
@@ -264,7 +291,11 @@ def raise_alarm(
         "resident_id": resident_id, "shift_id": shift_id, "raised_at": uow.now, "raised_device_at": device_at,
         "detail": dict(detail or {}), "version": 1, **_located(place),
     }  # fmt: skip
-    found = _open_one(uow, kind, source, source_id)
+    found = (
+        _standing_call(uow, source, source_id)
+        if kind == AlarmKind.SOS
+        else _open_one(uow, kind, source, source_id)
+    )
     if found is None:
         if (new := _made(uow, values)) is not None:
             journal.write(
@@ -335,8 +366,16 @@ def _note_again(
     alarm.version += 1
     uow.session.flush()
     if alarm.kind == AlarmKind.SOS:
+        if not newer and _nobody_comes(uow, alarm):
+            _send_people(uow, alarm)  # Those are asked who have come on shift meanwhile.
         journal.write(uow, actor, "alarm", alarm.id, "call_again", command_id=command_id, device_at=device_at)
     _announce(uow, read(uow, alarm.id), "call_again", by=actor.user_id)
+
+
+def _nobody_comes(uow: UnitOfWork, alarm: Alarm) -> bool:
+    """Say whether a task was made for an alarm, and nobody has it or is asked to take it."""
+    task = select(Task.state).where(Task.id == alarm.task_id)
+    return alarm.task_id is not None and uow.session.scalar(task) == TaskState.OPEN
 
 
 def _take_place(

@@ -221,11 +221,12 @@ def record_alarm(
     device_at: datetime | None,
     raw: dict[str, Any],
     fix_stored: bool,
+    bounded: bool,
 ) -> UUID | None:
     """Write down that an officer pressed a button on his tracker.
 
-    Returns the act's id in the journal; None if it was written down before, or the device has said so too often just
-    now.
+    Returns the act's id in the journal; None if it was written down before, or (``bounded``) the device has said so too
+    often just now.
 
     The phone sends it once, so it is kept whatever became of its fix: where that could not be filed (off shift, without
     a place), the message is kept as it came, because whoever calls for help says where he is by his own act.
@@ -239,7 +240,7 @@ def record_alarm(
     )
     if uow.session.scalar(known.limit(1)) is not None:
         return None
-    for span, most in MOST_ALARMS:
+    for span, most in MOST_ALARMS if bounded else ():
         said = select(func.count()).where(
             Journal.subject_id == device_id, Journal.action == "alarm", Journal.at > uow.now - span
         )

@@ -12,7 +12,7 @@ from sqlalchemy import select
 from backend.core.errors import Invalid, Unavailable, WrongState
 from backend.core.identity import Actor, system_actor
 from backend.core.uow import UnitOfWork
-from backend.core.vocabulary import AlarmKind, AlarmState, TaskSource
+from backend.core.vocabulary import AlarmKind, AlarmState, TaskSource, TaskState
 from backend.models import Alarm, Shift, Task
 from workflows import access, alarms, nearest, task_kinds, tasks
 from workflows.alarms import ALARM
@@ -119,6 +119,9 @@ def send_to_sos(uow: UnitOfWork, alarm_id: UUID) -> UUID | None:
     if alarm.task_id is not None:
         if tasks.move(uow, system, alarm.task_id, (place.lon, place.lat)):
             alarms.has_moved(uow, alarm)
+        task = access.task(uow, system, alarm.task_id, lock=True)
+        if task.state == TaskState.OPEN and (asked := _whom_to_send(uow, system, alarm, task)):
+            tasks.offer(uow, system, task.id, Whom(officer_ids=asked, busy_too=True), command_id=None)
         return alarm.task_id
     if alarm.state not in (AlarmState.RAISED, AlarmState.ACKNOWLEDGED):
         return None

@@ -21,6 +21,7 @@ from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import AlarmKind, AlarmSource, AlarmState
 from backend.models import Alarm
 from geo import queries
+from geo.fixes import HIDDEN
 from geo.queries import Way
 from workflows import access, alarms, outages
 from workflows.alarms import Place
@@ -90,7 +91,7 @@ select s.officer_id, s.id as shift_id, s.area_id, s.started_at, p.fixed_at, p.ac
          and not exists (
            select from fixes f join areas a on a.id = f.area_id
            where f.device_id = p.device_id and f.fixed_at > :now - cast(:outside_for as interval) and f.fixed_at <= :now
-             and a.ancestors @> array[s.area_id]
+             and f.flags & :hidden = 0 and a.ancestors @> array[s.area_id]
          ) as is_outside
 from shifts s
 left join latest_positions p on p.officer_id = s.officer_id and p.shift_id = s.id
@@ -162,7 +163,9 @@ def look(uow: UnitOfWork, bounds: Bounds) -> list[Change]:
 
 
 def _on_shift(uow: UnitOfWork, bounds: Bounds) -> list[OnShift]:
-    rows = uow.session.execute(LOOK, {"town": uow.town, "now": uow.now, "outside_for": OUTSIDE_FOR}).all()
+    rows = uow.session.execute(
+        LOOK, {"town": uow.town, "now": uow.now, "outside_for": OUTSIDE_FOR, "hidden": HIDDEN}
+    ).all()
     desks = {
         row.id: row.desk_id
         for row in uow.session.execute(

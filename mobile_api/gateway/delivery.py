@@ -91,6 +91,9 @@ def deliver(device: DeviceIdentity, reading: Reading, protocol: str) -> bool:
 def _record_alarms(device: DeviceIdentity, reading: Reading, protocol: str, stored: bool) -> None:
     with unit_of_work(device.town_id) as uow:
         for alarm in reading.alarms:
+            place = _place(alarm, device.datum)
+            # While a call stands, further presses are bounded; a first one is never one too many.
+            stands = alarms.tracker_pressed_again(uow, device.officer_id, place=place)
             command_id = devices.record_alarm(
                 uow,
                 device_id=device.device_id,
@@ -102,13 +105,14 @@ def _record_alarms(device: DeviceIdentity, reading: Reading, protocol: str, stor
                 # With several fixes in one request it is not known which of them were let through; then the message
                 # is kept as well, which is better than not at all.
                 fix_stored=stored and alarm.fix is not None and len(reading.fixes) == 1,
+                bounded=stands,
             )
             if command_id is not None:
                 alarms.tracker_call(
                     uow,
                     device.officer_id,
                     command_id=command_id,
-                    place=_place(alarm, device.datum),
+                    place=place,
                     device_at=alarm.at,
                     word=alarm.word,
                 )

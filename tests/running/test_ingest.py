@@ -16,6 +16,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -188,10 +189,14 @@ def test_other_methods_and_addresses(running: Server, officer: Officer) -> None:
 def test_who_comes_too_often_waits_and_nobody_else_does(
     town: DurableTown, running: Server, officer: Officer
 ) -> None:
-    answers = [post(running.port, officer, b"{}") for _ in range(130)]
-    assert problem(answers[0]) == (422, "invalid")
-    assert problem(answers[-1]) == (429, "too_many_requests")
-    assert int(answers[-1][1]["retry-after"]) >= 1
+    assert problem(post(running.port, officer, b"{}")) == (422, "invalid")
+    # At once: one after another they might take longer than the minute that they are counted in.
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: post(running.port, officer, b"{}"), range(130)))
+    refused = [answer for answer in answers if answer[0] == 429]
+    assert refused
+    assert problem(refused[-1]) == (429, "too_many_requests")
+    assert int(refused[-1][1]["retry-after"]) >= 1
     [other] = town.officers(1)
     assert post(running.port, other, batch(other))[0] == 200
 

@@ -126,6 +126,36 @@ def test_the_job_of_a_killed_worker_is_resumed(
     assert noted(tmp_path) == [7, 8]
 
 
+def test_a_killed_clock_whose_next_tick_waits_holds_up_neither_it_nor_another_job(
+    live_engine: Engine, live_config: Config, tmp_path: Path
+) -> None:
+    """F02: what died holds the lock under which its successor waits, and cannot be queued again beside it."""
+    with unit_of_work() as uow:
+        enqueue(uow, "test.note", once="the clock", number=1)
+        enqueue(uow, "test.note", number=2)
+    owner = create_engine(live_config.owner_url, poolclass=NullPool)
+    with owner.begin() as connection:
+        connection.execute(text("set local search_path = jobs, public"))
+        connection.execute(
+            text(
+                "with dead as (insert into procrastinate_workers (last_heartbeat) values (now() - interval '5 minutes')"
+                " returning id) update procrastinate_jobs set status = 'doing', worker_id = (select id from dead)"
+            )
+        )
+    with unit_of_work() as uow:
+        enqueue(uow, "test.note", once="the clock", number=3)
+        enqueue(uow, "jobs.resume_stalled", timestamp=0)
+    with owner.begin() as connection:
+        of_the_clock = (
+            "update jobs.procrastinate_jobs set lock = queueing_lock where queueing_lock = 'the clock'"
+        )
+        connection.execute(text(of_the_clock))
+    for _ in range(2):
+        assert start_worker(live_config, tmp_path).wait(120) == 0
+    assert sorted(noted(tmp_path)) == [2, 3]
+    owner.dispose()
+
+
 def test_somebody_is_there_for_a_call_for_help_while_every_clock_is_at_work(
     live_engine: Engine, live_config: Config, tmp_path: Path
 ) -> None:

@@ -20,6 +20,7 @@ from backend.core.ids import new_id
 from backend.core.uow import UnitOfWork, unit_of_work
 from backend.core.vocabulary import AlarmKind, AlarmSource, AlarmState, Due
 from backend.models import Alarm, Deadline, Journal, LatestPosition, Shift
+from geo.fixes import Flag
 from tests import factories
 from tests.factories import Person, Town
 from workflows import access, alarms, deadlines, dispatching, shifts, watchdog
@@ -215,8 +216,11 @@ def test_a_place_that_follows_the_call_is_taken_and_people_are_sent_to_it(
     dispatching.send_to_sos(here, call.id)
     help_of(here, town["resident"], place=Place(lon, lat, 5.0, here.now))
     assert sent == [str(call.id)] * 3, "who was sent is to turn there"
-    help_of(here, town["resident"], place=Place(lon + 0.01, lat, 5.0, here.now - timedelta(seconds=60)))
-    assert sent == [str(call.id)] * 3, "an older place turns nobody"
+    older = Place(lon + 0.01, lat, 5.0, here.now - timedelta(seconds=60))
+    place = alarms.place_of(help_of(here, town["resident"], place=older))
+    assert place is not None
+    assert round(place.lon, 6) == round(lon, 6), "an older place turns nobody"
+    assert sent == [str(call.id)] * 4, "nobody comes, so somebody is looked for again"
 
 
 def test_a_call_without_a_place_is_where_he_was_last(here: UnitOfWork, town: Town) -> None:
@@ -550,7 +554,13 @@ def test_who_was_outside_and_sends_nothing_for_minutes_is_not_back(here: UnitOfW
     assert watch(here) == 1
 
 
-def test_one_fix_inside_among_those_outside_is_not_leaving(here: UnitOfWork, town: Town) -> None:
+@pytest.mark.parametrize(
+    ("flags", "leaves"),
+    [(0, False), (Flag.MOCK, True), (Flag.IMPOSSIBLE_SPEED, True), (Flag.INACCURATE, True)],
+)
+def test_one_fix_inside_among_those_outside_is_not_leaving_if_it_can_be_believed(
+    here: UnitOfWork, town: Town, flags: int, leaves: bool
+) -> None:
     officer = town["officer_a"]
     shift = on_shift(here, officer)
     here.now += timedelta(minutes=10)
@@ -561,15 +571,15 @@ def test_one_fix_inside_among_those_outside_is_not_leaving(here: UnitOfWork, tow
     lon, lat = town.place("a")
     here.session.execute(
         text(
-            "insert into fixes (town_id, device_id, fixed_at, seq, shift_id, area_id, geom, received_at) values (:town,"
-            " :device, :at, 0, :shift, :area, ST_SetSRID(ST_MakePoint(:lon, :lat), 4326), :at)"
+            "insert into fixes (town_id, device_id, fixed_at, seq, shift_id, area_id, geom, received_at, flags) values"
+            " (:town, :device, :at, 0, :shift, :area, ST_SetSRID(ST_MakePoint(:lon, :lat), 4326), :at, :flags)"
         ),
         {
             "town": town.id, "device": latest, "at": here.now - timedelta(minutes=2), "shift": shift.id,
-            "area": town.areas["a"], "lon": lon, "lat": lat,
+            "area": town.areas["a"], "lon": lon, "lat": lat, "flags": int(flags),
         },
     )  # fmt: skip
-    assert watch(here) == 0
+    assert watch(here) == int(leaves)
 
 
 @pytest.mark.parametrize(

@@ -254,6 +254,7 @@ def test_an_alarm_is_written_down_once_and_kept_whole_where_no_fix_is(here: Unit
         "device_at": here.now,
         "raw": {"alarm": "sos", "lat": "31.1", "lon": "121.3"},
         "fix_stored": False,
+        "bounded": True,
     }
     assert devices.record_alarm(here, **alarm) is not None
     here.session.flush()

@@ -170,6 +170,39 @@ def test_a_task_follows_who_called_for_help_and_who_is_on_the_way_hears_it(
     assert access.task(here, desk, task_id).version == over
 
 
+def test_who_calls_again_when_his_helpers_are_done_is_in_need_again(here: UnitOfWork, town: Town) -> None:
+    """Nobody who was helped once is held to be so for good: not even by the one officer who said so."""
+    ready(here, town, "officer_a2")
+    raised = help_of(here, town["resident"], place=a_place(town, here))
+    task_id = dispatching.send_to_sos(here, raised.id)
+    desk = town["desk_a"].actor()
+    dispatching.acknowledge(here, desk, raised.id, command_id=new_id())
+    assert task_id is not None
+    done_by(here, town["officer_a2"], access.task(here, desk, task_id))
+    here.now += timedelta(minutes=2)
+    again = help_of(here, town["resident"], place=a_place(town, here))
+    assert again.id != raised.id
+    assert (again.state, access.alarm(here, desk, raised.id).state) == (AlarmState.RAISED, AlarmState.CLEARED)
+    anew = dispatching.send_to_sos(here, again.id)
+    assert anew not in (None, task_id)
+    assert asked(here, anew) == {town["officer_a2"].id}  # type: ignore[arg-type]
+    assert access.task(here, desk, task_id).state == TaskState.RESOLVED, "what was done is still looked at"
+
+
+def test_who_calls_again_while_nobody_comes_is_sent_who_is_there_by_now(here: UnitOfWork, town: Town) -> None:
+    raised = help_of(here, town["resident"], place=a_place(town, here))
+    task_id = dispatching.send_to_sos(here, raised.id)
+    assert task_id is not None
+    assert asked(here, task_id) == set()
+    here.now += timedelta(minutes=5)
+    ready(here, town, "officer_a2")
+    assert help_of(here, town["resident"], place=a_place(town, here)).id == raised.id
+    assert dispatching.send_to_sos(here, raised.id) == task_id
+    assert asked(here, task_id) == {town["officer_a2"].id}
+    assert dispatching.send_to_sos(here, raised.id) == task_id
+    assert asked(here, task_id) == {town["officer_a2"].id}
+
+
 def test_an_sos_that_nobody_can_answer_stands_open_and_goes_on_climbing(here: UnitOfWork, town: Town) -> None:
     raised = help_of(here, town["resident"], place=a_place(town, here))
     task_id = dispatching.send_to_sos(here, raised.id)
