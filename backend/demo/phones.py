@@ -213,7 +213,8 @@ class Phone:
                     queue[-1], queue[-2] = queue[-2], queue[-1]
                 self._has_news.set()
             due += self._interval_s
-            if due <= loop.time():  # What was missed is not made up for: no receiver measures twice in one moment.
+            # What was missed is not made up for: no receiver measures twice in one moment.
+            if due <= loop.time():
                 due = loop.time() + self._interval_s
             await asyncio.sleep(due - loop.time())
 

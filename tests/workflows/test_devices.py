@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -17,7 +18,7 @@ from backend.core.vocabulary import DeviceKind, DeviceState, Protocol
 from backend.models import Device, DeviceCredential, Journal, QuarantinedFix
 from tests import factories
 from tests.factories import Person, Town
-from workflows import devices
+from workflows import alarms, devices
 from workflows.devices import Credential, Shown
 
 TRACKERS = [p for p in Protocol if p is not Protocol.OFFICER]
@@ -241,6 +242,44 @@ def test_an_officer_has_a_bounded_number_of_active_devices(here: UnitOfWork, tow
     assert refused.value.code == "too_many_devices"
     devices.revoke(here, town["supervisor"].actor(), made[0].device.id, command_id=new_id())
     give(here, town["supervisor"], town["officer_a2"])
+
+
+def test_presses_without_end_are_bounded_and_a_first_one_is_never_one_too_many(
+    here: UnitOfWork, town: Town
+) -> None:
+    """A stuck button yesterday takes nobody's call for help from him today."""
+    device = give(here, town["supervisor"], town["officer_a"])[0].device
+
+    def press(bounded: bool) -> UUID | None:
+        here.now += timedelta(seconds=1)
+        written = devices.record_alarm(
+            here, device_id=device.id, officer_id=device.officer_id, protocol=device.protocol, word="sos",
+            device_at=here.now, raw={}, fix_stored=True, bounded=bounded,
+        )  # fmt: skip
+        here.session.flush()
+        return written
+
+    lon, lat = town.place()
+    assert not alarms.tracker_pressed_again(here, device.officer_id, place=None)
+    first = press(bounded=False)
+    assert first is not None
+    call = alarms.tracker_call(
+        here, device.officer_id, command_id=first, place=None, device_at=here.now, word="sos"
+    )
+    assert call is not None
+    told = [press(bounded=True) for _ in range(8)]
+    assert None not in told[:4]
+    assert told[4:] == [None] * 4
+    there = alarms.Place(lon, lat, 5.0, here.now)
+    assert alarms.tracker_pressed_again(here, device.officer_id, place=there), (
+        "it stands, and takes the place"
+    )
+    place = alarms.place_of(alarms.read(here, call.id))
+    assert place is not None
+    assert round(place.lon, 6) == round(lon, 6)
+    alarms.dismiss(here, town["desk_a"].actor(), call.id, reason="误触", command_id=new_id())
+    assert not alarms.tracker_pressed_again(here, device.officer_id, place=there)
+    assert press(bounded=False) is not None
 
 
 def test_an_alarm_is_written_down_once_and_kept_whole_where_no_fix_is(here: UnitOfWork, town: Town) -> None:
