@@ -12,4 +12,4 @@ function matching(query: string) {
 /** A phone held in one hand: side panels become a sheet at the bottom. */
 export const narrow = matching('(max-width: 720px)')
 /** What stands out of a sheet that is down: its handle, which list it holds, and how many are in need of attention. */
-export const PEEK_PX = 134
+export const PEEK_PX = 118
