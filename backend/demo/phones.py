@@ -149,6 +149,8 @@ class Phone:
         self.login: str = account["login"]
         self._password: str = account["password"]
         self.random = Random(f"phone {seed} {self.login}")
+        # What happens on the way to the server is drawn apart: how often, depends on how fast that answers.
+        self._luck = Random(f"network {seed} {self.login}")
         self._streets, self._interval_s, self._mishaps = streets, interval_s, mishaps
         self._area_id: UUID | None = person.posts[0].area_id if person else None
         self._travel = person.travel if person else FOOT
@@ -220,8 +222,8 @@ class Phone:
 
     def _outage(self, seconds: float) -> None:
         """Now and then there is no network: the queue grows, and drains when it is back."""
-        if self.random.random() < self._mishaps.outages_per_h * seconds / 3600:
-            self._outage_until = time.time() + self.random.uniform(60, 900)
+        if self._luck.random() < self._mishaps.outages_per_h * seconds / 3600:
+            self._outage_until = time.time() + self._luck.uniform(60, 900)
 
     async def _deliver(self) -> None:
         """Bring the queue to the server, head first; what is not taken is sent again later."""
@@ -247,7 +249,7 @@ class Phone:
                 if tracker.is_success(response):
                     failures = 0
                     self._look_at(response)
-                    if self.random.random() < self._mishaps.resends_per_delivery:
+                    if self._luck.random() < self._mishaps.resends_per_delivery:
                         # The answer got lost on the way; the phone cannot know better than to send it again.
                         self._tally.resent += 1
                         await self._wait(tracker.retry_after_s(1))
@@ -282,7 +284,7 @@ class Phone:
         """Keep the shift: end it when its time is over, rest, start the next; start anew when it was closed."""
         while True:
             try:
-                async with asyncio.timeout(LOOK_EVERY_S * self.random.uniform(0.8, 1.2)):
+                async with asyncio.timeout(LOOK_EVERY_S * self._luck.uniform(0.8, 1.2)):
                     await self._look_now.wait()
             except TimeoutError:
                 pass
@@ -298,7 +300,7 @@ class Phone:
                 )
             await self._find_shift()
             if self.shift is None:
-                await self._wait(self.random.uniform(45, 150))
+                await self._wait(self._luck.uniform(45, 150))
                 await self._go_on_shift()
 
     # --- sign-in and shift -----------------------------------------------------------------------------------------
@@ -473,7 +475,7 @@ class Phone:
 
     async def _wait(self, seconds: float) -> None:
         """Wait about so long: after a restart of the server not all phones come in one moment."""
-        await asyncio.sleep(seconds * self.random.uniform(0.8, 1.25))
+        await asyncio.sleep(seconds * self._luck.uniform(0.8, 1.25))
 
 
 class Fleet:
