@@ -418,7 +418,7 @@ class Way:
     """An officer's way to a task: how far its place was when the way began, and how far it is now, in metres.
 
     A distance that no fix says is None. On a way that ``leads_away`` every fix of the last while lies farther from the
-    place than its beginning, by more than a margin.
+    place than its beginning, by more than a margin. One ``is_elsewhere`` whose task lies outside the area of the shift.
     """
 
     officer_id: UUID
@@ -428,6 +428,7 @@ class Way:
     began_m: float | None
     now_m: float | None
     leads_away: bool
+    is_elsewhere: bool
 
 
 _WAYS = """
@@ -446,9 +447,11 @@ select a.officer_id, t.id as task_id, t.number, a.way_began_at, began.away_m as 
                and x.fixed_at > a.way_began_at and x.fixed_at <= p.fixed_at - cast(:lasting as interval)
              order by x.fixed_at desc limit 1
            )
-       ), false) else false end as leads_away
+       ), false) else false end as leads_away,
+       coalesce(not ta.ancestors @> array[s.area_id], true) as is_elsewhere
 from assignments a
 join tasks t on t.id = a.task_id
+join areas ta on ta.id = t.area_id
 left join shifts s on s.officer_id = a.officer_id and s.ended_at is null and s.closes_at > :now
 left join latest_positions p on p.officer_id = a.officer_id and p.shift_id = s.id and p.fixed_at > a.way_began_at
 left join lateral (
@@ -489,7 +492,16 @@ def ways(
         },
     )  # fmt: skip
     return [
-        Way(row.officer_id, row.task_id, row.number, row.way_began_at, row.began_m, row.now_m, row.leads_away)
+        Way(
+            row.officer_id,
+            row.task_id,
+            row.number,
+            row.way_began_at,
+            row.began_m,
+            row.now_m,
+            row.leads_away,
+            row.is_elsewhere,
+        )
         for row in rows
     ]
 

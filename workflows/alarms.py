@@ -634,8 +634,13 @@ def heard_at(alarm: Alarm) -> datetime | None:
 
 
 def way(alarm: Alarm) -> Mapping[str, Any] | None:
-    """Return from which task an officer went away (``task_id``, ``task_number``), and ``began_m`` and ``now_m``."""
-    return alarm.detail if alarm.kind == AlarmKind.DEVIATION else None
+    """Return from which task an officer went away (``task_id``, ``task_number``), and ``began_m`` and ``now_m``.
+
+    None also where the task is another desk's: who looks after the officer is told that he goes away, and not from
+    whom.
+    """
+    is_told = alarm.kind == AlarmKind.DEVIATION and not alarm.detail.get("elsewhere")
+    return alarm.detail if is_told else None
 
 
 def outage(alarm: Alarm) -> Mapping[str, Any] | None:

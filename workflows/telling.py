@@ -274,7 +274,7 @@ def _what(alarm: Alarm) -> str | dict[str, str]:
     """Return what an alarm is, with the figures that say more: the task left behind, how many are silent."""
     words = WORDS[AlarmKind(alarm.kind)]
     detail = alarm.detail
-    if alarm.kind == AlarmKind.DEVIATION:
+    if alarm.kind == AlarmKind.DEVIATION and not detail.get("elsewhere"):
         more = {"zh-CN": f"（任务 {detail['task_number']}）", "en": f" (task {detail['task_number']})"}
     elif alarm.kind == AlarmKind.OUTAGE:
         figures = detail["silent"], detail["on_shift"]

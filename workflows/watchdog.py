@@ -310,6 +310,7 @@ def _detail(kind: AlarmKind, officer: OnShift) -> dict[str, Any]:
         way = max(officer.ways, key=lambda one: one.began_at)
         return {
             "task_id": str(way.task_id), "task_number": way.task_number, "began_m": way.began_m, "now_m": way.now_m,
+            "elsewhere": way.is_elsewhere,
         }  # fmt: skip
     return {}
 

@@ -142,6 +142,21 @@ def test_who_goes_away_from_his_task_is_alarmed_about_once_and_coming_nearer_end
     assert phone.walk((30, AWAY), (130, AWAY)) == [0, 1], "who goes away again is alarmed about again"
 
 
+def test_who_goes_away_from_another_desks_task_is_alarmed_about_without_a_word_of_it(
+    here: UnitOfWork, town: Town
+) -> None:
+    """F41: two distances to a place that his own desk may not see would say where it is."""
+    officer = town["officer_b"]
+    phone, _ = under_way(here, town, officer, kind="sos")
+    phone.walk((10, AWAY), (120, AWAY))
+    [alarm] = deviations(here, officer)
+    assert alarm.area_id == phone.shift.area_id
+    assert alarms.way(alarm) is None
+    told = here.session.scalars(select(Notice).where(Notice.subject_id == alarm.id)).all()
+    assert {notice.recipient_id for notice in told} == {town["desk_b"].id}
+    assert told[0].params["what"] == {"zh-CN": "偏离路线", "en": "off the route"}
+
+
 def test_the_desk_of_his_area_sees_it_and_reads_of_which_task_and_no_other_desk_does(
     here: UnitOfWork, town: Town
 ) -> None:
