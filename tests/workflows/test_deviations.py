@@ -407,6 +407,7 @@ def test_of_all_who_are_under_way_one_statement_asks_by_an_index(here: UnitOfWor
         return here.session.execute(statement, parameters)
 
     found = queries.ways(
+        # No Session, but all of one that is asked here: what goes through it is explained below.
         type("Seen", (), {"execute": staticmethod(execute)}),  # type: ignore[arg-type]
         town.id, now=here.now, recent=timedelta(minutes=3), margin_m=300, lasting=timedelta(seconds=120),
     )  # fmt: skip

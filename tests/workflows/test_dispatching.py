@@ -184,8 +184,9 @@ def test_who_calls_again_when_his_helpers_are_done_is_in_need_again(here: UnitOf
     assert again.id != raised.id
     assert (again.state, access.alarm(here, desk, raised.id).state) == (AlarmState.RAISED, AlarmState.CLEARED)
     anew = dispatching.send_to_sos(here, again.id)
-    assert anew not in (None, task_id)
-    assert asked(here, anew) == {town["officer_a2"].id}  # type: ignore[arg-type]
+    assert anew is not None
+    assert anew != task_id
+    assert asked(here, anew) == {town["officer_a2"].id}
     assert access.task(here, desk, task_id).state == TaskState.RESOLVED, "what was done is still looked at"
 
 

@@ -634,7 +634,9 @@ def test_who_was_silent_before_the_fall_and_has_no_alarm_yet_gets_his_own() -> N
     found = [on_shift(OFFICERS[0], START), *(on_shift(one, START + 30 * MINUTE) for one in OFFICERS[1:13])]
     both = watchdog.decide(found, {}, {}, [], at, BOUNDS)
     assert [type(change) for change in both] == [Fall, Raise]
-    stands = Outage(new_id(), DESKS[0], both[0].since, both[0].silent)  # type: ignore[union-attr]
+    fall = both[0]
+    assert isinstance(fall, Fall)
+    stands = Outage(new_id(), DESKS[0], fall.since, fall.silent)
     [left] = watchdog.decide(found, {}, {}, [stands], at, BOUNDS)
     assert isinstance(left, Raise)
     assert left.officer.officer_id == OFFICERS[0]
