@@ -13,11 +13,13 @@ from typing import Any
 
 import hypothesis
 import pytest
+from argon2 import PasswordHasher
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 from xdist.scheduler import LoadScopeScheduling
 
+from backend.adapters import passwords
 from backend.core.config import OWNER_ROLE, Config
 from backend.embedded.cluster import Cluster
 from clusters import Database, running_cluster, temporary_folder
@@ -104,6 +106,17 @@ def thin(request: pytest.FixtureRequest) -> Callable[[int, int], int]:
         return full_count if full else thin_count
 
     return count
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cheap_hashing() -> None:
+    """Hash at a cost that a test run can bear; which cost is served with, ``tests/workflows/test_passwords.py`` checks.
+
+    In every test's process from its start: a hash that some test keeps for all is never of another cost than the rest.
+    """
+    passwords._hasher = PasswordHasher(time_cost=1, memory_cost=256, parallelism=1)
+    passwords.decoy.cache_clear()
+    passwords.decoy()  # Made before a test puts something else in the hasher's place.
 
 
 @pytest.fixture(scope="session", autouse=True)

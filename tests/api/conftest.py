@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from argon2 import PasswordHasher
 from flask import Flask
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.pool import NullPool
 from werkzeug.test import Client, TestResponse
 
-from backend.adapters import passwords
 from backend.core import db
 from backend.core.config import Config
 from tests import factories
@@ -88,18 +86,8 @@ class Caller:
         )
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _cheap_hashing() -> None:
-    """Hash at a cost that a test run can bear; which cost is served with, ``tests/workflows`` checks."""
-    passwords._hasher = PasswordHasher(time_cost=1, memory_cost=256, parallelism=1)
-    passwords.decoy.cache_clear()
-    passwords.decoy()  # Made before a test puts something else in the hasher's place.
-
-
 @pytest.fixture(scope="session")
-def world(
-    cluster: Any, _template: str, _cheap_hashing: None, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[World]:
+def world(cluster: Any, _template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     from backend.app import create_app
     from tests.conftest import Database
 
