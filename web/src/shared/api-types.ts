@@ -16868,11 +16868,11 @@ export interface components {
             /** @enum {string} */
             priority: "low" | "normal" | "high" | "critical";
             description: string;
-            /** @description lon, lat */
+            /** @description lon, lat. None once it has moved after one's own share had ended: an SOS that goes on without one. */
             place: [
                 number,
                 number
-            ];
+            ] | null;
             place_name: string | null;
             area: components["schemas"]["OfficerArea"];
             needed: number;

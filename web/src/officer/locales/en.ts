@@ -189,6 +189,7 @@ export default {
     map: 'Map of the task',
     mapText: 'Map: {place}, {distance}',
     mapUnavailable: 'This device cannot draw the map.',
+    movedOn: 'It has moved on since you left it; where it is now is for those who go there.',
     away: '{distance} in a straight line',
     awayWhenOffered: '{distance} away when it was offered',
     eta: 'about {duration}',

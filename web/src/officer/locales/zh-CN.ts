@@ -189,6 +189,7 @@ export default {
     map: '任务地图',
     mapText: '地图：{place}，{distance}',
     mapUnavailable: '此设备无法显示地图。',
+    movedOn: '你离开后位置已变动，现在的位置只对前往的人显示。',
     away: '直线距离 {distance}',
     awayWhenOffered: '派发时直线距离 {distance}',
     eta: '约 {duration}',
