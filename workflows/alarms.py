@@ -67,6 +67,8 @@ PRIORITIES: Mapping[AlarmKind, Priority] = {
 CALLERS = frozenset({Role.OFFICER, Role.RESIDENT, Role.BUILDING_HEAD})
 AHEAD = timedelta(minutes=2)
 """So much a phone's clock may be ahead of the server's; what claims to be later is of an unknown time."""
+WAITS = timedelta(hours=72)
+"""So long a press may wait on a phone; the clock of one that claims to be older is wrong."""
 TURN_AFTER = timedelta(seconds=2)
 """Of the places of many presses, those who are on the way hear one in so long."""
 IN_DISTRESS = "alarms.dispatch_sos"
@@ -123,7 +125,12 @@ def call_for_help(
 
 
 def press_again(
-    uow: UnitOfWork, actor: Actor, *, place: Place | None, note: str | None = None
+    uow: UnitOfWork,
+    actor: Actor,
+    *,
+    place: Place | None,
+    note: str | None = None,
+    device_at: datetime | None = None,
 ) -> Alarm | None:
     """Take the newer place and a new note for the actor's own SOS that stands; None when none does.
 
@@ -138,7 +145,7 @@ def press_again(
         return None
     if place is None and alarm.shift_id is not None:
         place = _last_place(uow, actor.user_id)
-    moved = _take_place(uow, alarm, _believed(uow, place), turn_at=uow.now + TURN_AFTER)
+    moved = _take_place(uow, alarm, _believed(uow, place), device_at, turn_at=uow.now + TURN_AFTER)
     told = note is not None and alarm.detail.get("note") != note
     if told:
         alarm.detail = {**alarm.detail, "note": note}
@@ -151,12 +158,14 @@ def press_again(
     return found
 
 
-def tracker_pressed_again(uow: UnitOfWork, officer_id: UUID, *, place: Place | None) -> bool:
+def tracker_pressed_again(
+    uow: UnitOfWork, officer_id: UUID, *, place: Place | None, device_at: datetime | None = None
+) -> bool:
     """Take the newer place for an officer's SOS that stands; say whether one does."""
     alarm = _standing_call(uow, AlarmSource.OFFICER, officer_id)
     if alarm is None:
         return False
-    if _take_place(uow, alarm, _believed(uow, place), turn_at=uow.now + TURN_AFTER):
+    if _take_place(uow, alarm, _believed(uow, place), device_at, turn_at=uow.now + TURN_AFTER):
         alarm.version += 1
         uow.session.flush()
     return True
@@ -358,7 +367,7 @@ def _note_again(
     command_id: UUID | None,
     device_at: datetime | None,
 ) -> None:
-    newer = _take_place(uow, alarm, place)
+    newer = _take_place(uow, alarm, place, device_at)
     if detail:
         alarm.detail = {**alarm.detail, **detail}
     if alarm.kind != AlarmKind.SOS and not newer:
@@ -379,22 +388,44 @@ def _nobody_comes(uow: UnitOfWork, alarm: Alarm) -> bool:
 
 
 def _take_place(
-    uow: UnitOfWork, alarm: Alarm, place: Place | None, *, turn_at: datetime | None = None
+    uow: UnitOfWork,
+    alarm: Alarm,
+    place: Place | None,
+    device_at: datetime | None,
+    *,
+    turn_at: datetime | None = None,
 ) -> bool:
     """Put a locked alarm where it is by now; say whether that is news.
+
+    A place of an unknown time is as old as the press that told it, by the phone's clock where it is known: what waited
+    on the phone meanwhile does not replace what came after it.
 
     Whoever is on the way to an SOS has to turn there, at ``turn_at`` or at once. Without a place nobody could be sent
     until now.
     """
-    known = alarm.fixed_at or min(alarm.raised_device_at or alarm.raised_at, alarm.raised_at)
+    if place is None:
+        return False
+    told_at = uow.now
+    if device_at is not None and uow.now - WAITS < device_at < uow.now:
+        told_at = device_at
     # What a phone knew a moment before the call is better than no place at all.
-    if place is None or (alarm.geom is not None and (place.fixed_at or uow.now) <= known):
+    if alarm.geom is not None and (place.fixed_at or told_at) <= _placed_at(alarm):
         return False
     if alarm.kind == AlarmKind.SOS:
         _send_people(uow, alarm, at=None if alarm.geom is None else turn_at)
     for name, value in _located(place).items():
         setattr(alarm, name, value)
+    alarm.detail = {**alarm.detail, "place_told_at": told_at.isoformat()}
     return True
+
+
+def _placed_at(alarm: Alarm) -> datetime:
+    """Return of when an alarm's place is: when it was measured, or else told; the first one was told with the call."""
+    if alarm.fixed_at is not None:
+        return alarm.fixed_at
+    if (told_at := alarm.detail.get("place_told_at")) is not None:
+        return datetime.fromisoformat(told_at)
+    return min(alarm.raised_device_at or alarm.raised_at, alarm.raised_at)
 
 
 def has_moved(uow: UnitOfWork, alarm: Alarm) -> None:

@@ -134,6 +134,37 @@ def test_an_older_place_does_not_replace_a_newer_one(here: UnitOfWork, town: Tow
     assert round(place.lon, 6) == round(lon, 6)
 
 
+def test_of_places_of_an_unknown_time_the_one_that_was_told_later_is_newer(
+    here: UnitOfWork, town: Town
+) -> None:
+    """A press may have waited on the phone while later ones came through."""
+    who, (lon, lat), began = town["resident"], town.place(), here.now
+
+    def east_of(alarm: Alarm | None) -> int:
+        place = alarms.place_of(alarm) if alarm is not None else None
+        assert place is not None
+        return round((place.lon - lon) * 1000)
+
+    def at(seconds: int) -> datetime:
+        return began + timedelta(seconds=seconds)
+
+    def place(east: int, fixed_at: datetime | None = None) -> Place:
+        return Place(lon + east / 1000, lat, 20.0, fixed_at)
+
+    help_of(here, who, place=place(1), device_at=began)
+    here.now = at(60)
+    assert east_of(help_of(here, who, place=place(2), device_at=at(50))) == 2
+    assert east_of(help_of(here, who, place=place(3, at(40)))) == 2, "measured before the last was told"
+    assert east_of(alarms.press_again(here, who.actor(), place=place(3, at(40)))) == 2
+    assert east_of(help_of(here, who, place=place(4), device_at=at(45))) == 2, "told before it"
+    assert east_of(help_of(here, who, place=place(5, at(55)))) == 5
+    assert east_of(alarms.press_again(here, who.actor(), place=place(6), device_at=at(52))) == 5
+    assert east_of(alarms.press_again(here, who.actor(), place=place(6))) == 6, "told at this moment"
+    here.now = at(70)
+    wrong = began - timedelta(days=4000)
+    assert east_of(help_of(here, who, place=place(7), device_at=wrong)) == 7, "F20: no phone waits for years"
+
+
 @pytest.mark.parametrize("person", ["officer_a", "resident"])
 def test_presses_too_fast_to_be_told_of_take_the_newer_place_and_leave_nothing_else(
     here: UnitOfWork, town: Town, person: str
