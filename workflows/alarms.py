@@ -70,7 +70,9 @@ AHEAD = timedelta(minutes=2)
 WAITS = timedelta(hours=72)
 """So long a press may wait on a phone; the clock of one that claims to be older is wrong."""
 TURN_AFTER = timedelta(seconds=2)
-"""Of the places of many presses, those who are on the way hear one in so long."""
+"""Of the places and notes of many presses, those who are concerned hear one in so long: the last."""
+NOT_ANNOUNCED = "note_not_announced"
+"""Stands in the detail while a note was told that nobody has heard of yet; the job announces it."""
 IN_DISTRESS = "alarms.dispatch_sos"
 """The job that sends people to an SOS; it runs after the SOS is stored, whatever becomes of it."""
 
@@ -134,8 +136,8 @@ def press_again(
 ) -> Alarm | None:
     """Take the newer place and a new note for the actor's own SOS that stands; None when none does.
 
-    For presses that come faster than anybody has to be told of each: no entry in the journal, and nothing announced but
-    the note. Who is on the way hears of the place by the job, as after any press.
+    For presses that come faster than anybody has to be told of each: no entry in the journal, and nothing announced at
+    once. Who is on the way hears of the place by the job, as after any press, and the desk of the note.
     """
     if actor.user_id is None:
         return None
@@ -148,14 +150,12 @@ def press_again(
     moved = _take_place(uow, alarm, _believed(uow, place), device_at, turn_at=uow.now + TURN_AFTER)
     told = note is not None and alarm.detail.get("note") != note
     if told:
-        alarm.detail = {**alarm.detail, "note": note}
+        alarm.detail = {**alarm.detail, "note": note, NOT_ANNOUNCED: True}
+        _send_people(uow, alarm, at=uow.now + TURN_AFTER)
     if moved or told:
         alarm.version += 1
         uow.session.flush()
-    found = read(uow, alarm.id)
-    if told:
-        _announce(uow, found, "call_again", by=actor.user_id)
-    return found
+    return read(uow, alarm.id)
 
 
 def tracker_pressed_again(
@@ -428,9 +428,14 @@ def _placed_at(alarm: Alarm) -> datetime:
     return min(alarm.raised_device_at or alarm.raised_at, alarm.raised_at)
 
 
-def has_moved(uow: UnitOfWork, alarm: Alarm) -> None:
-    """Let the desk hear that a locked SOS is elsewhere by now, and people were told to go there."""
-    _announce(uow, alarm, "call_again", by=None)
+def announce_what_changed(uow: UnitOfWork, alarm: Alarm, *, has_moved: bool) -> None:
+    """Let the desk hear what a locked SOS says by now, or that people were told to go elsewhere; else nothing."""
+    says_more = alarm.detail.get(NOT_ANNOUNCED, False)
+    if says_more:
+        alarm.detail = {key: value for key, value in alarm.detail.items() if key != NOT_ANNOUNCED}
+        uow.session.flush()
+    if has_moved or says_more:
+        _announce(uow, alarm, "call_again", by=None)
 
 
 def is_open() -> ColumnElement[bool]:
