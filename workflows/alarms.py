@@ -35,7 +35,7 @@ from backend.core.vocabulary import (
     TaskSource,
     TaskState,
 )
-from backend.models import Alarm, Assignment, Deadline, LatestPosition, Membership, Shift, Task
+from backend.models import Alarm, Assignment, Deadline, LatestPosition, Membership, Shift, Task, User
 from geo import datum
 from notifications import changes, recipients
 from workflows import access, deadlines, journal, telling
@@ -684,6 +684,38 @@ def outage(alarm: Alarm) -> Mapping[str, Any] | None:
     if alarm.kind != AlarmKind.OUTAGE:
         return None
     return {**alarm.detail, "since": datetime.fromisoformat(alarm.detail["since"])}
+
+
+def covered(detail: Mapping[str, Any]) -> dict[UUID, datetime]:
+    """Return who had no alarm of his own because this outage stood, and when he was last heard of."""
+    told = detail.get("covered", {})
+    return {UUID(officer_id): datetime.fromisoformat(at) for officer_id, at in told.items()}
+
+
+@dataclass(frozen=True)
+class Covered:
+    """An officer whose silence an outage stands for, or stood."""
+
+    id: UUID
+    display_name: str
+    heard_at: datetime
+
+
+def covered_by(uow: UnitOfWork, found: Sequence[Alarm]) -> Mapping[UUID, list[Covered]]:
+    """Return by outage's id whose silence each stands for, by when they were last heard of."""
+    by_alarm = {alarm.id: covered(alarm.detail) for alarm in found if alarm.kind == AlarmKind.OUTAGE}
+    ids = {officer_id for officers in by_alarm.values() for officer_id in officers}
+    if not ids:
+        return {}
+    rows = uow.session.execute(select(User.id, User.display_name).where(User.id.in_(ids)))
+    names = {row.id: row.display_name for row in rows}
+    return {
+        alarm_id: sorted(
+            (Covered(one, names[one], at) for one, at in officers.items() if one in names),
+            key=lambda one: (one.heard_at, one.display_name),
+        )
+        for alarm_id, officers in by_alarm.items()
+    }
 
 
 # --- Lists

@@ -18782,11 +18782,20 @@ export interface components {
             began_m: number;
             now_m: number;
         };
+        DeskAlarmCovered: {
+            /** Format: uuid */
+            id: string;
+            display_name: string;
+            /** Format: date-time */
+            heard_at: string;
+        };
         DeskAlarmOutage: {
             silent: number;
             on_shift: number;
             /** Format: date-time */
             since: string;
+            /** @description Whose silence it stands for, or stood; also who fell silent later. */
+            officers: components["schemas"]["DeskAlarmCovered"][];
         };
         DeskAlarm: {
             /** Format: uuid */
