@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+from backend import serve_banner
 from backend.cli import cli
 from backend.core.config import Config
 from backend.demo import accounts
@@ -55,3 +57,9 @@ def test_people_read_a_few_accounts_of_each_role_and_how_many_more_there_are(con
 def test_programs_get_all_of_them(config: Config) -> None:
     shown = CliRunner().invoke(cli, ["demo", "accounts", "--json"])
     assert json.loads(shown.output) == FOUND
+
+
+def test_the_banner_names_somebody_of_each_role_at_the_desk(config: Config) -> None:
+    told = serve_banner.banner(replace(config, port=8000))
+    for role in ("supervisor", "desk", "admin", "auditor"):
+        assert f"    {role:<11} {role:<18} k7mw-2hqp-x9fa-tr4n" in told.splitlines()
