@@ -298,6 +298,20 @@ def test_list_and_map_are_in_step_and_the_keyboard_finds_follows_and_leaves(
     expect(row).to_have_attribute("aria-selected", "true")
 
 
+def test_who_is_not_found_is_not_found_among_all_who_are_on_shift(
+    desk: Desk, town: Town, walker: Walker
+) -> None:
+    page = desk.live(town.accounts["supervisor"])
+    foot = page.locator(".officer-list .foot")
+    expect(foot).to_have_text(re.compile(r"^在岗 \d+ 人$"))
+    on_shift = int(re.findall(r"\d+", foot.inner_text())[0])
+    page.keyboard.press("/")
+    page.keyboard.type("没有这个人")
+    expect(page.locator(".officer-list .empty")).to_contain_text("没有符合条件的队员")
+    shown, total = map(int, re.findall(r"\d+", foot.inner_text()))
+    assert (shown, total >= on_shift - 1) == (0, True)
+
+
 def test_the_trail_is_drawn_when_asked_for_and_grows(desk: Desk, town: Town, walker: Walker) -> None:
     for _ in range(4):
         time.sleep(1.05)
