@@ -312,6 +312,26 @@ def test_who_is_not_found_is_not_found_among_all_who_are_on_shift(
     assert (shown, total >= on_shift - 1) == (0, True)
 
 
+def test_a_sheet_that_is_down_opens_by_a_tap_on_its_head(chromium: Browser, town: Town, walker: Walker) -> None:
+    with seated(chromium, town, viewport={"width": 360, "height": 740}, has_touch=True) as desk:
+        page = desk.live(town.accounts["supervisor"])
+        handle = page.locator(".sheet .handle")
+
+        def lower() -> None:
+            while handle.get_attribute("aria-expanded") == "true":
+                handle.press("Enter")
+
+        for head in ("[data-testid=queue-tab]", ".side-tabs button >> nth=0", ".chips"):
+            lower()
+            page.locator(f".sheet {head}").tap()
+            expect(handle).to_have_attribute("aria-expanded", "true")
+        page.get_by_placeholder("按姓名或呼号查找").fill(walker.name)
+        page.locator(f"#officer-{walker.id}").tap()
+        lower()
+        page.locator(".sheet .details h2").tap()
+        expect(handle).to_have_attribute("aria-expanded", "true")
+
+
 def test_the_trail_is_drawn_when_asked_for_and_grows(desk: Desk, town: Town, walker: Walker) -> None:
     for _ in range(4):
         time.sleep(1.05)
