@@ -1,6 +1,6 @@
 export default {
   queue: 'Tasks and alarms',
-  queueTab: 'Tasks',
+  queueTab: 'Queue',
   officers: 'Officers',
   tabs: 'What the list shows',
   count: '{count} open',
