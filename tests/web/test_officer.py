@@ -32,8 +32,10 @@ def test_an_officer_walks_loses_the_network_and_catches_up(
     """F22, F25: what was walked without a network is counted in view, arrives later, and arrives once."""
     page = phone.sign_in_by_hand(officer)
     shift_id = phone.start_shift()
-    expect(page.locator("[data-test=status]")).to_have_attribute("data-status", "recording")
     phone.walk(3)
+    expect(page.locator("[data-test=status]")).to_have_attribute("data-status", "recording")
+    for part in page.locator("[data-test=last-fix] > span").all():
+        assert part.evaluate("(one) => one.getClientRects().length") == 1, "no line of it is broken at 360 px"
     phone.wait_sent()
 
     phone.context.set_offline(True)
