@@ -314,6 +314,7 @@ export default {
     allSent: 'All sent',
     allSentText: 'Nothing on this phone waits to be sent.',
     nothingYet: 'Once you are on duty, you see here how your fixes are sent.',
+    noFixYet: 'You are on duty; no fix has been recorded yet.',
     sending: 'Sending…',
     waiting: 'Tries again in {duration}',
     offline: 'Waiting for a connection',

@@ -314,6 +314,7 @@ export default {
     allSent: '全部已上传',
     allSentText: '本机没有待上传的定位点。',
     nothingYet: '上岗后，定位点会在这里显示上传进度。',
+    noFixYet: '正在上岗，尚未记录到定位点。',
     sending: '正在上传…',
     waiting: '{duration} 后自动重试',
     offline: '等待网络恢复',
