@@ -20,6 +20,7 @@ FRAMED = """() => {
 
 def tab_to(page: Page, selector: str) -> None:
     """Press the Tab key until something has the focus, and see that it shows it."""
+    page.wait_for_selector(selector)  # On a page that is not there yet the key goes nowhere.
     for _ in range(40):
         page.keyboard.press("Tab")
         if page.evaluate("(wanted) => document.activeElement?.matches(wanted)", selector):

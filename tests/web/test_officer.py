@@ -142,6 +142,7 @@ def test_an_end_without_a_network_stops_recording_at_once_and_is_told_later(
     phone.wait_sent()
     phone.context.set_offline(True)
     phone.walk(2)
+    page.wait_for_function("document.querySelector('[data-test=unsent]').dataset.count >= 2")
     phone.end_shift()
     expect(page.locator("[data-test=pending-end]")).to_be_visible()
     expect(page.locator("[data-test=start]")).to_be_disabled()
