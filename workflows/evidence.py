@@ -18,7 +18,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from backend.adapters.pictures import PREVIEW_TYPE, Picture
 from backend.core import jobs
-from backend.core.errors import Conflict, Forbidden, Full, Gone, Invalid, TooLarge, TooMany, WrongState
+from backend.core.errors import Conflict, Full, Gone, Invalid, TooLarge, TooMany, WrongState
 from backend.core.identity import Actor, system_actor
 from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import CustodyAct, EvidenceFault, EvidenceKind, Role
@@ -77,7 +77,7 @@ def begin(uow: UnitOfWork, actor: Actor, declared: Declared, room: Room) -> Evid
     Off shift too: a photo that was taken on shift may come late.
 
     Raises:
-        Forbidden: ``off_shift``; it was taken off shift, and nothing of that is kept (P21).
+        Invalid: ``off_shift``; it was taken off shift, and nothing of that is kept (P21).
         Conflict: ``id_taken``; the id is another photo's.
         TooLarge: the file is. Full: there is no room for it. TooMany: too many are under way.
     """
@@ -90,7 +90,11 @@ def begin(uow: UnitOfWork, actor: Actor, declared: Declared, room: Room) -> Evid
         return known
     shift = _shift_of(uow, actor.user_id, declared.captured_at)
     if shift is None:
-        raise Forbidden("off_shift", "This was not taken on one of your shifts, so it is not kept.")
+        raise Invalid(
+            "This was not taken on one of your shifts, so it is not kept.",
+            "off_shift",
+            captured_at=["off shift"],
+        )
     _check_room(uow, actor.user_id, declared, room)
     made = uow.session.scalar(
         insert(Evidence)
@@ -160,7 +164,7 @@ def check_length(length: int, room: Room) -> None:
     if length > room.of_one:
         raise TooLarge("too_large", f"A photo may have {room.of_one} bytes.")
     if length < 1:
-        raise Invalid("An empty file is no photo.", "unreadable")
+        raise Invalid("An empty file is no photo.", length=["empty"])
 
 
 def upload(uow: UnitOfWork, actor: Actor, evidence_id: UUID, *, lock: bool = False) -> Evidence:
@@ -172,7 +176,10 @@ def upload(uow: UnitOfWork, actor: Actor, evidence_id: UUID, *, lock: bool = Fal
     found = access.own_evidence(uow, actor, evidence_id, lock=lock)
     over = found.state == E.UPLOADING and found.expires_at <= uow.now
     if over or found.state == E.REJECTED:
-        raise Gone(found.reason or EvidenceFault.EXPIRED, "This upload was rejected, or its time is over.")
+        raise Gone(
+            detail="This upload was rejected, or its time is over.",
+            fault=found.reason or EvidenceFault.EXPIRED,
+        )
     return found
 
 

@@ -83,6 +83,16 @@ class ChecksumMismatch(Refusal):
     status, code, title = 460, "checksum_mismatch", "The part was damaged on the way."
 
 
+class Rejected(Refusal):
+    """422: all of it has arrived, and it is not what was declared, or no photo; ``fault`` says which."""
+
+    status, code, title = (
+        422,
+        "rejected",
+        "What has arrived is not what was declared at capture, or no photo.",
+    )
+
+
 class Uploads(Blueprint):
     """The blueprint of the protocol, which says which endpoints it has."""
 
@@ -339,7 +349,7 @@ def _take(claims: AccessClaims, upload_id: UUID, *, at: int, length: int | None)
     Raises:
         WrongOffset: the upload ends elsewhere. Locked: another part is being taken in.
         ChecksumMismatch: nothing of the part is kept. TooLarge: it is longer than what was declared.
-        Invalid: it is complete, and not what was declared, or no photo.
+        Rejected: it is complete, and not what was declared, or no photo.
     """
     checksum = _checksum()
     most = length if length is not None else _config().evidence_max_mb << 20
@@ -461,7 +471,7 @@ def _complete(claims: AccessClaims, upload_id: UUID, part: Part) -> None:
     of the phone brings it here again.
 
     Raises:
-        Invalid: with the fault as its code.
+        Rejected: it is not what was declared, or no photo.
     """
     sha256 = part.sha256.digest()
     media_type = pictures.media_type(part.head(pictures.HEAD_BYTES))
@@ -473,7 +483,7 @@ def _complete(claims: AccessClaims, upload_id: UUID, part: Part) -> None:
         found = evidence.arrived(uow, upload_id, sha256=sha256, length=part.offset, media_type=media_type)
     _spool().drop(upload_id)
     if found.state == EvidenceState.REJECTED:
-        raise Invalid("What has arrived is not what was declared at capture, or no photo.", found.reason)
+        raise Rejected(fault=found.reason)
 
 
 def _http_date(moment: datetime) -> str:

@@ -380,7 +380,8 @@ export function meaning(error: unknown): Error {
   const status = originalResponse.getStatus()
   let code = `http_${status}`
   try {
-    code = (JSON.parse(originalResponse.getBody()) as { code?: string }).code ?? code
+    const told = JSON.parse(originalResponse.getBody()) as { code?: string; fault?: string }
+    code = told.fault ?? told.code ?? code
   } catch {
     // A proxy's own words.
   }
