@@ -82,7 +82,7 @@ class Folder:
             except OSError:  # Another file system, or one without links.
                 with open(file, "rb") as given, open(temporary, "xb") as taken:
                     shutil.copyfileobj(given, taken, READ_BYTES)
-            os.chmod(temporary, 0o400)
+            os.chmod(temporary, 0o600)
             _sync(temporary)
             os.rename(temporary, target)
         finally:

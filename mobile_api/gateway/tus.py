@@ -225,6 +225,8 @@ def _create(claims: AccessClaims) -> Response:
             storage.threads.run(_spool().make, begun.id)
     headers = {"Location": f"{PATH}/{begun.id}", "Upload-Expires": _http_date(begun.expires_at)}
     if brings:
+        if begun.state != EvidenceState.UPLOADING:
+            raise _complete_already(begun.length)
         offset = _take(claims, begun.id, at=0, length=begun.length)
         headers["Upload-Offset"] = str(offset)
     return _answer(201, headers)
@@ -338,9 +340,13 @@ def _patch(claims: AccessClaims, upload_id: UUID) -> Response:
         if found.state == EvidenceState.UPLOADING and (given := request.headers.get("Upload-Length")):
             found = evidence.say_length(uow, actor, upload_id, _whole("Upload-Length", given), _room())
     if found.state != EvidenceState.UPLOADING:
-        raise WrongOffset(found.length or 0, "upload_complete", "This upload is complete; it never changes.")
+        raise _complete_already(found.length)
     offset = _take(claims, upload_id, at=at, length=found.length)
     return _answer(204, {"Upload-Offset": str(offset), "Upload-Expires": _http_date(found.expires_at)})
+
+
+def _complete_already(length: int | None) -> WrongOffset:
+    return WrongOffset(length or 0, "upload_complete", "This upload is complete; it never changes.")
 
 
 def _take(claims: AccessClaims, upload_id: UUID, *, at: int, length: int | None) -> int:

@@ -551,6 +551,7 @@ def test_an_upload_that_never_ends_is_over_after_its_time(
 def test_what_nobody_has_looked_at_is_looked_at_again(world: World, duty: Duty) -> None:
     photo_id = brought(duty.phone, photo(seed=12))
     with unit_of_work(world.here.id) as uow:
+        uow.session.execute(text("set local search_path = jobs, public"))
         uow.session.execute(text("delete from jobs.procrastinate_jobs where task_name = 'evidence.examine'"))
         assert evidence.look_again(uow, after=timedelta(0)) >= 1
         waiting = uow.session.execute(

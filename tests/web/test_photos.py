@@ -1,4 +1,4 @@
-"""A photo from an officer's phone to the desk: taken offline, sent in parts over a network that goes away, and sealed."""
+"""A photo from an officer's phone to the desk: taken offline, sent in parts over a network that breaks, sealed."""
 
 from __future__ import annotations
 

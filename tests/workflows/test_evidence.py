@@ -215,7 +215,7 @@ def test_a_film_of_many_frames_is_no_photo(tmp_path: Path) -> None:
     """F65: an animated PNG and WebP; of a JPEG of two pictures the first one counts."""
     from PIL import Image
 
-    frames = [Image.new("RGB", (40, 30), (n, 0, 0)) for n in range(3)]
+    frames = [Image.new("RGB", (40, 30), (90 * n, 0, 0)) for n in range(3)]
     for kind, fault in (("PNG", "not_an_image"), ("WEBP", "not_an_image"), ("MPO", None)):
         file = tmp_path / kind
         frames[0].save(file, kind, save_all=True, append_images=frames[1:])
@@ -269,7 +269,7 @@ def test_a_file_of_the_store_lies_under_its_digest_and_is_read_by_nobody_else(tm
     assert path.relative_to(tmp_path / "store" / "objects").as_posix() == (
         f"{digest.hex()[:2]}/{digest.hex()[2:4]}/{digest.hex()}"
     )
-    assert (path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o077) == (0o400, 0)
+    assert (path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o077) == (0o600, 0)
     assert [one.name for one in path.parent.iterdir()] == [digest.hex()]
 
 
