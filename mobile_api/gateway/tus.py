@@ -83,7 +83,7 @@ class ChecksumMismatch(Refusal):
     status, code, title = 460, "checksum_mismatch", "The part was damaged on the way."
 
 
-class Rejected(Refusal):
+class PhotoRejected(Refusal):
     """422: all of it has arrived, and it is not what was declared, or no photo; ``fault`` says which."""
 
     status, code, title = (
@@ -355,7 +355,7 @@ def _take(claims: AccessClaims, upload_id: UUID, *, at: int, length: int | None)
     Raises:
         WrongOffset: the upload ends elsewhere. Locked: another part is being taken in.
         ChecksumMismatch: nothing of the part is kept. TooLarge: it is longer than what was declared.
-        Rejected: it is complete, and not what was declared, or no photo.
+        PhotoRejected: it is complete, and not what was declared, or no photo.
     """
     checksum = _checksum()
     most = length if length is not None else _config().evidence_max_mb << 20
@@ -477,7 +477,7 @@ def _complete(claims: AccessClaims, upload_id: UUID, part: Part) -> None:
     of the phone brings it here again.
 
     Raises:
-        Rejected: it is not what was declared, or no photo.
+        PhotoRejected: it is not what was declared, or no photo.
     """
     sha256 = part.sha256.digest()
     media_type = pictures.media_type(part.head(pictures.HEAD_BYTES))
@@ -489,7 +489,7 @@ def _complete(claims: AccessClaims, upload_id: UUID, part: Part) -> None:
         found = evidence.arrived(uow, upload_id, sha256=sha256, length=part.offset, media_type=media_type)
     _spool().drop(upload_id)
     if found.state == EvidenceState.REJECTED:
-        raise Rejected(fault=found.reason)
+        raise PhotoRejected(fault=found.reason)
 
 
 def _http_date(moment: datetime) -> str:

@@ -10,6 +10,7 @@ import http.client
 import json
 import os
 import random
+import select
 import signal
 import socket
 import struct
@@ -164,10 +165,16 @@ def breaking(port: int, rng: random.Random) -> Iterator[tuple[int, list[int]]]:
     def carry(near: socket.socket) -> None:
         left = rng.randrange(20_000, 150_000)
         with near, socket.create_connection(("127.0.0.1", port)) as far:
+            over = threading.Event()
+            # Nobody waits in a socket that is to be closed: it would stay open until he is done.
 
             def back() -> None:
                 with suppress(OSError):
-                    while data := far.recv(65536):
+                    while not over.is_set():
+                        if not select.select([far], [], [], 0.1)[0]:
+                            continue
+                        if not (data := far.recv(65536)):
+                            return
                         near.sendall(data)
 
             answers = threading.Thread(target=back, daemon=True)
@@ -176,13 +183,13 @@ def breaking(port: int, rng: random.Random) -> Iterator[tuple[int, list[int]]]:
                 while left > 0 and (data := near.recv(min(16384, left))):
                     far.sendall(data)
                     left -= len(data)
+            over.set()
+            answers.join()
             if left <= 0:
                 cuts.append(left)
                 if len(cuts) % 3:
                     for one in (near, far):
                         one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            else:
-                answers.join(1)
 
     def accept() -> None:
         with suppress(OSError):
