@@ -20,16 +20,30 @@ from backend import worker
 from backend.core.uow import unit_of_work
 from backend.models import Custody
 from tests.api.conftest import Caller, World
-from tests.api.test_tasks import Duty
+from tests.api.test_isolation import _caller as by_code
+from tests.api.test_shifts import start
+from tests.api.test_tasks import KINDS, Duty
 from tests.photos import OFFSET_TYPE, TUS, UPLOADS, bomb, checksum, metadata, photo, placed_photo
 from workflows import custody, evidence
 
 OWN, DESK = "/api/v1/officer/evidence", "/api/v1/desk/evidence"
 
 
+class Beat(Duty):
+    """An officer on shift and his desk, whose session these tests share: an account is not signed in so often."""
+
+    def __init__(self, world: World, signed_in: Any) -> None:
+        self.person = world.officer()
+        self.phone = signed_in(self.person)
+        self.shift = start(self.phone)
+        self.desk = by_code(world, world.here["desk_a"])
+        self.kinds = {kind["code"]: kind["id"] for kind in self.desk.get(KINDS).json["items"]}
+        self.place = list(world.here.place())
+
+
 @pytest.fixture
-def duty(world: World, signed_in: Any) -> Duty:
-    return Duty(world, signed_in)
+def duty(world: World, signed_in: Any) -> Beat:
+    return Beat(world, signed_in)
 
 
 def begin(caller: Caller, data: bytes, *, length: Any = None, headers: Any = None, **told: str) -> Any:
@@ -78,7 +92,7 @@ def chain(world: World, photo_id: UUID) -> list[Custody]:
     return found
 
 
-def report(duty: Duty, *ids: UUID) -> Any:
+def report(duty: Beat, *ids: UUID) -> Any:
     lon, lat = duty.place
     body = {"kind_id": duty.kinds["facility"], "how": "handled", "place": {"lon": lon, "lat": lat}}
     return duty.phone.post("/api/v1/officer/reports", body | {"evidence_after": [str(one) for one in ids]})
@@ -87,7 +101,7 @@ def report(duty: Duty, *ids: UUID) -> Any:
 # --- Taken
 
 
-def test_a_photo_comes_in_parts_is_sealed_and_is_what_was_taken(world: World, duty: Duty) -> None:
+def test_a_photo_comes_in_parts_is_sealed_and_is_what_was_taken(world: World, duty: Beat) -> None:
     """F01: the offset after each part, the name in Chinese, the hash, and each step in the custody log."""
     data = photo(1200, 900)
     begun = begin(duty.phone, data)
@@ -119,7 +133,7 @@ def test_a_photo_comes_in_parts_is_sealed_and_is_what_was_taken(world: World, du
     assert not world.app.extensions["xungeng.spool"].path(begun.photo_id).exists()
 
 
-def test_a_photo_may_come_with_its_announcement_and_its_length_may_be_said_later(duty: Duty) -> None:
+def test_a_photo_may_come_with_its_announcement_and_its_length_may_be_said_later(duty: Beat) -> None:
     data = photo()
     photo_id, header = metadata(data)
     at_once = duty.phone.send(
@@ -141,7 +155,7 @@ def test_a_photo_may_come_with_its_announcement_and_its_length_may_be_said_later
     assert duty.phone.get(f"{OWN}/{photo_id}").json["state"] == "received"
 
 
-def test_the_server_says_what_it_speaks_and_nobody_may_end_an_upload(duty: Duty, caller: Caller) -> None:
+def test_the_server_says_what_it_speaks_and_nobody_may_end_an_upload(duty: Beat, caller: Caller) -> None:
     """Termination is not offered: it would let a phone delete what it has sent."""
     for path in (UPLOADS, f"{UPLOADS}/{uuid.uuid4()}"):
         told = caller.send("OPTIONS", path)
@@ -158,7 +172,7 @@ def test_the_server_says_what_it_speaks_and_nobody_may_end_an_upload(duty: Duty,
     assert offset(duty.phone, where) == 0
 
 
-def test_a_method_may_be_said_in_a_header(duty: Duty) -> None:
+def test_a_method_may_be_said_in_a_header(duty: Beat) -> None:
     data = photo()
     where = begin(duty.phone, data).headers["Location"]
     sent = {
@@ -186,7 +200,7 @@ def test_a_method_may_be_said_in_a_header(duty: Duty) -> None:
     ],
 )
 def test_what_is_no_good_announcement_is_refused(
-    duty: Duty, changed: dict[str, str], status: int, code: str
+    duty: Beat, changed: dict[str, str], status: int, code: str
 ) -> None:
     refused = begin(duty.phone, photo(), headers=changed)
     assert (refused.status_code, refused.json["code"]) == (status, code)
@@ -198,14 +212,14 @@ def test_what_is_no_good_announcement_is_refused(
     "told",
     [{"id": "photo.jpg"}, {"id": str(uuid.UUID(int=4))}, {"sha256": "ab"}, {"captured_at": "2026-11-30"}],
 )
-def test_a_photo_has_an_id_a_hash_and_a_moment_of_its_own(duty: Duty, told: dict[str, str]) -> None:
+def test_a_photo_has_an_id_a_hash_and_a_moment_of_its_own(duty: Beat, told: dict[str, str]) -> None:
     refused = begin(duty.phone, photo(), **told)
     assert (refused.status_code, refused.json["code"]) == (422, "metadata_needed")
     assert list(refused.json["errors"]) == list(told)
 
 
 def test_there_is_a_bound_on_what_a_town_keeps_and_on_what_is_under_way(
-    world: World, duty: Duty, monkeypatch: pytest.MonkeyPatch
+    world: World, duty: Beat, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Refused before the first byte, with the reason."""
     before = world.app.extensions["xungeng.config"]
@@ -224,7 +238,7 @@ def test_there_is_a_bound_on_what_a_town_keeps_and_on_what_is_under_way(
 
 
 def test_only_an_officer_brings_photos_and_only_of_his_shifts(
-    world: World, duty: Duty, caller: Caller, signed_in: Any
+    world: World, duty: Beat, caller: Caller, signed_in: Any
 ) -> None:
     """P21: late is good, off shift is not; F46: no token, another role, too often."""
     assert begin(caller, photo()).status_code == 401
@@ -245,7 +259,7 @@ def test_only_an_officer_brings_photos_and_only_of_his_shifts(
 
 
 def test_an_announcement_that_comes_again_begins_nothing_new_and_an_id_is_its_owners(
-    world: World, duty: Duty, signed_in: Any
+    world: World, duty: Beat, signed_in: Any
 ) -> None:
     data = photo()
     photo_id, header = metadata(data)
@@ -256,7 +270,7 @@ def test_an_announcement_that_comes_again_begins_nothing_new_and_an_id_is_its_ow
     again = duty.phone.send("POST", UPLOADS, headers=sent)
     assert (again.status_code, again.headers["Location"]) == (201, where)
     assert offset(duty.phone, where) == 50, "what has arrived stays"
-    mate = Duty(world, signed_in)
+    mate = Beat(world, signed_in)
     stolen = mate.phone.send("POST", UPLOADS, headers=sent)
     assert (stolen.status_code, stolen.json["code"]) == (409, "id_taken")
     assert mate.phone.send("HEAD", where, headers=TUS).status_code == 404
@@ -268,7 +282,7 @@ def test_an_announcement_that_comes_again_begins_nothing_new_and_an_id_is_its_ow
 # --- Parts that are refused
 
 
-def test_a_part_belongs_where_the_upload_ends(world: World, duty: Duty) -> None:
+def test_a_part_belongs_where_the_upload_ends(world: World, duty: Beat) -> None:
     """F29: the wrong offset, and two at once; the right offset is told and nothing is mixed."""
     data = photo()
     where = begin(duty.phone, data).headers["Location"]
@@ -289,7 +303,7 @@ def test_a_part_belongs_where_the_upload_ends(world: World, duty: Duty) -> None:
     assert part(duty.phone, where, data[100:], 100).status_code == 204
 
 
-def test_a_body_that_breaks_off_leaves_what_arrived(duty: Duty) -> None:
+def test_a_body_that_breaks_off_leaves_what_arrived(duty: Beat) -> None:
     """F28: the offset is honest, and the upload goes on from there; with a checksum nothing of it stays."""
     data = photo()
     where = begin(duty.phone, data).headers["Location"]
@@ -312,7 +326,7 @@ def test_a_body_that_breaks_off_leaves_what_arrived(duty: Duty) -> None:
 
 
 @pytest.mark.parametrize("algorithm", ["sha1", "sha256"])
-def test_a_part_that_was_damaged_on_the_way_is_not_kept(duty: Duty, algorithm: str) -> None:
+def test_a_part_that_was_damaged_on_the_way_is_not_kept(duty: Beat, algorithm: str) -> None:
     """F30: a bit is flipped in transit; 460, nothing of it stays, and the same part sent well is taken."""
     data = photo()
     where = begin(duty.phone, data).headers["Location"]
@@ -326,7 +340,7 @@ def test_a_part_that_was_damaged_on_the_way_is_not_kept(duty: Duty, algorithm: s
     assert part(duty.phone, where, data, 0, Upload_Checksum=checksum(data, algorithm)).status_code == 204
 
 
-def test_what_is_complete_never_changes(world: World, duty: Duty) -> None:
+def test_what_is_complete_never_changes(world: World, duty: Beat) -> None:
     """F31: the whole again, one byte more, and an empty part: 409 with the offset, and the same bytes as before."""
     data = photo(seed=31)
     photo_id = sealed(world, duty.phone, data)
@@ -353,7 +367,7 @@ def test_what_is_complete_never_changes(world: World, duty: Duty) -> None:
     ],
     ids=["svg", "xxe", "html", "gif", "zip"],
 )
-def test_what_is_no_photo_by_its_first_bytes_is_rejected(world: World, duty: Duty, data: bytes) -> None:
+def test_what_is_no_photo_by_its_first_bytes_is_rejected(world: World, duty: Beat, data: bytes) -> None:
     """F62: whatever it is called and said to be; nothing of it is kept."""
     begun = begin(duty.phone, data, filename="photo.jpg", filetype="image/jpeg")
     where = begun.headers["Location"]
@@ -368,7 +382,7 @@ def test_what_is_no_photo_by_its_first_bytes_is_rejected(world: World, duty: Dut
     assert [entry.action for entry in chain(world, begun.photo_id)] == ["created", "received", "rejected"]
 
 
-def test_what_is_not_what_was_declared_at_capture_is_rejected(world: World, duty: Duty) -> None:
+def test_what_is_not_what_was_declared_at_capture_is_rejected(world: World, duty: Beat) -> None:
     data = photo(seed=5)
     begun = begin(duty.phone, data, sha256=hashlib.sha256(data + b"x").hexdigest())
     refused = part(duty.phone, begun.headers["Location"], data, 0)
@@ -387,7 +401,7 @@ def test_what_is_not_what_was_declared_at_capture_is_rejected(world: World, duty
     ids=["bomb", "cut", "empty", "cut png"],
 )
 def test_what_the_decoder_finds_no_photo_in_is_rejected_and_thrown_away(
-    world: World, duty: Duty, data: bytes, fault: str
+    world: World, duty: Beat, data: bytes, fault: str
 ) -> None:
     """F65: an 81 megapixel PNG of ten kilobytes, and files that only begin like one."""
     photo_id = sealed(world, duty.phone, data)
@@ -397,7 +411,7 @@ def test_what_the_decoder_finds_no_photo_in_is_rejected_and_thrown_away(
     assert chain(world, photo_id)[-1].digests["sha256"] == hashlib.sha256(data).hexdigest()
 
 
-def test_two_photos_of_the_same_bytes_are_two_and_one_file(world: World, duty: Duty) -> None:
+def test_two_photos_of_the_same_bytes_are_two_and_one_file(world: World, duty: Beat) -> None:
     data = photo(seed=77)
     first, second = sealed(world, duty.phone, data), sealed(world, duty.phone, data)
     assert first != second
@@ -406,7 +420,7 @@ def test_two_photos_of_the_same_bytes_are_two_and_one_file(world: World, duty: D
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP"])
-def test_other_kinds_of_photo_are_sealed_too(world: World, duty: Duty, kind: str) -> None:
+def test_other_kinds_of_photo_are_sealed_too(world: World, duty: Beat, kind: str) -> None:
     photo_id = sealed(world, duty.phone, photo(kind=kind, seed=9))
     assert duty.phone.get(f"{OWN}/{photo_id}").json["state"] == "sealed"
     assert duty.phone.get(f"{OWN}/{photo_id}/preview").mimetype == "image/jpeg"
@@ -415,7 +429,7 @@ def test_other_kinds_of_photo_are_sealed_too(world: World, duty: Duty, kind: str
 # --- Given out
 
 
-def test_the_original_is_a_file_and_the_preview_is_pixels_alone(world: World, duty: Duty) -> None:
+def test_the_original_is_a_file_and_the_preview_is_pixels_alone(world: World, duty: Beat) -> None:
     """F50, F67, F68: a polyglot is a download and not shown in place; place, maker and what is appended stay in it."""
     data = placed_photo() + b"PK\x05\x06" + b"SECRET-ZIP" + bytes(12)
     photo_id = sealed(world, duty.phone, data)
@@ -442,7 +456,7 @@ def test_the_original_is_a_file_and_the_preview_is_pixels_alone(world: World, du
     "name",
     ["../../../etc/passwd", "a\x00b.jpg", "\u202egpj.exe", "照" * 300, 'x"; filename="evil.html', "CON"],
 )
-def test_no_name_that_a_phone_gives_names_a_file_here(world: World, duty: Duty, name: str) -> None:
+def test_no_name_that_a_phone_gives_names_a_file_here(world: World, duty: Beat, name: str) -> None:
     """F63: files lie under their digests, whatever they are called; files outside the store: 0."""
     before = {path for path in world.config.data_dir.rglob("*") if "evidence" not in path.parts}
     photo_id = sealed(world, duty.phone, filename=name)
@@ -453,7 +467,7 @@ def test_no_name_that_a_phone_gives_names_a_file_here(world: World, duty: Duty, 
 
 
 def test_the_desk_sees_what_its_reports_show_and_others_do_not(
-    world: World, duty: Duty, signed_in: Any
+    world: World, duty: Beat, signed_in: Any
 ) -> None:
     """F41, F50: not before it is reported, not elsewhere, not without the session; and each look is written down."""
     photo_id, late = sealed(world, duty.phone), uuid.uuid4()
@@ -477,10 +491,10 @@ def test_the_desk_sees_what_its_reports_show_and_others_do_not(
     assert once.get(f"{DESK}/{photo_id}/content").status_code == 401
 
 
-def test_a_task_shows_what_was_taken_by_whoever_resolved_it(world: World, duty: Duty, signed_in: Any) -> None:
+def test_a_task_shows_what_was_taken_by_whoever_resolved_it(world: World, duty: Beat, signed_in: Any) -> None:
     duty.be_at(duty.place[0], duty.place[1])
     task = duty.offered()
-    photo_id, theirs = sealed(world, duty.phone), sealed(world, Duty(world, signed_in).phone)
+    photo_id, theirs = sealed(world, duty.phone), sealed(world, Beat(world, signed_in).phone)
     for action in ("accept", "arrive"):
         assert duty.press(task, action).status_code == 200
     result = {"text": "已劝离", "answers": {"found": True}}
@@ -494,10 +508,10 @@ def test_a_task_shows_what_was_taken_by_whoever_resolved_it(world: World, duty: 
 
 
 def test_nobody_shows_the_desk_another_officers_photo_by_naming_it(
-    world: World, duty: Duty, signed_in: Any
+    world: World, duty: Beat, signed_in: Any
 ) -> None:
     """Named before it came, it is refused to nobody, and shown to nobody by that name."""
-    mate = Duty(world, signed_in)
+    mate = Beat(world, signed_in)
     theirs = sealed(world, mate.phone)
     refused = report(duty, theirs)
     assert (refused.status_code, refused.json["code"]) == (422, "not_your_evidence")
@@ -515,7 +529,7 @@ def test_nobody_shows_the_desk_another_officers_photo_by_naming_it(
     assert shown["evidence"] is None
 
 
-def test_a_file_that_is_gone_is_not_given_out_and_no_look_is_written(world: World, duty: Duty) -> None:
+def test_a_file_that_is_gone_is_not_given_out_and_no_look_is_written(world: World, duty: Beat) -> None:
     data = photo(seed=404)
     photo_id = sealed(world, duty.phone, data)
     before = len(chain(world, photo_id))
@@ -529,7 +543,7 @@ def test_a_file_that_is_gone_is_not_given_out_and_no_look_is_written(world: Worl
 
 
 def test_an_upload_that_never_ends_is_over_after_its_time(
-    world: World, duty: Duty, monkeypatch: pytest.MonkeyPatch
+    world: World, duty: Beat, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     where = begin(duty.phone, photo()).headers["Location"]
     photo_id = UUID(where.rpartition("/")[2])
@@ -548,7 +562,7 @@ def test_an_upload_that_never_ends_is_over_after_its_time(
     assert (spool.path(photo_id).exists(), spool.path(kept).exists()) == (False, True)
 
 
-def test_what_nobody_has_looked_at_is_looked_at_again(world: World, duty: Duty) -> None:
+def test_what_nobody_has_looked_at_is_looked_at_again(world: World, duty: Beat) -> None:
     photo_id = brought(duty.phone, photo(seed=12))
     with unit_of_work(world.here.id) as uow:
         uow.session.execute(text("set local search_path = jobs, public"))
@@ -563,7 +577,7 @@ def test_what_nobody_has_looked_at_is_looked_at_again(world: World, duty: Duty) 
 
 
 def test_a_part_takes_no_more_memory_however_long_it_is(
-    world: World, duty: Duty, thin: Callable[[int, int], int]
+    world: World, duty: Beat, thin: Callable[[int, int], int]
 ) -> None:
     """Constant for each upload: what is held at once is one piece, whatever is sent."""
     import tracemalloc
