@@ -244,3 +244,47 @@ def test_the_officers_client_brings_a_photo_through_a_network_that_breaks(
             assert len(cuts) >= 2
             assert state_of(town, photo_id) == "received"
             assert stored(town, data)
+
+
+def test_uploads_hold_up_nobody_else(town: DurableTown, thin: Callable[[int, int], int]) -> None:
+    """Writing, hashing and fsync are done beside the sockets: others are answered meanwhile; longest wait printed."""
+    officers = town.officers(8)
+    with town.web() as running:
+        ask(running.port, officers[0], "GET", "/healthz")
+        stop, waits = threading.Event(), []
+
+        def look() -> None:
+            while not stop.is_set():
+                began = time.monotonic()
+                assert ask(running.port, officers[0], "GET", "/healthz").status == 200
+                waits.append(time.monotonic() - began)
+                time.sleep(0.02)
+
+        def bring(number: int) -> None:
+            for turn in range(thin(10, 2)):
+                data = noise(random.Random(f"{number} {turn}"), 5 << 20)
+                photo_id, header = metadata(data)
+                sent = ask(
+                    running.port, officers[number], "POST", UPLOADS, data,
+                    Upload_Metadata=header, Upload_Length=str(len(data)), Content_Type=OFFSET_TYPE,
+                )  # fmt: skip
+                assert sent.status == 201
+                assert state_of(town, photo_id) == "received"
+
+        looking = threading.Thread(target=look)
+        looking.start()
+        threads = [threading.Thread(target=bring, args=(number,)) for number in range(len(officers))]
+        began = time.monotonic()
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(120)
+        took = time.monotonic() - began
+        stop.set()
+        looking.join(10)
+    megabytes = len(officers) * thin(10, 2) * 5
+    print(
+        f"\n{megabytes} MiB at once, {megabytes / took:.0f} MiB/s, longest wait of others {max(waits):.2f} s"
+    )
+    assert len(waits) > 10
+    assert max(waits) < 2
