@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.pool import NullPool
 from werkzeug.test import Client, TestResponse
 
@@ -122,6 +122,8 @@ def _serve_the_world(request: pytest.FixtureRequest) -> Iterator[None]:
     db.set_engine(world.engine)
     # All tests of a process share the world's people: whoever has used up what a test before allowed begins anew.
     world.app.extensions["xungeng.limits"]._limiter.storage.reset()
+    with world.owner.begin() as connection:
+        connection.execute(text("delete from throttles"))
     yield
     db.set_engine(before)
 
