@@ -25,6 +25,8 @@ from uuid import UUID
 
 import pytest
 
+from mobile_api.gateway.tus import READ_BYTES
+from mobile_api.slow_bodies import BODY_S
 from tests.durability.town import DurableTown, Officer, children_of, durable_town
 from tests.photos import OFFSET_TYPE, TUS, UPLOADS, metadata
 
@@ -288,3 +290,49 @@ def test_uploads_hold_up_nobody_else(town: DurableTown, thin: Callable[[int, int
     )
     assert len(waits) > 10
     assert max(waits) < 2
+
+
+def test_a_slow_network_is_waited_for_and_a_silent_one_is_not(town: DurableTown) -> None:
+    """F75: a part may take longer than a body, as long as something comes; who stops is ended, and what came stays."""
+    slow, silent = town.officers(2)
+    with town.web() as running:
+        data = noise(random.Random("slow"), 40_000)
+        begun: dict[Officer, tuple[UUID, socket.socket]] = {}
+        for officer in (slow, silent):
+            photo_id, header = metadata(data)
+            made = ask(
+                running.port, officer, "POST", UPLOADS, Upload_Metadata=header, Upload_Length=str(len(data))
+            )
+            assert made.status == 201
+            begun[officer] = (photo_id, connected(running.port, officer, photo_id, len(data)))
+        begun[silent][1].sendall(data[:20_000])
+        pieces = 20
+        for number in range(pieces):
+            begun[slow][1].sendall(data[number * 2_000 : (number + 1) * 2_000])
+            time.sleep((BODY_S + 3) / pieces)
+        told = {officer: answer_of(connection) for officer, (_, connection) in begun.items()}
+        assert told[slow].startswith(b"HTTP/1.1 204 ")
+        assert told[silent].startswith(b"HTTP/1.1 408 ")
+        there = ask(running.port, silent, "HEAD", f"{UPLOADS}/{begun[silent][0]}")
+        assert 20_000 - READ_BYTES < int(there.headers["Upload-Offset"]) <= 20_000
+        assert state_of(town, begun[slow][0]) == "received"
+
+
+def connected(port: int, officer: Officer, photo_id: UUID, length: int) -> socket.socket:
+    """A connection on which a part of an upload is announced."""
+    connection = socket.create_connection(("127.0.0.1", port), timeout=30)
+    connection.sendall(
+        (
+            f"PATCH {UPLOADS}/{photo_id} HTTP/1.1\r\nHost: x\r\nTus-Resumable: 1.0.0\r\nUpload-Offset: 0\r\n"
+            f"Authorization: Bearer {officer.token}\r\nContent-Type: {OFFSET_TYPE}\r\n"
+            f"Content-Length: {length}\r\n\r\n"
+        ).encode()
+    )
+    return connection
+
+
+def answer_of(connection: socket.socket) -> bytes:
+    """What comes back, to its end or for as long as is waited."""
+    with connection, suppress(OSError):
+        return connection.recv(65536)
+    return b""
