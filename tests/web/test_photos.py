@@ -11,6 +11,7 @@ from playwright.sync_api import Browser, expect
 from tests.photos import photo
 from tests.web.conftest import Phone, Town
 from tests.web.test_desk import seated
+from tests.web.test_officer_dispatch import offer
 
 
 def _filed(town: Town, officer: dict[str, Any]) -> dict[str, Any]:
@@ -127,3 +128,35 @@ def test_whoever_signs_out_is_told_of_the_photos_that_are_not_sent(
     page.click("[data-test=tab-me]")
     page.click("[data-test=sign-out]")
     expect(page.locator(".van-dialog__message")).to_contain_text("1 张照片")
+
+
+def test_a_photo_goes_with_the_result_of_a_task_and_is_shown_at_it(
+    phone: Phone, chromium: Browser, town: Town, tmp_path: Path
+) -> None:
+    file = tmp_path / "photo.jpg"
+    file.write_bytes(photo(seed=4))
+    officer = town.hire()
+    page = phone.sign_in(officer)
+    phone.start_shift()
+    task = offer(town, officer)
+    page.click("[data-test=tab-tasks]")
+    page.click(f"[data-test=group-offers] [data-id='{task['id']}']", timeout=20_000)
+    page.click("[data-test=do-accept]")
+    page.click("[data-test=do-arrive]")
+    page.click("[data-test=do-resolve]")
+    page.click("[data-test=choice-outcome-settled]")
+    page.fill("textarea[name=text]", "已劝离，音量调低")
+    page.set_input_files("[data-test=take-result]", file)
+    expect(page.locator("[data-test=photos-result] img")).to_have_count(1)
+    page.click("[data-test=give]")
+    page.click("[data-test=tab-uploads]")
+    expect(page.locator("[data-test=unsent-photos]")).to_have_count(0, timeout=30_000)
+    with seated(chromium, town) as desk:
+        seat = desk.sign_in(town.accounts["supervisor"], "/live")
+        seat.get_by_test_id("queue-tab").click()
+        seat.locator(f"[data-row='task/{task['id']}']").click()
+        card = seat.get_by_test_id("task-card")
+        expect(card).to_have_attribute("data-state", "resolved", timeout=20_000)
+        shown = card.get_by_test_id("photos").locator("li")
+        expect(shown).to_have_attribute("data-state", "sealed", timeout=20_000)
+        expect(shown).to_have_attribute("data-shown", "here", timeout=20_000)
