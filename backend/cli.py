@@ -292,23 +292,16 @@ def demo_fill() -> None:
 @demo.command("accounts")
 @click.option("--json", "as_json", is_flag=True, help="Everything, for programs.")
 def demo_accounts(as_json: bool) -> None:
-    """Show how to sign in to the demo town."""
+    """Show how to sign in to the demo town: of each role a few."""
     import json
 
-    from backend.demo.accounts import accounts
+    from backend.demo.accounts import accounts, listed
 
     found = accounts(Config.from_env())
     if as_json:
         click.echo(json.dumps(found, ensure_ascii=False, indent=1))
         return
-    for role in ("admin", "supervisor", "desk", "auditor"):
-        if role in found:
-            click.echo(f"{role:<12}{found[role]['login']:<22}{found[role]['password']}")
-    for plural, role in (("handlers", "handler"), ("officers", "officer")):
-        for account in found.get(plural, []):
-            click.echo(f"{role:<12}{account['login']:<22}{account['password']}")
-    for account in found.get("residents", []):
-        click.echo(f"{'resident':<12}{account['phone']:<22}{account['code']}")
+    click.echo("\n".join(listed(found)))
 
 
 @demo.command("reset")

@@ -36,7 +36,7 @@ def _account_lines(config: Config) -> list[str]:
     except (OSError, ValueError):
         return []
     lines = ["", "  Sign in to the demo town (made for this installation alone):"]
-    for role in ("supervisor", "desk", "admin"):
+    for role in ("supervisor", "desk", "admin", "auditor"):
         account = found.get(role)
         if account:
             lines.append(f"    {role:<11} {account['login']:<18} {account['password']}")
@@ -49,7 +49,7 @@ def _account_lines(config: Config) -> list[str]:
         )
     where = "" if config.data_dir == ROOT / "var" else f"XUNGENG_DATA={shlex.quote(str(config.data_dir))} "
     lines.append(
-        f"    all of them: {where}script/xungeng demo accounts (--json: trackers' credentials as well)"
+        f"    more of them: {where}script/xungeng demo accounts (--json: all, with the trackers' credentials)"
     )
     return lines
 

@@ -162,10 +162,11 @@ def segments(description: str) -> fields.Raw:
     return fields.Raw(required=True, metadata={"type": "array", "items": points, "description": description})
 
 
-def place(**kwargs: Any) -> fields.List:
+def place(description: str = "", **kwargs: Any) -> fields.List:
     """A place as GeoJSON has it."""
+    told = f"lon, lat. {description}" if description else "lon, lat"
     return fields.List(
-        fields.Float(), validate=validate.Length(equal=2), metadata={"description": "lon, lat"}, **kwargs
+        fields.Float(), validate=validate.Length(equal=2), metadata={"description": told}, **kwargs
     )
 
 

@@ -35,7 +35,7 @@ from backend.core.vocabulary import (
     TaskSource,
     TaskState,
 )
-from backend.models import Alarm, Assignment, Deadline, LatestPosition, Membership, Shift, Task
+from backend.models import Alarm, Assignment, Deadline, LatestPosition, Membership, Shift, Task, User
 from geo import datum
 from notifications import changes, recipients
 from workflows import access, deadlines, journal, telling
@@ -67,8 +67,12 @@ PRIORITIES: Mapping[AlarmKind, Priority] = {
 CALLERS = frozenset({Role.OFFICER, Role.RESIDENT, Role.BUILDING_HEAD})
 AHEAD = timedelta(minutes=2)
 """So much a phone's clock may be ahead of the server's; what claims to be later is of an unknown time."""
+WAITS = timedelta(hours=72)
+"""So long a press may wait on a phone; the clock of one that claims to be older is wrong."""
 TURN_AFTER = timedelta(seconds=2)
-"""Of the places of many presses, those who are on the way hear one in so long."""
+"""Of the places and notes of many presses, those who are concerned hear one in so long: the last."""
+NOT_ANNOUNCED = "note_not_announced"
+"""Stands in the detail while a note was told that nobody has heard of yet; the job announces it."""
 IN_DISTRESS = "alarms.dispatch_sos"
 """The job that sends people to an SOS; it runs after the SOS is stored, whatever becomes of it."""
 
@@ -123,12 +127,17 @@ def call_for_help(
 
 
 def press_again(
-    uow: UnitOfWork, actor: Actor, *, place: Place | None, note: str | None = None
+    uow: UnitOfWork,
+    actor: Actor,
+    *,
+    place: Place | None,
+    note: str | None = None,
+    device_at: datetime | None = None,
 ) -> Alarm | None:
     """Take the newer place and a new note for the actor's own SOS that stands; None when none does.
 
-    For presses that come faster than anybody has to be told of each: no entry in the journal, and nothing announced but
-    the note. Who is on the way hears of the place by the job, as after any press.
+    For presses that come faster than anybody has to be told of each: no entry in the journal, and nothing announced at
+    once. Who is on the way hears of the place by the job, as after any press, and the desk of the note.
     """
     if actor.user_id is None:
         return None
@@ -138,25 +147,25 @@ def press_again(
         return None
     if place is None and alarm.shift_id is not None:
         place = _last_place(uow, actor.user_id)
-    moved = _take_place(uow, alarm, _believed(uow, place), turn_at=uow.now + TURN_AFTER)
+    moved = _take_place(uow, alarm, _believed(uow, place), device_at, turn_at=uow.now + TURN_AFTER)
     told = note is not None and alarm.detail.get("note") != note
     if told:
-        alarm.detail = {**alarm.detail, "note": note}
+        alarm.detail = {**alarm.detail, "note": note, NOT_ANNOUNCED: True}
+        _send_people(uow, alarm, at=uow.now + TURN_AFTER)
     if moved or told:
         alarm.version += 1
         uow.session.flush()
-    found = read(uow, alarm.id)
-    if told:
-        _announce(uow, found, "call_again", by=actor.user_id)
-    return found
+    return read(uow, alarm.id)
 
 
-def tracker_pressed_again(uow: UnitOfWork, officer_id: UUID, *, place: Place | None) -> bool:
+def tracker_pressed_again(
+    uow: UnitOfWork, officer_id: UUID, *, place: Place | None, device_at: datetime | None = None
+) -> bool:
     """Take the newer place for an officer's SOS that stands; say whether one does."""
     alarm = _standing_call(uow, AlarmSource.OFFICER, officer_id)
     if alarm is None:
         return False
-    if _take_place(uow, alarm, _believed(uow, place), turn_at=uow.now + TURN_AFTER):
+    if _take_place(uow, alarm, _believed(uow, place), device_at, turn_at=uow.now + TURN_AFTER):
         alarm.version += 1
         uow.session.flush()
     return True
@@ -358,7 +367,7 @@ def _note_again(
     command_id: UUID | None,
     device_at: datetime | None,
 ) -> None:
-    newer = _take_place(uow, alarm, place)
+    newer = _take_place(uow, alarm, place, device_at)
     if detail:
         alarm.detail = {**alarm.detail, **detail}
     if alarm.kind != AlarmKind.SOS and not newer:
@@ -379,27 +388,54 @@ def _nobody_comes(uow: UnitOfWork, alarm: Alarm) -> bool:
 
 
 def _take_place(
-    uow: UnitOfWork, alarm: Alarm, place: Place | None, *, turn_at: datetime | None = None
+    uow: UnitOfWork,
+    alarm: Alarm,
+    place: Place | None,
+    device_at: datetime | None,
+    *,
+    turn_at: datetime | None = None,
 ) -> bool:
     """Put a locked alarm where it is by now; say whether that is news.
+
+    A place of an unknown time is as old as the press that told it, by the phone's clock where it is known: what waited
+    on the phone meanwhile does not replace what came after it.
 
     Whoever is on the way to an SOS has to turn there, at ``turn_at`` or at once. Without a place nobody could be sent
     until now.
     """
-    known = alarm.fixed_at or min(alarm.raised_device_at or alarm.raised_at, alarm.raised_at)
+    if place is None:
+        return False
+    told_at = uow.now
+    if device_at is not None and uow.now - WAITS < device_at < uow.now:
+        told_at = device_at
     # What a phone knew a moment before the call is better than no place at all.
-    if place is None or (alarm.geom is not None and (place.fixed_at or uow.now) <= known):
+    if alarm.geom is not None and (place.fixed_at or told_at) <= _placed_at(alarm):
         return False
     if alarm.kind == AlarmKind.SOS:
         _send_people(uow, alarm, at=None if alarm.geom is None else turn_at)
     for name, value in _located(place).items():
         setattr(alarm, name, value)
+    alarm.detail = {**alarm.detail, "place_told_at": told_at.isoformat()}
     return True
 
 
-def has_moved(uow: UnitOfWork, alarm: Alarm) -> None:
-    """Let the desk hear that a locked SOS is elsewhere by now, and people were told to go there."""
-    _announce(uow, alarm, "call_again", by=None)
+def _placed_at(alarm: Alarm) -> datetime:
+    """Return of when an alarm's place is: when it was measured, or else told; the first one was told with the call."""
+    if alarm.fixed_at is not None:
+        return alarm.fixed_at
+    if (told_at := alarm.detail.get("place_told_at")) is not None:
+        return datetime.fromisoformat(told_at)
+    return min(alarm.raised_device_at or alarm.raised_at, alarm.raised_at)
+
+
+def announce_what_changed(uow: UnitOfWork, alarm: Alarm, *, has_moved: bool) -> None:
+    """Let the desk hear what a locked SOS says by now, or that people were told to go elsewhere; else nothing."""
+    says_more = alarm.detail.get(NOT_ANNOUNCED, False)
+    if says_more:
+        alarm.detail = {key: value for key, value in alarm.detail.items() if key != NOT_ANNOUNCED}
+        uow.session.flush()
+    if has_moved or says_more:
+        _announce(uow, alarm, "call_again", by=None)
 
 
 def is_open() -> ColumnElement[bool]:
@@ -648,6 +684,38 @@ def outage(alarm: Alarm) -> Mapping[str, Any] | None:
     if alarm.kind != AlarmKind.OUTAGE:
         return None
     return {**alarm.detail, "since": datetime.fromisoformat(alarm.detail["since"])}
+
+
+def covered(detail: Mapping[str, Any]) -> dict[UUID, datetime]:
+    """Return who had no alarm of his own because this outage stood, and when he was last heard of."""
+    told = detail.get("covered", {})
+    return {UUID(officer_id): datetime.fromisoformat(at) for officer_id, at in told.items()}
+
+
+@dataclass(frozen=True)
+class Covered:
+    """An officer whose silence an outage stands for, or stood."""
+
+    id: UUID
+    display_name: str
+    heard_at: datetime
+
+
+def covered_by(uow: UnitOfWork, found: Sequence[Alarm]) -> Mapping[UUID, list[Covered]]:
+    """Return by outage's id whose silence each stands for, by when they were last heard of."""
+    by_alarm = {alarm.id: covered(alarm.detail) for alarm in found if alarm.kind == AlarmKind.OUTAGE}
+    ids = {officer_id for officers in by_alarm.values() for officer_id in officers}
+    if not ids:
+        return {}
+    rows = uow.session.execute(select(User.id, User.display_name).where(User.id.in_(ids)))
+    names = {row.id: row.display_name for row in rows}
+    return {
+        alarm_id: sorted(
+            (Covered(one, names[one], at) for one, at in officers.items() if one in names),
+            key=lambda one: (one.heard_at, one.display_name),
+        )
+        for alarm_id, officers in by_alarm.items()
+    }
 
 
 # --- Lists

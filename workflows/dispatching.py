@@ -111,14 +111,20 @@ def send_to_sos(uow: UnitOfWork, alarm_id: UUID) -> UUID | None:
         .with_for_update(of=Alarm)
         .execution_options(populate_existing=True)
     )
-    place = alarms.place_of(alarm) if alarm is not None else None
-    if alarm is None or place is None:
+    if alarm is None:
         return None
     if alarm.task_id not in (None, known):
         raise Unavailable("People were sent at this very moment; please look again.", retry_after_s=1)
+    place = alarms.place_of(alarm)
+    has_moved = (
+        place is not None
+        and alarm.task_id is not None
+        and tasks.move(uow, system, alarm.task_id, (place.lon, place.lat))
+    )
+    alarms.announce_what_changed(uow, alarm, has_moved=has_moved)
+    if place is None:
+        return None
     if alarm.task_id is not None:
-        if tasks.move(uow, system, alarm.task_id, (place.lon, place.lat)):
-            alarms.has_moved(uow, alarm)
         task = access.task(uow, system, alarm.task_id, lock=True)
         if task.state == TaskState.OPEN and (asked := _whom_to_send(uow, system, alarm, task)):
             tasks.offer(uow, system, task.id, Whom(officer_ids=asked, busy_too=True), command_id=None)

@@ -1,12 +1,12 @@
 """Outages: when a network falls, all who are on shift under one desk fall silent, and the desk is told so once.
 
 Pure: from when each was last heard of, and from what was raised before, follows what is to be raised now. While the
-alarm about an outage stands, those who fell silent with it or after it get none of their own. When it is over they are
-given time to come back; whoever has not by then is alarmed about by himself, so nobody is forgotten.
+alarm about an outage stands, those who fell silent with it or after it get none of their own; it names them. When it is
+over they are given time to come back; whoever has not by then is alarmed about by himself, so nobody is forgotten.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -49,7 +49,8 @@ class Heard:
 class Outage:
     """What was raised about an area: who was last heard of at ``since`` or later belongs to it, ``silent`` did then.
 
-    It stands until it ended by itself or by the desk, or was dismissed.
+    It stands until it ended by itself or by the desk, or was dismissed. ``named`` is who the desk reads there, by when
+    he was last heard of.
     """
 
     alarm_id: UUID
@@ -58,6 +59,7 @@ class Outage:
     silent: int
     ended_at: datetime | None = None
     dismissed: bool = False
+    named: Mapping[UUID, datetime] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -70,11 +72,23 @@ class Fall:
     on_shift: int
 
 
+@dataclass(frozen=True)
+class Covers:
+    """Who is silent, and not alarmed about because the outage of an area stands for it: it does not name him yet.
+
+    ``officers`` says when each was last heard of.
+    """
+
+    area_id: UUID
+    officers: Mapping[UUID, datetime]
+
+
 @dataclass
 class Verdict:
     """What is to be raised and what is over; of whom nothing is to be raised for his silence."""
 
     fell: list[Fall] = field(default_factory=list)
+    covers: list[Covers] = field(default_factory=list)
     over: list[UUID] = field(default_factory=list)
     spared: set[UUID] = field(default_factory=set)
 
@@ -109,10 +123,13 @@ def _of_desk(
         still = sum(standing.since <= one.at < now - bounds.quiet_after for one in unknown)
         if 2 * still < standing.silent or still < bounds.officers:
             verdict.over.append(standing.alarm_id)
+        else:
+            verdict.covers += _covers(area_id, standing.since, standing.named, unknown, now, bounds)
         return
     left = [one for one in unknown if one.officer_id not in verdict.spared]
     if (fall := _fall(area_id, left, now, bounds)) is not None:
         verdict.fell.append(fall)
+        verdict.covers += _covers(area_id, fall.since, {}, left, now, bounds)
         verdict.spared |= {one.officer_id for one in left if one.at >= fall.since}
 
 
@@ -127,6 +144,23 @@ def _spared_by(outage: Outage, officers: Iterable[Heard], now: datetime, bounds:
             return set()
         silent_at = outage.ended_at
     return {one.officer_id for one in officers if outage.since <= one.at < silent_at - bounds.quiet_after}
+
+
+def _covers(
+    area_id: UUID,
+    since: datetime,
+    named: Mapping[UUID, datetime],
+    officers: Iterable[Heard],
+    now: datetime,
+    bounds: Bounds,
+) -> list[Covers]:
+    """Return whom the desk does not read on an outage that stands, and would else have an alarm about by now."""
+    found = {
+        one.officer_id: one.at
+        for one in officers
+        if since <= one.at < now - bounds.silent_after and named.get(one.officer_id) != one.at
+    }
+    return [Covers(area_id, found)] if found else []
 
 
 def _fall(area_id: UUID, officers: Sequence[Heard], now: datetime, bounds: Bounds) -> Fall | None:

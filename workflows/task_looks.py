@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import exists, or_, select
+from sqlalchemy import exists, func, or_, select
 from sqlalchemy.orm import aliased
 
 from backend.core.errors import NotVisible
@@ -14,12 +14,14 @@ from backend.core.paging import Page, moment_and_id, page
 from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import AssignmentState
 from backend.core.vocabulary import TaskState as T
-from backend.models import Assignment, Task
+from backend.models import Assignment, Journal, Task
 from geo import queries
 from workflows import access
 from workflows.assignments import share_of
 
-SEEN_PAST = (AssignmentState.DONE, AssignmentState.HANDED_BACK, AssignmentState.RELEASED)
+LEFT = (AssignmentState.HANDED_BACK, AssignmentState.RELEASED)
+"""The task goes on without him: what becomes of it from then on is not his to see."""
+SEEN_PAST = (AssignmentState.DONE, *LEFT)
 SUGGEST_WITHIN = timedelta(minutes=2)
 
 
@@ -59,6 +61,24 @@ def of_own(uow: UnitOfWork, actor: Actor, task_id: UUID) -> Task:
     if share is None or (share.ended_at is not None and share.state not in SEEN_PAST):
         raise NotVisible()
     return task
+
+
+def moved_since(uow: UnitOfWork, actor: Actor, found: Iterable[Task]) -> set[UUID]:
+    """Return which tasks have gone on to another place after the actor's share in them had ended (P22)."""
+    ended = {
+        share.task_id: share.ended_at
+        for task in found
+        if (share := share_of(task, actor.user_id)) is not None and share.ended_at is not None
+    }
+    if not ended:
+        return set()
+    moves = uow.session.execute(
+        select(Journal.subject_id, func.max(Journal.at).label("at"))
+        .where(Journal.subject_id.in_(ended), Journal.subject_kind == "task", Journal.action == "move")
+        .where(Journal.at > min(ended.values()))
+        .group_by(Journal.subject_id)
+    )
+    return {row.subject_id for row in moves if row.at > ended[row.subject_id]}
 
 
 def suggested(uow: UnitOfWork, actor: Actor, found: Iterable[Task]) -> dict[UUID, str]:

@@ -23,9 +23,10 @@ from backend.models import Alarm
 from geo import queries
 from geo.fixes import HIDDEN
 from geo.queries import Way
-from workflows import access, alarms, outages
+from notifications import changes, recipients
+from workflows import access, alarms, journal, outages
 from workflows.alarms import Place
-from workflows.outages import Fall, Heard, Outage
+from workflows.outages import Covers, Fall, Heard, Outage
 
 LOW_PCT, WELL_PCT = 15.0, 20.0
 """Below the first a phone that is not charging raises the alarm; at the second it has righted itself."""
@@ -138,7 +139,7 @@ class Over:
     alarm_id: UUID
 
 
-Change = Raise | End | Fall | Over
+Change = Raise | End | Fall | Covers | Over
 
 
 @dataclass(frozen=True)
@@ -224,7 +225,7 @@ def decide(
     # Who is left is not on shift any more: there is nobody to look at.
     for alarm in left.values():
         ended += _ending(alarm)
-    return [*map(Over, together.over), *together.fell, *ended, *raised]
+    return [*map(Over, together.over), *together.fell, *together.covers, *ended, *raised]
 
 
 def _was_dismissed(kind: AlarmKind, officer: OnShift, dismissed_at: datetime | None, now: datetime) -> bool:
@@ -258,6 +259,8 @@ def act(uow: UnitOfWork, change: Change) -> bool:
         return _end(uow, change.alarm_id)
     if isinstance(change, Fall):
         return _fall(uow, change)
+    if isinstance(change, Covers):
+        return _name(uow, change)
     officer, kind = change.officer, change.kind
     _, is_new = alarms.raise_alarm(
         uow, system_actor(uow.town), kind, AlarmSource.OFFICER, officer.officer_id,
@@ -366,7 +369,7 @@ def _outages(uow: UnitOfWork) -> list[Outage]:
     return [
         Outage(
             row.id, row.area_id, datetime.fromisoformat(row.detail["since"]), row.detail["silent"],
-            row.ended_at, row.dismissed_at is not None,
+            row.ended_at, row.dismissed_at is not None, alarms.covered(row.detail),
         )
         for row in rows
     ]  # fmt: skip
@@ -379,6 +382,32 @@ def _fall(uow: UnitOfWork, fall: Fall) -> bool:
         detail=detail,
     )  # fmt: skip
     return is_new
+
+
+def _name(uow: UnitOfWork, change: Covers) -> bool:
+    """Name on the outage of an area whom it stands for: their silence is raised by nothing else."""
+    alarm = uow.session.scalar(
+        select(Alarm)
+        .where(Alarm.town_id == uow.town, Alarm.kind == AlarmKind.OUTAGE, Alarm.source_id == change.area_id)
+        .where(alarms.is_open())
+        .with_for_update(skip_locked=True)
+        .execution_options(populate_existing=True)
+    )
+    if alarm is None:
+        return False
+    before = alarms.covered(alarm.detail)
+    news = {one: at for one, at in change.officers.items() if before.get(one) != at}
+    if not news:
+        return False
+    told = {str(one): at.isoformat() for one, at in {**before, **news}.items()}
+    alarm.detail = {**alarm.detail, "covered": told}
+    alarm.version += 1
+    uow.session.flush()
+    journal.write(
+        uow, system_actor(uow.town), "alarm", alarm.id, "cover", data={"officer_ids": sorted(map(str, news))}
+    )
+    changes.tell(uow, "alarm", alarm, "cover", to=recipients.hear_of_alarm(alarm))
+    return True
 
 
 def _end(uow: UnitOfWork, alarm_id: UUID) -> bool:

@@ -50,6 +50,43 @@ def accounts(config: Config) -> dict[str, Any]:
     return found
 
 
+SHOWN = 3
+"""So many accounts of a role are listed; programs get all of them."""
+CODE = "that the server prints when it is asked for"
+
+
+def listed(found: Mapping[str, Any]) -> list[str]:
+    """Return the accounts as people read them, of each role a few: first the officers for whom nobody walks."""
+    officers = sorted(found.get("officers", []), key=lambda one: not one.get("reserved"))
+    lines = [
+        _line(role, found[role]["login"], found[role]["password"], "the whole town")
+        for role in ("admin", "supervisor", "desk", "auditor")
+        if role in found
+    ]
+    for role, people in (
+        ("desk", [(one["login"], one["password"], _communities(one)) for one in found.get("desks", [])]),
+        ("handler", [(one["login"], one["password"], one["department"]["en"]) for one in found.get("handlers", [])]),
+        ("officer", [(one["login"], one["password"], _whose(one)) for one in officers]),
+        ("resident", [(one["phone"].removeprefix("+86"), "a code", CODE) for one in found.get("residents", [])]),
+    ):  # fmt: skip
+        lines += [_line(role, *one) for one in people[:SHOWN]]
+        if len(people) > SHOWN:
+            lines.append(f"{role:<12}… {len(people) - SHOWN} more, --json prints all")
+    return lines
+
+
+def _line(role: str, name: str, secret: str, about: str) -> str:
+    return f"{role:<12}{name:<20}{secret:<21}{about}".rstrip()
+
+
+def _communities(desk: Mapping[str, Any]) -> str:
+    return f"{len(desk['area_ids'])} communities"
+
+
+def _whose(officer: Mapping[str, Any]) -> str:
+    return "nobody walks for this one" if officer.get("reserved") else ""
+
+
 def write(config: Config, document: Mapping[str, Any]) -> None:
     """Keep the accounts: all or nothing, and never readable by others, not even for a moment."""
     target = path(config)

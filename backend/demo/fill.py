@@ -66,8 +66,9 @@ OFFICERS_WITH_SIGN_IN = 64
 """The others exist as well; an admin gives them a password."""
 RESERVED = 4
 """The first so many officers are left to people: nobody walks for them, and they are off duty."""
-ON_DUTY = 28
-"""So many are on duty at the first start, a few more than phones are simulated: those fall silent and show it."""
+ON_DUTY = 24
+"""So many are on duty at the first start, if so many phones are simulated: who has none would fall silent, and nobody
+who looks at a demo would know why."""
 WITH_A_PAST = 40
 DESKS_WITH_SIGN_IN = 3
 LONGEST_SHIFT = timedelta(hours=14)
@@ -331,12 +332,11 @@ class _Filler:
         """Compute yesterday and this morning while the passwords are still being hashed."""
         self._next("yesterday's walks")
         streets = streets_of(self.town)
+        running = range(RESERVED, RESERVED + min(ON_DUTY, self.config.simulate_officers))
         self.duties = [
             duty
             for n, officer in enumerate(self.officers[:WITH_A_PAST])
-            for duty in history.duties(
-                streets, officer, self.uow.now, self.seed, running=RESERVED <= n < RESERVED + ON_DUTY
-            )
+            for duty in history.duties(streets, officer, self.uow.now, self.seed, running=n in running)
         ]
         self.area_of = AreaIndex(
             (area.id, area.parent_id, area.kind, area.polygon) for area in self.town.areas

@@ -1,5 +1,6 @@
 """Alarms at the desk: the queue of what must be looked at, and what is done about each."""
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -16,6 +17,7 @@ from mobile_api.endpoint import Door
 from mobile_api.fields import Moment, Word, line, prose, spot
 from mobile_api.paging import PageQuerySchema, decode_cursor, page_of
 from workflows import alarms, dispatching
+from workflows.alarms import Covered
 
 blp = Door("alarms", Audience.DESK, "/alarms", "What must be looked at in your areas.")
 SEE, HANDLE = ("see", "alarm"), ("handle", "alarm")
@@ -46,12 +48,25 @@ class DeskAlarmWaySchema(Schema):
     now_m = fields.Float(required=True)
 
 
+class DeskAlarmCoveredSchema(Schema):
+    """An officer who has no alarm about his silence, because an outage stands for it."""
+
+    id = fields.UUID(required=True)
+    display_name = fields.String(required=True)
+    heard_at = Moment(required=True)
+
+
 class DeskAlarmOutageSchema(Schema):
     """How many fell silent at the same time, of how many on shift, and when the first of them was last heard of."""
 
     silent = fields.Integer(required=True)
     on_shift = fields.Integer(required=True)
     since = Moment(required=True)
+    officers = fields.List(
+        fields.Nested(DeskAlarmCoveredSchema),
+        required=True,
+        metadata={"description": "Whose silence it stands for, or stood; also who fell silent later."},
+    )
 
 
 class DeskAlarmSchema(Schema):
@@ -115,9 +130,18 @@ class DeskDispatchSchema(Schema):
     offers_itself = fields.Boolean(load_default=False)
 
 
-def document(actor: Actor, alarm: Any) -> dict[str, Any]:
-    """Return an alarm as the desk sees it."""
+def _documents(uow: UnitOfWork, actor: Actor, found: Sequence[Any]) -> list[dict[str, Any]]:
+    covered = alarms.covered_by(uow, found)
+    return [_document(actor, alarm, covered.get(alarm.id, [])) for alarm in found]
+
+
+def _one(uow: UnitOfWork, actor: Actor, alarm: Any) -> dict[str, Any]:
+    return _documents(uow, actor, [alarm])[0]
+
+
+def _document(actor: Actor, alarm: Any, covered: Sequence[Covered]) -> dict[str, Any]:
     detail = alarm.detail
+    outage = alarms.outage(alarm)
     return {
         "id": alarm.id,
         "number": alarm.number,
@@ -136,7 +160,7 @@ def document(actor: Actor, alarm: Any) -> dict[str, Any]:
         "heard_at": alarms.heard_at(alarm),
         "battery_pct": detail.get("battery_pct"),
         "way": alarms.way(alarm),
-        "outage": alarms.outage(alarm),
+        "outage": outage and {**outage, "officers": covered},
         "raised_at": alarm.raised_at,
         "raised_device_at": alarm.raised_device_at,
         "acknowledged_at": alarm.acknowledged_at,
@@ -162,19 +186,19 @@ def list_alarms(uow: UnitOfWork, actor: Actor, query: dict[str, Any]) -> Page[di
         after=decode_cursor(query.get("cursor")),
         limit=query["limit"],
     )
-    return Page([document(actor, alarm) for alarm in found.items], found.after)
+    return Page(_documents(uow, actor, found.items), found.after)
 
 
 @blp.query("/<uuid:alarm_id>", may=SEE, answers=DeskAlarmSchema)
 def get_alarm(uow: UnitOfWork, actor: Actor, alarm_id: UUID) -> dict[str, Any]:
     """Return one alarm."""
-    return document(actor, alarms.seen(uow, actor, alarm_id))
+    return _one(uow, actor, alarms.seen(uow, actor, alarm_id))
 
 
 @blp.command("/<uuid:alarm_id>/acknowledge", may=HANDLE, answers=DeskAlarmSchema)
 def acknowledge_alarm(uow: UnitOfWork, actor: Actor, alarm_id: UUID, command_id: UUID) -> dict[str, Any]:
     """Take an alarm on yourself, by name."""
-    return document(actor, dispatching.acknowledge(uow, actor, alarm_id, command_id=command_id))
+    return _one(uow, actor, dispatching.acknowledge(uow, actor, alarm_id, command_id=command_id))
 
 
 @blp.command("/<uuid:alarm_id>/dismiss", may=HANDLE, body=DeskAlarmReasonSchema, answers=DeskAlarmSchema)
@@ -182,8 +206,8 @@ def dismiss_alarm(
     uow: UnitOfWork, actor: Actor, alarm_id: UUID, command_id: UUID, body: dict[str, Any]
 ) -> dict[str, Any]:
     """Say that there is nothing to it, and why. Whoever was asked to go is called off."""
-    return document(
-        actor, dispatching.dismiss(uow, actor, alarm_id, command_id=command_id, reason=body["reason"])
+    return _one(
+        uow, actor, dispatching.dismiss(uow, actor, alarm_id, command_id=command_id, reason=body["reason"])
     )
 
 
@@ -192,8 +216,8 @@ def clear_alarm(
     uow: UnitOfWork, actor: Actor, alarm_id: UUID, command_id: UUID, body: dict[str, Any]
 ) -> dict[str, Any]:
     """End an alarm that people were sent to; its task, if it is not finished, is called off."""
-    return document(
-        actor, dispatching.clear(uow, actor, alarm_id, command_id=command_id, reason=body["reason"])
+    return _one(
+        uow, actor, dispatching.clear(uow, actor, alarm_id, command_id=command_id, reason=body["reason"])
     )
 
 

@@ -93,7 +93,7 @@ def _record_alarms(device: DeviceIdentity, reading: Reading, protocol: str, stor
         for alarm in reading.alarms:
             place = _place(alarm, device.datum)
             # While a call stands, further presses are bounded; a first one is never one too many.
-            stands = alarms.tracker_pressed_again(uow, device.officer_id, place=place)
+            stands = alarms.tracker_pressed_again(uow, device.officer_id, place=place, device_at=alarm.at)
             command_id = devices.record_alarm(
                 uow,
                 device_id=device.device_id,

@@ -78,7 +78,11 @@ class OfficerTaskSchema(Schema):
     kind = fields.Nested(OfficerTaskKindSchema, required=True)
     priority = Word(Priority, required=True)
     description = fields.String(required=True)
-    place = place(required=True)
+    place = place(
+        required=True,
+        allow_none=True,
+        description="None once it has moved after one's own share had ended: an SOS that goes on without one.",
+    )
     place_name = fields.String(allow_none=True, required=True)
     area = fields.Nested(OfficerAreaSchema, required=True)
     needed = fields.Integer(required=True)

@@ -26,16 +26,19 @@ DO = ("do", "task")
 
 def _documents(uow: UnitOfWork, actor: Actor, found: Any) -> list[dict[str, Any]]:
     near = task_looks.suggested(uow, actor, found)
-    return [_document(actor, task, near) for task in found]
+    gone = task_looks.moved_since(uow, actor, found)
+    return [_document(actor, task, near, gone) for task in found]
 
 
 def _one(uow: UnitOfWork, actor: Actor, task: Any) -> dict[str, Any]:
     return _documents(uow, actor, [task])[0]
 
 
-def _document(actor: Actor, task: Any, near: dict[UUID, str]) -> dict[str, Any]:
+def _document(actor: Actor, task: Any, near: dict[UUID, str], gone: set[UUID]) -> dict[str, Any]:
+    """Of a task that goes on without him he sees no more than there was when he left it."""
     share = assignments.share_of(task, actor.user_id)
     assert share is not None, "whoever sees a task here has a share in it"
+    has_left = share.state in task_looks.LEFT
     others = [
         one for one in task.assignments if one.officer_id != actor.user_id and assignments.is_active(one)
     ]
@@ -48,14 +51,14 @@ def _document(actor: Actor, task: Any, near: dict[UUID, str]) -> dict[str, Any]:
         "kind": kind_document(task.kind),
         "priority": task.priority,
         "description": task.description,
-        "place": nearest.place_of(task),
+        "place": None if task.id in gone else nearest.place_of(task),
         "place_name": task.place_name,
         "area": task.area,
         "needed": task.needed,
         "accepted": len(assignments.active(task)),
         "mates": [
             {"id": one.officer_id, "display_name": one.officer.display_name, "state": one.state}
-            for one in others
+            for one in ([] if has_left else others)
         ],
         "by_crew": task.by_crew,
         "created_at": task.created_at,
@@ -74,7 +77,7 @@ def _document(actor: Actor, task: Any, near: dict[UUID, str]) -> dict[str, Any]:
         "suggests": near.get(task.id),
         "suspended_by": share.suspended_by,
         "reason": share.reason,
-        "result": task.result,
+        "result": None if has_left else task.result,
         "actions": tasks.officer_actions(actor, task),
     }
 

@@ -119,7 +119,9 @@ def _next_minute(moment: datetime) -> datetime:
 
 
 def _standing(uow: UnitOfWork, actor: Actor, body: dict[str, Any]) -> dict[str, Any] | None:
-    call = alarms.press_again(uow, actor, place=alarms.told_place(body["place"]), note=body["note"])
+    call = alarms.press_again(
+        uow, actor, place=alarms.told_place(body["place"]), note=body["note"], device_at=body["device_at"]
+    )
     return None if call is None else _documents(uow, [call])[0]
 
 

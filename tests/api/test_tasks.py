@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
+from backend.core.uow import unit_of_work
 from tests.api.conftest import Caller, World
 from tests.api.test_isolation import _caller as by_code
 from tests.api.test_shifts import start
 from tests.factories import Person
+from workflows import dispatching
 
 DESK, OFFICER = "/api/v1/desk/tasks", "/api/v1/officer/tasks"
 KINDS = "/api/v1/desk/task-kinds"
@@ -247,6 +249,45 @@ def test_a_resident_is_told_the_minute_and_never_how_far_away_an_officer_was(
     assert 0 <= (expected - since).total_seconds() - accepted.json["eta_s"] < 60
     gone = duty.desk.post(f"{alarm}/clear", {"reason": "演练"})
     assert gone.status_code == 200, gone.text
+
+
+@pytest.mark.parametrize("leaves", ["released", "handed_back"])
+def test_who_has_left_a_call_for_help_sees_no_more_of_it_than_there_was_then(
+    duty: Duty, world: World, signed_in: Any, leaves: str
+) -> None:
+    """P22: where somebody in danger goes on to is for those who go there."""
+    lon, lat = duty.place
+    duty.be_at(lon + 0.004, lat)
+    mate = world.officer()
+    his_phone = signed_in(mate)
+    start(his_phone)
+    resident = by_code(world, world.here["resident"])
+    called = resident.post("/api/v1/resident/sos", {"place": {"lon": lon, "lat": lat}})
+    alarm = f"/api/v1/desk/alarms/{called.json['id']}"
+    both = [str(duty.person.id), str(mate.id)]
+    task = duty.desk.post(f"{alarm}/dispatch", {"offer": {"officer_ids": both}}).json
+    of_his = f"{OFFICER}/{task['id']}"
+    assert his_phone.post(f"{of_his}/accept", {}).status_code == 200
+    assert duty.press(task, "accept").json["mates"] != []
+    if leaves == "released":
+        body = {"officer_id": str(duty.person.id), "reason": "够了"}
+        assert duty.desk.post(f"{DESK}/{task['id']}/release", body).status_code == 200
+    else:
+        assert duty.press(task, "hand-back", reason="车坏了").status_code == 200
+    left = duty.phone.get(of_his).json
+    assert (left["my_state"], left["place"], left["mates"]) == (leaves, duty.place, [])
+    moved = {"place": {"lon": lon + 0.002, "lat": lat, "fixed_at": datetime.now(UTC).isoformat()}}
+    assert resident.post("/api/v1/resident/sos", moved).status_code == 201
+    with unit_of_work(world.here.id) as uow:
+        dispatching.send_to_sos(uow, uuid.UUID(called.json["id"]))
+    assert his_phone.get(of_his).json["place"] == pytest.approx([lon + 0.002, lat])
+    assert his_phone.post(f"{of_his}/arrive", {}).json["place"] == pytest.approx([lon + 0.002, lat])
+    solved = his_phone.post(f"{of_his}/resolve", {"text": "已送医", "answers": {"injured": True}})
+    assert solved.json["result"]["text"] == "已送医"
+    [listed] = [one for one in duty.phone.get(OFFICER, past="true").json["items"] if one["id"] == task["id"]]
+    assert listed == duty.phone.get(of_his).json
+    assert (listed["place"], listed["mates"], listed["result"]) == (None, [], None)
+    assert duty.desk.post(f"{DESK}/{task['id']}/verify").status_code == 200
 
 
 def test_an_offer_says_to_whom_in_one_way(duty: Duty) -> None:

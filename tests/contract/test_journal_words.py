@@ -15,10 +15,11 @@ from tests.contract.generated_docs import MACHINES
 ROOT = Path(__file__).resolve().parents[2]
 NOBODY_COMMANDS = {
     ("session", "sign_in"), ("town", "create"), ("task_kind", "create"), ("task", "overdue"), ("task", "nobody_left"),
-    ("task", "move"),
+    ("task", "move"), ("alarm", "cover"),
 }  # fmt: skip
 """Acts without a command of a client: who signs in is not known before, towns begin with kinds that the operator
-brings, what is missed is missed by the clock, and a task follows who called for help."""
+brings, what is missed is missed by the clock, for whom an outage stands it finds as well, and a task follows who called
+for help."""
 
 
 def writes() -> Iterator[tuple[str, str, dict[str, ast.expr]]]:

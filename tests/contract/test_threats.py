@@ -33,6 +33,7 @@ COUNTS: dict[str, dict[str, int]] = {
     "F03": {"rounds": 20},
     "F12": {"rows": 10_000},
     "F13": {"readers": 200},
+    "F14": {"clients": 1_000},
     "F16": {"rounds": 1_000},
     "F19": {"points": 10_000},
     "F22": {"officers": 50, "points of each": 25_920},

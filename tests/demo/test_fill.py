@@ -20,6 +20,7 @@ from backend.core.config import Config
 from backend.core.tokens import secret_hash
 from backend.core.vocabulary import Protocol
 from backend.demo import accounts, fill
+from backend.demo.phones import able
 from backend.demo.town import generate
 from tests.conftest import Database
 from workflows.devices import Credential
@@ -269,6 +270,18 @@ def test_every_shift_of_the_past_is_in_the_journal(installation: tuple[Config, E
 def test_officers_are_on_the_map_when_it_opens(installation: tuple[Config, Engine]) -> None:
     config, owner = installation
     assert scalar(owner, "select count(*) from latest_positions") == fill.ON_DUTY
+    assert config.simulate_officers == fill.ON_DUTY, (
+        "for each of them somebody walks: nobody falls silent unexplained"
+    )
+    walked_for = able(accounts.accounts(config)["officers"], config.simulate_officers)
+    assert (
+        scalar(
+            owner,
+            "select count(*) from shifts where ended_at is null and officer_id = any(cast(:ids as uuid[]))",
+            ids=[officer["id"] for officer in walked_for],
+        )
+        == fill.ON_DUTY
+    )
     stale = scalar(
         owner,
         "select count(*) from latest_positions p where p.fixed_at <> (select max(f.fixed_at) from fixes f"

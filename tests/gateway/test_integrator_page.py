@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -151,10 +152,58 @@ def trackers(server: Server) -> Trackers:
     )
 
 
+def test_the_variables_of_the_examples_are_taken_from_the_demo_town(server: Server, tmp_path: Path) -> None:
+    town = server.setting.town
+    apps = {
+        "osmand": {"id": "key-1"},
+        "owntracks": {"user": "user-2", "password": "it's 2"},
+        "overland": {"token": "token-3"},
+        "gpslogger": {"url": f"{server.url}/gateway/gpslogger/key-4?lat=%LAT"},
+    }
+    phone = str(uuid.uuid4())
+    officers = [
+        {
+            "reserved": name == "officer_b", "id": str(town[name].id), "login": town[name].login, "password": PASSWORD,
+            "device_id": phone, "trackers": apps,
+        }
+        for name in ("officer_a", "officer_b")
+    ]  # fmt: skip
+    accounts = {"supervisor": {"login": town["supervisor"].login, "password": PASSWORD}, "officers": officers}
+    (tmp_path / "accounts.json").write_text(json.dumps(accounts))
+    command = tmp_path / "script" / "xungeng"
+    command.parent.mkdir()
+    command.write_text('#!/bin/sh\n[ "$*" = "demo accounts --json" ] && cat accounts.json\n')
+    command.chmod(0o755)
+    [(taking, expected), *_] = examples()
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", taking + "compgen -v | while read n; do echo \"$n=${!n-}\"; done"],
+        cwd=tmp_path, env={"PATH": os.environ["PATH"], "URL": server.url}, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.stderr == ""
+    assert done.stdout.startswith(expected), done.stdout
+    assert json.loads((tmp_path / "shift.json").read_text())["state"] == "on_duty"
+    taken = dict(line.partition("=")[::2] for line in done.stdout.splitlines())
+    wanted = {
+        "OFFICER_ID": str(town["officer_b"].id), "OFFICER_LOGIN": town["officer_b"].login, "OFFICER_PASSWORD": PASSWORD,
+        "OFFICER_DEVICE_ID": phone, "OSMAND_ID": "key-1", "OWNTRACKS_USER": "user-2", "OWNTRACKS_PASSWORD": "it's 2",
+        "OVERLAND_TOKEN": "token-3", "GPSLOGGER_KEY": "key-4",
+    }  # fmt: skip
+    assert {name: taken.get(name) for name in wanted} == wanted
+    headers = {"Authorization": f"Bearer {taken['DESK_TOKEN']}"}
+    assert httpx.get(f"{server.url}/api/v1/desk/devices", headers=headers, timeout=20).status_code == 200
+
+
+def test_the_page_explains_each_variable_that_its_examples_take() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    used = set(re.findall(r"\$\{?([A-Z][A-Z_]+)", "".join(command for command, _ in examples()[1:])))
+    own = {"TOKEN", "NOW"}
+    assert used - own == set(re.findall(r"`([A-Z_]+)`", "".join(re.findall(r"^\| `[A-Z].*$", page, re.M))))
+
+
 def test_every_command_of_the_page_is_answered_as_it_says(
     server: Server, trackers: Trackers, tmp_path: Path
 ) -> None:
-    found = examples()
+    found = examples()[1:]
     assert len(found) >= 10
     for command, expected in found:
         done = subprocess.run(

@@ -298,6 +298,40 @@ def test_list_and_map_are_in_step_and_the_keyboard_finds_follows_and_leaves(
     expect(row).to_have_attribute("aria-selected", "true")
 
 
+def test_who_is_not_found_is_not_found_among_all_who_are_on_shift(
+    desk: Desk, town: Town, walker: Walker
+) -> None:
+    page = desk.live(town.accounts["supervisor"])
+    foot = page.locator(".officer-list .foot")
+    expect(foot).to_have_text(re.compile(r"^在岗 \d+ 人$"))
+    on_shift = int(re.findall(r"\d+", foot.inner_text())[0])
+    page.keyboard.press("/")
+    page.keyboard.type("没有这个人")
+    expect(page.locator(".officer-list .empty")).to_contain_text("没有符合条件的队员")
+    shown, total = map(int, re.findall(r"\d+", foot.inner_text()))
+    assert (shown, total >= on_shift - 1) == (0, True)
+
+
+def test_a_sheet_that_is_down_opens_by_a_tap_on_its_head(chromium: Browser, town: Town, walker: Walker) -> None:
+    with seated(chromium, town, viewport={"width": 360, "height": 740}, has_touch=True) as desk:
+        page = desk.live(town.accounts["supervisor"])
+        handle = page.locator(".sheet .handle")
+
+        def lower() -> None:
+            while handle.get_attribute("aria-expanded") == "true":
+                handle.press("Enter")
+
+        for head in ("[data-testid=queue-tab]", ".side-tabs button >> nth=0", ".chips"):
+            lower()
+            page.locator(f".sheet {head}").tap()
+            expect(handle).to_have_attribute("aria-expanded", "true")
+        page.get_by_placeholder("按姓名或呼号查找").fill(walker.name)
+        page.locator(f"#officer-{walker.id}").tap()
+        lower()
+        page.locator(".sheet .details h2").tap()
+        expect(handle).to_have_attribute("aria-expanded", "true")
+
+
 def test_the_trail_is_drawn_when_asked_for_and_grows(desk: Desk, town: Town, walker: Walker) -> None:
     for _ in range(4):
         time.sleep(1.05)

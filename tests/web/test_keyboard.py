@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -99,6 +100,24 @@ def test_an_officer_reports_and_resolves_a_task_by_keys_alone(phone: Phone, town
     tab_to(page, "[data-test=quiet]")
     page.keyboard.press("Space")
     expect(page.locator("[data-test=quiet]")).to_have_attribute("aria-checked", "true")
+
+
+def test_a_queue_without_rows_takes_no_focus_and_its_tab_does(chromium: Browser, town: Town) -> None:
+    """A frame around nothing says nothing; from the tab the next stop is what can be done there."""
+    with seated(chromium, town) as desk:
+        for kind in ("tasks", "alarms"):
+            desk.page.route(
+                re.compile(rf"/api/v1/desk/{kind}\?"), lambda route: route.fulfill(json={"items": [], "next": None})
+            )
+        page = desk.live(town.accounts["supervisor"])
+        page.keyboard.press("q")
+        queue = page.get_by_role("listbox", name="任务与告警")
+        expect(queue).to_contain_text("没有")
+        expect(page.get_by_test_id("queue-tab")).to_be_focused()
+        tab_to(page, "[data-testid=queue] .el-button")
+        queue.click()
+        page.keyboard.press("t")
+        expect(queue).not_to_be_focused()
 
 
 def test_a_dispatcher_goes_through_the_queue_by_keys_and_comes_back_to_where_he_was(

@@ -31,9 +31,14 @@ def test_an_officer_walks_loses_the_network_and_catches_up(
 ) -> None:
     """F22, F25: what was walked without a network is counted in view, arrives later, and arrives once."""
     page = phone.sign_in_by_hand(officer)
+    page.click("[data-test=tab-uploads]")
+    expect(page.locator(".hero .state")).to_have_text("上岗后，定位点会在这里显示上传进度。")
+    page.click(".van-tabbar-item >> nth=0")
     shift_id = phone.start_shift()
-    expect(page.locator("[data-test=status]")).to_have_attribute("data-status", "recording")
     phone.walk(3)
+    expect(page.locator("[data-test=status]")).to_have_attribute("data-status", "recording")
+    for part in page.locator("[data-test=last-fix] > span").all():
+        assert part.evaluate("(one) => one.getClientRects().length") == 1, "no line of it is broken at 360 px"
     phone.wait_sent()
 
     phone.context.set_offline(True)
@@ -202,6 +207,9 @@ def test_a_refused_location_is_told_with_what_to_do(
         phone.start_shift()
         expect(page.locator("[data-test=status]")).to_have_attribute("data-status", "denied")
         expect(page.locator(".notices")).to_contain_text("位置")
+        page.click("[data-test=tab-uploads]")
+        expect(page.locator(".hero .state")).to_have_text("正在上岗，尚未记录到定位点。")
+        page.click(".van-tabbar-item >> nth=0")
         # Allowed in the browser's settings: the client goes on by itself.
         phone.context.grant_permissions(["geolocation"])
         expect(page.locator("[data-test=status]")).to_have_attribute("data-status", "recording")

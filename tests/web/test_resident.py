@@ -45,6 +45,15 @@ def test_a_resident_signs_in_by_code_and_sees_his_community(phone: Phone, town: 
     expect(page.locator(".one")).to_contain_text("本机")
 
 
+def test_where_codes_are_not_texted_no_word_of_the_page_says_so(phone: Phone, town: Town) -> None:
+    number = town.new_phone()
+    _ask(phone, number)
+    form = phone.page.locator("form")
+    expect(form.locator(".sent")).to_have_text(f"{number} 的验证码已显示在服务器控制台，5 分钟内有效。")
+    expect(form.locator("input[name=code]")).to_have_attribute("placeholder", "请输入 6 位数字验证码")
+    expect(phone.page.locator("main")).not_to_contain_text("短信")
+
+
 def test_a_wrong_code_is_refused_and_the_right_one_still_works(phone: Phone, town: Town) -> None:
     number = town.new_phone()
     _ask(phone, number)

@@ -19,7 +19,7 @@ from backend.core.identity import Actor
 from backend.core.ids import new_id
 from backend.core.uow import UnitOfWork, unit_of_work
 from backend.core.vocabulary import AlarmKind, AlarmSource, AlarmState, Due
-from backend.models import Alarm, Deadline, Journal, LatestPosition, Shift
+from backend.models import Alarm, Deadline, Journal, LatestPosition, Notice, Shift
 from geo.fixes import Flag
 from tests import factories
 from tests.factories import Person, Town
@@ -134,6 +134,37 @@ def test_an_older_place_does_not_replace_a_newer_one(here: UnitOfWork, town: Tow
     assert round(place.lon, 6) == round(lon, 6)
 
 
+def test_of_places_of_an_unknown_time_the_one_that_was_told_later_is_newer(
+    here: UnitOfWork, town: Town
+) -> None:
+    """A press may have waited on the phone while later ones came through."""
+    who, (lon, lat), began = town["resident"], town.place(), here.now
+
+    def east_of(alarm: Alarm | None) -> int:
+        place = alarms.place_of(alarm) if alarm is not None else None
+        assert place is not None
+        return round((place.lon - lon) * 1000)
+
+    def at(seconds: int) -> datetime:
+        return began + timedelta(seconds=seconds)
+
+    def place(east: int, fixed_at: datetime | None = None) -> Place:
+        return Place(lon + east / 1000, lat, 20.0, fixed_at)
+
+    help_of(here, who, place=place(1), device_at=began)
+    here.now = at(60)
+    assert east_of(help_of(here, who, place=place(2), device_at=at(50))) == 2
+    assert east_of(help_of(here, who, place=place(3, at(40)))) == 2, "measured before the last was told"
+    assert east_of(alarms.press_again(here, who.actor(), place=place(3, at(40)))) == 2
+    assert east_of(help_of(here, who, place=place(4), device_at=at(45))) == 2, "told before it"
+    assert east_of(help_of(here, who, place=place(5, at(55)))) == 5
+    assert east_of(alarms.press_again(here, who.actor(), place=place(6), device_at=at(52))) == 5
+    assert east_of(alarms.press_again(here, who.actor(), place=place(6))) == 6, "told at this moment"
+    here.now = at(70)
+    wrong = began - timedelta(days=4000)
+    assert east_of(help_of(here, who, place=place(7), device_at=wrong)) == 7, "F20: no phone waits for years"
+
+
 @pytest.mark.parametrize("person", ["officer_a", "resident"])
 def test_presses_too_fast_to_be_told_of_take_the_newer_place_and_leave_nothing_else(
     here: UnitOfWork, town: Town, person: str
@@ -176,6 +207,36 @@ def test_the_desk_and_who_is_on_the_way_hear_of_a_place_that_was_pressed_too_fas
     heard.clear()
     dispatching.send_to_sos(here, raised.id)
     assert heard == [], "nothing has moved since"
+
+
+@pytest.mark.parametrize("knows_where", [True, False])
+def test_the_last_of_many_notes_is_announced_once_and_none_of_the_others(
+    here: UnitOfWork, town: Town, monkeypatch: pytest.MonkeyPatch, knows_where: bool
+) -> None:
+    """Two notes in turns would else be told to everybody concerned as often as somebody can press."""
+    who = town["resident"]
+    lon, lat = town.place()
+    raised = help_of(here, who, place=Place(lon, lat, 20.0, here.now) if knows_where else None)
+    dispatching.send_to_sos(here, raised.id)
+    jobs: list[tuple[str, datetime]] = []
+    monkeypatch.setattr(
+        alarms.jobs, "enqueue", lambda uow, name, **given: jobs.append((given["once"], given["at"]))
+    )
+    heard: list[Any] = []
+    monkeypatch.setattr(here, "notify_each", lambda channel, messages: heard.extend(messages))
+    told_before = here.session.scalar(select(func.count()).select_from(Notice))
+    for note in ["三楼", "四楼"] * 20:
+        alarm = alarms.press_again(here, who.actor(), place=None, note=note)
+        assert alarm is not None
+        assert alarm.detail["note"] == note, "whoever looks reads it at once"
+    assert heard == []
+    [(_, at)] = set(jobs)
+    assert at == here.now + alarms.TURN_AFTER, "one job for all of them"
+    for _ in range(2):
+        dispatching.send_to_sos(here, raised.id)
+    assert [(one["kind"], one["action"], one["id"]) for one in heard] == [("alarm", "call_again", raised.id)]
+    assert here.session.scalar(select(func.count()).select_from(Notice)) == told_before
+    assert alarms.read(here, raised.id).detail["note"] == "四楼"
 
 
 @pytest.mark.parametrize("person", ["officer_a", "resident"])

@@ -22,14 +22,14 @@ from backend.core.config import Config
 from backend.core.ids import new_id
 from backend.core.uow import UnitOfWork, unit_of_work
 from backend.core.vocabulary import AlarmKind, AlarmSource, AlarmState
-from backend.models import Alarm, Notice, Task
+from backend.models import Alarm, Journal, Notice, Task
 from tests import factories
 from tests.dispatching import now, see
 from tests.factories import Person, Town
 from workflows import alarms, dispatching, outages, shifts, watchdog
 from workflows.alarms import Place
 from workflows.outages import Outage
-from workflows.watchdog import End, Fall, OnShift, Open, Over, Raise
+from workflows.watchdog import Covers, End, Fall, OnShift, Open, Over, Raise
 
 LIMITS = shifts.Limits(longest=timedelta(hours=14), grace=timedelta(minutes=30))
 BOUNDS = watchdog.Bounds(silent_after=timedelta(minutes=10))
@@ -120,6 +120,13 @@ def silent(uow: UnitOfWork, town: Town, *states: str) -> set[str]:
         select(Alarm.source_id).where(Alarm.kind == AlarmKind.SILENT, Alarm.state.in_(states))
     )
     return {names[one] for one in found}
+
+
+def covered(uow: UnitOfWork, town: Town) -> set[str]:
+    """Whom the desk reads on the outages."""
+    known = {person.id: name for name, person in town.people.items()}
+    found = alarms.covered_by(uow, fallen(uow))
+    return {known[one.id] for officers in found.values() for one in officers}
 
 
 def fallen(uow: UnitOfWork, *, area_id: UUID | None = None) -> list[Alarm]:
@@ -288,13 +295,24 @@ def test_who_falls_silent_later_is_covered_while_it_stands_and_not_afterwards(
     network.begin(*of(town, "a", COUNT))
     network.falls(names(12))
     network.later(20)
+    assert covered(here, town) == set(names(12))
     network.falls(["a12"])
-    network.later(20)
+    network.later(9)
+    assert covered(here, town) == set(names(12)), "he would have no alarm of his own either by now"
+    network.later(11)
     assert silent(here, town) == set()
+    assert covered(here, town) == set(names(13)), "the desk reads who is silent and has no alarm"
+    [alarm] = fallen(here)
+    told = here.session.scalars(
+        select(Journal).where(Journal.subject_id == alarm.id).order_by(Journal.at, Journal.id)
+    ).all()
+    assert [act.action for act in told] == ["raise", "cover", "cover"]
+    assert told[-1].data == {"officer_ids": [str(town["a12"].id)]}
     network.comes_back(names(12))
     network.falls(["a13"])
     network.later(9)
     assert silent(here, town) == {"a12"}, "the network is back"
+    assert covered(here, town) == set(names(13)), "what was stays to be read"
     network.later(3)
     assert silent(here, town) == {"a12", "a13"}
 
@@ -467,9 +485,11 @@ def test_two_workers_that_look_at_once_raise_one(live_town: Town, live_engine: E
         return done
 
     with ThreadPoolExecutor(4) as pool:
-        assert sorted(pool.map(look, range(4))) == [[False], [False], [False], [True]]
+        done = list(pool.map(look, range(4)))
+    assert [sum(one) for one in zip(*done, strict=True)] == [1, 1], "raised once, and once who is silent"
     with unit_of_work(live_town.id) as uow:
         assert len(fallen(uow)) == 1
+        assert covered(uow, live_town) == set(names(COUNT))
         assert silent(uow, live_town) == set()
 
 
@@ -589,6 +609,13 @@ class Memory:
         elif isinstance(change, Fall):
             assert not [one for one in self.outages if one.area_id == change.area_id and not one.ended_at]
             self.outages.append(Outage(new_id(), change.area_id, change.since, change.silent))
+        elif isinstance(change, Covers):
+            self.outages = [
+                replace(one, named={**one.named, **change.officers})
+                if one.area_id == change.area_id and not one.ended_at
+                else one
+                for one in self.outages
+            ]
         elif isinstance(change, Over):
             self.end(change.alarm_id, dismissed=False)
 
@@ -603,6 +630,10 @@ class Memory:
         for one in self.outages:
             if one.ended_at is None:
                 self.end(one.alarm_id, dismissed=dismissed)
+
+    def named(self) -> set[UUID]:
+        """Whom the outages that stand name."""
+        return {officer for one in self.outages if not one.ended_at for officer in one.named}
 
     def silent(self) -> set[UUID]:
         return {one for one in self.on_shift if self.now - self.heard[one] > BOUNDS.silent_after}
@@ -633,11 +664,12 @@ def test_who_was_silent_before_the_fall_and_has_no_alarm_yet_gets_his_own() -> N
     at = START + timedelta(hours=1)
     found = [on_shift(OFFICERS[0], START), *(on_shift(one, START + 30 * MINUTE) for one in OFFICERS[1:13])]
     both = watchdog.decide(found, {}, {}, [], at, BOUNDS)
-    assert [type(change) for change in both] == [Fall, Raise]
+    assert [type(change) for change in both] == [Fall, Covers, Raise]
     fall = both[0]
     assert isinstance(fall, Fall)
     stands = Outage(new_id(), DESKS[0], fall.since, fall.silent)
-    [left] = watchdog.decide(found, {}, {}, [stands], at, BOUNDS)
+    named, left = watchdog.decide(found, {}, {}, [stands], at, BOUNDS)
+    assert named == Covers(DESKS[0], dict.fromkeys(OFFICERS[1:13], START + 30 * MINUTE))
     assert isinstance(left, Raise)
     assert left.officer.officer_id == OFFICERS[0]
 
@@ -706,6 +738,11 @@ def test_whatever_happens_every_silent_officer_is_alarmed_about_or_stood_for(
                 if memory.heard[one] >= stood_for.get(memory.desk(one), memory.now)
             }
             assert not doubled, "while one stands for them nobody gets his own"
+            without = memory.silent() - own
+            unread = {
+                one for one in without if memory.heard[one] >= stood_for.get(memory.desk(one), memory.now)
+            }
+            assert unread <= memory.named(), "of each of them the desk reads there"
             assert memory.look(None) == [], f"a second look finds nothing more to do than {changes}"
     for _ in range(2 * 60):
         memory.now += MINUTE
@@ -728,5 +765,6 @@ def test_of_hundreds_that_fall_a_look_raises_one(thin: Any) -> None:
             found = [on_shift(one, at) for one, at in heard.items()]
             if changes := watchdog.decide(found, {}, {}, [], moment, BOUNDS):
                 break
-        assert [type(change) for change in changes] == [Fall]
+        assert [type(change) for change in changes] == [Fall, Covers]
+        assert isinstance(changes[0], Fall)
         assert changes[0].silent == len(officers)

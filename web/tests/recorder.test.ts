@@ -78,6 +78,20 @@ describe('the recorder', () => {
     expect(phone.seen.size).toBe(0)
   })
 
+  it('shows and keeps nothing that was measured before the shift, neither then nor in an earlier one', () => {
+    recorder.start()
+    phone.measured!(position(phone.now, [121.3, 31.1]))
+    recorder.stop()
+    phone.now += 3_600_000
+    recorder.start(phone.now)
+    expect(recorder.here.value).toBeNull()
+    phone.measured!(position(phone.now - 20_000, [121.3, 31.1]))
+    expect(recorder.here.value).toBeNull()
+    phone.measured!(position(phone.now + 1000, [121.4, 31.1]))
+    expect(recorder.here.value?.place).toEqual([121.4, 31.1])
+    expect(taken.map(({ lon }) => lon)).toEqual([121.3, 121.4])
+  })
+
   it('says when location is refused, and tries again when asked to', () => {
     recorder.start()
     phone.failed!({ code: 1, PERMISSION_DENIED: 1 } as GeolocationPositionError)

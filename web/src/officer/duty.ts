@@ -204,15 +204,13 @@ export function createDuty(session: Session, api: Api) {
   /** Records exactly when it should. */
   function follow(): void {
     const should = leading && queue !== null && shift.value !== null && noticeRead.value && session.signedIn.value
-    if (should && !recorder.running) recorder.start()
+    if (should && !recorder.running) recorder.start(beganMs)
     if (!should && recorder.running) recorder.stop()
   }
 
   async function store(fix: FixIn, here: Here): Promise<void> {
     const present = shift.value
     if (!present || !queue || !owner) return
-    // A phone may first hand out a place that it measured before the shift.
-    if (here.t < beganMs) return
     const step: Step = { t: here.t, place: here.place, accuracy_m: here.accuracy_m }
     try {
       await queue.add(owner, session.deviceId, present.id, fix)

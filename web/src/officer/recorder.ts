@@ -102,6 +102,7 @@ export class Recorder {
   private lock: WakeLockSentinel | null = null
   private kept: Here | null = null
   private hiddenAt: number | null = null
+  private since = 0
   private batteryManager: BatteryManager | null = null
   private permission: PermissionStatus | null = null
 
@@ -127,8 +128,11 @@ export class Recorder {
     return this.location.value !== 'off'
   }
 
-  start(): void {
+  /** Measures from now on; what was measured before `since`, by this phone's clock, is as if it had not been. */
+  start(since = 0): void {
     if (this.running) return
+    this.since = since
+    this.here.value = null
     this.around.document.addEventListener('visibilitychange', this.seen)
     void this.readBattery()
     void this.watchPermission()
@@ -192,6 +196,8 @@ export class Recorder {
       t: position.timestamp,
     }
     this.location.value = 'recording'
+    // A phone may first hand out a place that it measured before the shift.
+    if (next.t < this.since) return
     this.here.value = next
     if (!keeps(this.kept, next)) return
     this.kept = next

@@ -17620,11 +17620,11 @@ export interface components {
             /** @enum {string} */
             priority: "low" | "normal" | "high" | "critical";
             description: string;
-            /** @description lon, lat */
+            /** @description lon, lat. None once it has moved after one's own share had ended: an SOS that goes on without one. */
             place: [
                 number,
                 number
-            ];
+            ] | null;
             place_name: string | null;
             area: components["schemas"]["OfficerArea"];
             needed: number;
@@ -19606,11 +19606,20 @@ export interface components {
             began_m: number;
             now_m: number;
         };
+        DeskAlarmCovered: {
+            /** Format: uuid */
+            id: string;
+            display_name: string;
+            /** Format: date-time */
+            heard_at: string;
+        };
         DeskAlarmOutage: {
             silent: number;
             on_shift: number;
             /** Format: date-time */
             since: string;
+            /** @description Whose silence it stands for, or stood; also who fell silent later. */
+            officers: components["schemas"]["DeskAlarmCovered"][];
         };
         DeskAlarm: {
             /** Format: uuid */

@@ -52,13 +52,19 @@ describe('the card of an alarm that raised itself', () => {
   })
 
   const outage = alarm({
-    kind: 'outage', source: 'area', source_id: 'a', outage: { silent: 12, on_shift: 14, since: '2026-11-30T09:45:00Z' },
+    kind: 'outage', source: 'area', source_id: 'a',
+    outage: {
+      silent: 12, on_shift: 14, since: '2026-11-30T09:45:00Z',
+      officers: [{ id: 'o', display_name: '王伟', heard_at: '2026-11-30T09:45:00Z' }],
+    },
   })
   it.each([
-    ['zh-CN', '大面积失联 · 青禾镇', '在岗 14 人中 12 人'],
-    ['en', 'Many officers silent · Qinghe', '12 of 14 on shift'],
-  ] as const)('says how many fell silent under which desk, in %s', (language, title, figures) => {
+    ['zh-CN', '大面积失联 · 青禾镇', '在岗 14 人中 12 人', '是谁：1 人'],
+    ['en', 'Many officers silent · Qinghe', '12 of 14 on shift', 'Who: 1 officer'],
+  ] as const)('says how many fell silent under which desk, and for whom it stands, in %s', (language, title, figures, who) => {
     const card = shown(language, outage)
+    expect(card.querySelector('[data-testid=outage-officers] summary')!.textContent).toBe(who)
+    expect(card.querySelector('[data-testid=outage-officers] button')!.textContent).toBe('王伟')
     expect(card.querySelector('h2')!.textContent).toBe(title)
     expect(card.querySelector('[data-testid=alarm-outage]')!.textContent).toContain(figures)
     expect(card.querySelector('[data-testid=alarm-way]')).toBeNull()

@@ -188,6 +188,8 @@ describe('the list', () => {
     expect(found.rows.map((one) => one.id)).toEqual(['older', 'old'])
     expect(found.counts).toEqual({ silent: 2, unlocated: 1, still: 2, moving: 0 })
     expect(found.total).toBe(5)
+    const nobody = arrange(roster.officers.values(), { ...narrowing, text: '没有这个人' }, T0 + 1)
+    expect([nobody.rows.length, nobody.total]).toEqual([0, 5])
   })
   it('sorts by name and by the age of the fix', () => {
     expect(ids({ order: 'age' }).slice(0, 3)).toEqual(['none', 'older', 'old'])

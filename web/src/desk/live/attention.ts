@@ -65,6 +65,7 @@ export interface Arranged {
   rows: Listed[]
   /** How many there are of each status among those in the area and matching the text, whatever the status filter. */
   counts: Record<OfficerStatus, number>
+  /** How many are on shift, whatever the list is narrowed to. */
   total: number
 }
 
@@ -73,11 +74,11 @@ export function arrange(officers: Iterable<Tracked>, narrowing: Narrowing, nowS:
   const counts: Record<OfficerStatus, number> = { moving: 0, still: 0, silent: 0, unlocated: 0 }
   let total = 0
   for (const tracked of officers) {
+    total += 1
     if (narrowing.areaIds && !narrowing.areaIds.has(tracked.officer.area.id)) continue
     if (!matches(tracked, narrowing.text)) continue
     const row = listed(tracked, nowS)
     counts[row.status] += 1
-    total += 1
     if (narrowing.statuses.size > 0 && !narrowing.statuses.has(row.status)) continue
     rows.push(row)
   }

@@ -475,6 +475,7 @@ export default {
       miss: 'not answered in time',
       arrive: 'arrive',
       call_again: 'call for help again',
+      cover: 'note whose silence it stands for',
       cancel: 'cancel',
       depart: 'depart',
       escalate: 'escalate',

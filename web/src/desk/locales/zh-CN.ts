@@ -475,6 +475,7 @@ export default {
       miss: '未按时应答',
       arrive: '到达',
       call_again: '再次呼救',
+      cover: '记下并入的失联队员',
       cancel: '取消',
       depart: '出发',
       escalate: '升级',

@@ -1,6 +1,6 @@
 export default {
   queue: 'Tasks and alarms',
-  queueTab: 'Tasks',
+  queueTab: 'Queue',
   officers: 'Officers',
   tabs: 'What the list shows',
   count: '{count} open',
@@ -111,6 +111,7 @@ export default {
     outage: 'Silent',
     outageOf: '{silent} of {onShift} on shift, the first last heard {age} ago',
     outageHint: 'They are given no alarms of their own while this one stands. Whoever is still silent when it is over gets one.',
+    outageWho: 'Who: {count} officer | Who: {count} officers',
   },
   act: {
     offer: 'Offer',

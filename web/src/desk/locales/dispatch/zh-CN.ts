@@ -111,6 +111,7 @@ export default {
     outage: '失联人数',
     outageOf: '在岗 {onShift} 人中 {silent} 人，最早的 {age}前最后收到',
     outageHint: '本告警未解除前，不再逐人告警；解除后仍失联的队员将单独告警。',
+    outageWho: '是谁：{count} 人',
   },
   act: {
     offer: '派单',
