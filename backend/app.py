@@ -14,6 +14,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.routing import PathConverter
 from werkzeug.security import safe_join
 
+from backend.adapters import storage
 from backend.adapters.sms import ConsoleSms, HttpSms, NullSms, Sms
 from backend.core import migrating
 from backend.core.config import Config, ConfigError
@@ -122,6 +123,8 @@ def create_app(config: Config, *, propagate_failures: bool = False, hot_routes: 
     app.extensions["xungeng.throttling"] = Throttling(derive_key(config.secret_key, "throttling"))
     app.extensions["xungeng.limits"] = Limits(config.redis_url)
     app.extensions["xungeng.sms"] = sms_for(config)
+    app.extensions["xungeng.store"] = storage.Folder(config.evidence_dir)
+    app.extensions["xungeng.spool"] = storage.Spool(config.evidence_dir)
 
     problems.install(app)
     app.before_request(_begin)

@@ -8,13 +8,17 @@ threads, and long ones in processes of their own.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import math
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from datetime import timedelta
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -26,18 +30,21 @@ from procrastinate.jobs import Status
 from procrastinate.testing import InMemoryConnector
 
 from backend import worker_outbox
+from backend.adapters import pictures, storage
 from backend.core import db, preflight
 from backend.core.clock import now
 from backend.core.config import Config, libpq_url
 from backend.core.jobs import SCHEMA
 from backend.core.preflight import Unreachable
 from backend.core.uow import UnitOfWork, unit_of_work
+from backend.core.vocabulary import EvidenceState
 from workflows import (
     alarms,
     calls,
     closed_days,
     deadlines,
     dispatching,
+    evidence,
     sessions,
     task_deadlines,
     throttling,
@@ -55,6 +62,8 @@ SPARE = 3
 """Jobs that can be done while every clock is at work."""
 MOST_CHANGES = 100
 """Alarms that one look raises or ends in one town; the next look, twenty seconds on, goes on with the rest."""
+SPOOLED_FOR_S = 3600.0
+"""A file of the spool that is younger may be of an upload whose row is not committed yet."""
 NAME = "xungeng"
 CONNECT_S = 5.0
 """How long the queue waits for a connection until it counts as lost: nobody is told of a call for help meanwhile."""
@@ -187,6 +196,49 @@ def watch_shifts(timestamp: int) -> None:
             log.warning("more alarms than one look changes", town_id=str(town_id), changes=len(changes))
     if failures:
         raise ExceptionGroup("The watchdog failed.", failures)
+
+
+# A look that could not begin, or lost its database, is taken again; what is wrong with a photo fails once and for all.
+@app.task(name=evidence.EXAMINE, retry=procrastinate.RetryStrategy(max_attempts=10, exponential_wait=4))
+def examine_evidence(town_id: str, evidence_id: str) -> None:
+    """Look at a photo that has arrived, in a process with limits, and seal or reject it."""
+    examine(_settings(), UUID(town_id), UUID(evidence_id), storage.Folder(_settings().evidence_dir))
+
+
+def examine(config: Config, town_id: UUID, evidence_id: UUID, store: storage.Store) -> None:
+    """Do what the job does; no transaction is open while a decoder works."""
+    with unit_of_work(town_id) as uow:
+        received = evidence.to_examine(uow, evidence_id)
+    if received is None or received.sha256 is None:
+        return
+    preview_sha256 = None
+    with tempfile.TemporaryDirectory(prefix="xg-evidence-") as folder:
+        original, preview = Path(folder) / "original", Path(folder) / "preview"
+        with open(original, "xb") as file:
+            store.copy_to(received.sha256, file)
+        seen = pictures.look(original, preview, most_pixels=config.image_megapixels * 1_000_000)
+        if seen.fault is None:
+            preview_sha256 = hashlib.sha256(preview.read_bytes()).digest()
+            store.keep(preview_sha256, preview)
+    with unit_of_work(town_id) as uow:
+        found = evidence.examined(uow, evidence_id, seen, preview_sha256=preview_sha256)
+        unwanted = found.state == EvidenceState.REJECTED and not evidence.shares_content(
+            uow, evidence_id, received.sha256
+        )
+    if unwanted:
+        store.drop(received.sha256)
+
+
+@app.periodic(cron="27 * * * *")
+@app.task(name="evidence.tidy", queueing_lock="evidence.tidy", lock="evidence.tidy")
+def tidy_evidence(timestamp: int) -> None:
+    """Reject the uploads whose time is over, look at what was forgotten, and sweep the spool of what nobody needs."""
+    spool = storage.Spool(_settings().evidence_dir)
+    in_every_town(evidence.expire, to_the_end=True)
+    in_every_town(evidence.look_again)
+    for upload_id in spool.older_than(SPOOLED_FOR_S):
+        if not any(in_every_town(partial(evidence.is_spooled, evidence_id=upload_id))):
+            spool.drop(upload_id)
 
 
 @app.periodic(cron="7 * * * *")

@@ -515,7 +515,7 @@ def check_limits() -> None:
         request.max_content_length = policy.body_limit
     if policy.may is not None:
         try:
-            request.xungeng_session = identity().claims(bearer(request)).session_id  # type: ignore[attr-defined]
+            claims_of_session()
         except Unauthenticated:
             if policy.spare is None:
                 _count(policy, limits.caller_of(request))
@@ -531,6 +531,17 @@ def check_limits() -> None:
     if request.view_args:
         counters: limits.Limits = current_app.extensions["xungeng.limits"]
         counters.check_misses(limits.caller_of(request))
+
+
+def claims_of_session() -> AccessClaims:
+    """Return what the caller's token says; from here on the calls of this request count for his session.
+
+    Raises:
+        Unauthenticated: there is no token that is good.
+    """
+    claims = identity().claims(bearer(request))
+    request.xungeng_session = claims.session_id  # type: ignore[attr-defined]
+    return claims
 
 
 def unpolicied(app: Flask, exempt: Mapping[str, str]) -> list[str]:

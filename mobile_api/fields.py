@@ -127,15 +127,14 @@ def _on_earth(value: list[float]) -> None:
 def evidence(what: str, most: int) -> fields.List:
     """Ids of photos and the like, each once.
 
-    Until there are uploads nothing is looked up: an id stands for a file that may still be on the phone, or may never
-    come.
+    An id stands for a file that may still be on the phone, or may never come; what has come has to be the caller's own.
     """
     return fields.List(
         fields.UUID(),
         load_default=list,
         validate=[validate.Length(max=most), _each_once],
         metadata={
-            "description": f"References to {what}, each once; they may still be on the phone and are not looked up.",
+            "description": f"References to {what}, each once; they may still be on the phone. Another's are refused.",
             "uniqueItems": True,
         },
     )

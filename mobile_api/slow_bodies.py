@@ -68,6 +68,10 @@ class _Body:
         self._patience = patience
         self._until = time.monotonic() + patience.body_s
 
+    def renew(self) -> None:
+        """Wait as long again from now on: whoever reads a long body in parts bounds each of them, and not the whole."""
+        self._until = time.monotonic() + self._patience.body_s
+
     def read(self, *size: Any) -> bytes:
         return self._in_time(self._stream.read, *size)
 

@@ -158,6 +158,11 @@ def hear_of_report(report: Report) -> Hearers:
     return Hearers(report.area_id, (report.officer_id,))
 
 
+def hear_of_evidence(area_id: UUID, officer_id: UUID) -> Hearers:
+    """The desks of an area where it is shown, and the officer who took it."""
+    return Hearers(area_id, (officer_id,))
+
+
 def hear_of_new_call(uow: UnitOfWork, call: Call) -> Hearers:
     """The desks of its area, and everybody whom it asks."""
     return Hearers(call.area_id, tuple(asked_by(uow, call.id)))

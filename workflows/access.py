@@ -17,6 +17,7 @@ from sqlalchemy import (
     exists,
     func,
     literal,
+    literal_column,
     or_,
     select,
 )
@@ -40,6 +41,7 @@ from backend.models import (
     CrewMember,
     Delivery,
     Device,
+    Evidence,
     ImportedTrack,
     Invitation,
     Membership,
@@ -79,6 +81,8 @@ GRANTS: dict[tuple[str, str], frozenset[Role]] = {
     ("file", "report"): frozenset({OFFICER}),
     ("see", "report"): frozenset({DISPATCHER, SUPERVISOR}),
     ("handle", "report"): frozenset({DISPATCHER, SUPERVISOR}),
+    ("record", "evidence"): frozenset({OFFICER}),
+    ("see", "evidence"): frozenset({DISPATCHER, SUPERVISOR}),
     ("see", "task_kind"): frozenset({DISPATCHER, SUPERVISOR, ADMIN, OFFICER}),
     ("manage", "task_kind"): frozenset({SUPERVISOR, ADMIN}),
     ("see", "alarm"): frozenset({DISPATCHER, SUPERVISOR}),
@@ -327,6 +331,65 @@ def report_parts() -> tuple[ExecutableOption, ...]:
         joinedload(Report.officer),
         joinedload(Report.looker),
     )
+
+
+def own_evidence(uow: UnitOfWork, actor: Actor, evidence_id: UUID, *, lock: bool = False) -> Evidence:
+    """The door to one's own evidence."""
+    require(actor, "record", "evidence")
+    own = select(Evidence).where(Evidence.id == evidence_id, Evidence.officer_id == actor.user_id)
+    return _found(uow, own.execution_options(populate_existing=lock), lock)
+
+
+def evidence(uow: UnitOfWork, actor: Actor, evidence_id: UUID, *, lock: bool = False) -> Evidence:
+    """The door to evidence: one's own, or what a report or a task of the actor's areas shows; the system's is any.
+
+    A report shows what its officer took, and a task what was taken by whoever resolved it: nobody brings another's
+    photo before a desk by naming it.
+    """
+    query = select(Evidence).where(Evidence.id == evidence_id)
+    if lock:
+        query = query.with_for_update(of=Evidence).execution_options(populate_existing=True)
+    found = uow.session.scalar(query)
+    if found is None:
+        raise NotVisible()
+    if Role.SYSTEM in actor.roles:
+        return found
+    if found.officer_id == actor.user_id and may(actor, "record", "evidence"):
+        return found
+    if may(actor, "see", "evidence") and _is_shown_within(uow, actor, found):
+        return found
+    raise NotVisible()
+
+
+def _is_shown_within(uow: UnitOfWork, actor: Actor, found: Evidence) -> bool:
+    in_report = exists(
+        select(literal(1)).where(
+            shown_in_report(found.id),
+            Report.officer_id == found.officer_id,
+            within(Report.area_id, roots(actor, "see", "report")),
+        )
+    )
+    in_task = exists(
+        select(literal(1)).where(
+            shown_in_task(found.id),
+            Task.resolved_by == found.officer_id,
+            within(Task.area_id, roots(actor, "see", "task")),
+        )
+    )
+    return bool(uow.session.scalar(select(or_(in_report, in_task))))
+
+
+def shown_in_report(evidence_id: UUID) -> ColumnElement[bool]:
+    """Return the condition that a report names this evidence."""
+    wanted = literal([evidence_id], ARRAY(postgresql.UUID(as_uuid=True)))
+    return or_(Report.evidence_before.contains(wanted), Report.evidence_after.contains(wanted))
+
+
+def shown_in_task(evidence_id: UUID) -> ColumnElement[bool]:
+    """Return the condition that the result of a task names this evidence."""
+    # In the words of the index: what a parameter names, an index is not found for.
+    named = literal_column("(tasks.result -> 'evidence_ids')", postgresql.JSONB)
+    return named.contains([str(evidence_id)])
 
 
 def alarm(uow: UnitOfWork, actor: Actor, alarm_id: UUID, *, verb: str = "see", lock: bool = False) -> Alarm:

@@ -25,7 +25,7 @@ from backend.core.vocabulary import ReportState as R
 from backend.models import Area, Report, Shift, Task
 from geo import queries
 from notifications import changes, recipients
-from workflows import access, journal, nearest, numbers, task_kinds, telling
+from workflows import access, evidence, journal, nearest, numbers, task_kinds, telling
 from workflows.alarms import Place
 from workflows.machine import Machine, step
 
@@ -71,10 +71,12 @@ def file(
     What lies in no area belongs to that of his shift, or to his own: nothing that was found is lost.
 
     Raises:
-        Invalid: ``kind_id``, nothing of this kind may be reported; ``place``, nobody knows where it is.
+        Invalid: ``kind_id``, nothing of this kind may be reported; ``place``, nobody knows where it is;
+            ``not_your_evidence``, a photo is another officer's.
     """
     access.require(actor, "file", "report")
     assert actor.user_id is not None
+    evidence.check_own(uow, actor.user_id, evidence_before=evidence_before, evidence_after=evidence_after)
     kind = task_kinds.usable(uow, kind_id=kind_id)
     if not task_kinds.may_be_reported(kind):
         raise Invalid("Nothing of this kind is reported.", kind_id=["not reported"])

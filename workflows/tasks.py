@@ -34,6 +34,7 @@ from workflows import (
     alarms,
     assignments,
     deadlines,
+    evidence,
     journal,
     nearest,
     numbers,
@@ -530,12 +531,14 @@ def resolve(
     """Say that it is done and what came of it; it is done for everybody who took part.
 
     Raises:
-        WrongState: he is not at the place. Invalid: the result is not what the kind asks for.
+        WrongState: he is not at the place. Invalid: the result is not what the kind asks for, or a photo is another
+            officer's (``not_your_evidence``).
     """
     suspensions.alone(uow, task_id)
     task, share = _pressed(uow, actor, task_id, command_id)
     if share.state == AssignmentState.ON_SITE:
         task_kinds.check_result(task.kind, result.checklist, result.answers)
+        evidence.check_own(uow, actor.user_id, evidence_ids=result.evidence_ids)
     if not assignments.fire(uow, actor, share, "resolve", command_id=command_id, device_at=device_at):
         return task
     task.result = result.document()

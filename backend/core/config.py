@@ -112,6 +112,12 @@ class Config:
     deviation_s: int = 120
     report_sample_percent: int = 10
     """Of what officers handled on the spot, how much the desk is asked to look at."""
+    evidence_max_mb: int = 30
+    """The largest photo that is taken in, in MiB."""
+    evidence_quota_gb: int = 100
+    """How much evidence one town may keep, in GiB."""
+    image_megapixels: int = 64
+    """The most pixels that a photo may have, in millions."""
     roll_call_min: int = 5
     broadcast_min: int = 60
     simulate_officers: int = 24
@@ -123,6 +129,11 @@ class Config:
     def secrets_dir(self) -> Path:
         """The folder of what must never be read by others, mode 0700."""
         return self.data_dir / "secrets"
+
+    @property
+    def evidence_dir(self) -> Path:
+        """The folder of photos, and of those that are on their way."""
+        return self.data_dir / "evidence"
 
     @property
     def secure(self) -> bool:
@@ -275,6 +286,9 @@ def _read(env: Mapping[str, str]) -> Config:
         deviation_m=_number(env, "XUNGENG_DEVIATION_M", 300, low=50, high=100_000),
         deviation_s=_number(env, "XUNGENG_DEVIATION_S", 120, low=10, high=3600),
         report_sample_percent=_number(env, "XUNGENG_REPORT_SAMPLE_PERCENT", 10, low=0, high=100),
+        evidence_max_mb=_number(env, "XUNGENG_EVIDENCE_MAX_MB", 30, low=1, high=1024),
+        evidence_quota_gb=_number(env, "XUNGENG_EVIDENCE_QUOTA_GB", 100, low=1, high=1_000_000),
+        image_megapixels=_number(env, "XUNGENG_IMAGE_MEGAPIXELS", 64, low=1, high=400),
         roll_call_min=_number(env, "XUNGENG_ROLL_CALL_MIN", 5, low=1, high=120),
         broadcast_min=_number(env, "XUNGENG_BROADCAST_MIN", 60, low=1, high=1440),
         simulate_officers=_number(env, "XUNGENG_SIMULATE_OFFICERS", 24, low=0, high=1000),

@@ -83,6 +83,12 @@ class TooLarge(Refusal):
     status, code, title = 413, "too_large", "The request is too large."
 
 
+class Gone(Refusal):
+    """410: it was here, and will not be again."""
+
+    status, code, title = 410, "gone", "This is here no more."
+
+
 class Unsupported(Refusal):
     """415: a content type or encoding that the route does not read."""
 
@@ -96,6 +102,12 @@ class Invalid(Refusal):
 
     def __init__(self, detail: str | None = None, code: str | None = None, /, **errors: Any) -> None:
         super().__init__(code or "invalid", detail, **({"errors": errors} if errors else {}))
+
+
+class Locked(Refusal):
+    """423: somebody else is at it just now."""
+
+    status, code, title = 423, "locked", "Somebody else is at it just now; please try again."
 
 
 class TooMany(Refusal):
@@ -114,3 +126,9 @@ class Unavailable(Refusal):
 
     def __init__(self, detail: str | None = None, retry_after_s: float = 2, code: str | None = None) -> None:
         super().__init__(code or "unavailable", detail, retry_after_s=max(1, int(retry_after_s)))
+
+
+class Full(Refusal):
+    """507: there is no room for it; the operator has to make some."""
+
+    status, code, title = 507, "storage_full", "There is no room left for this."

@@ -287,6 +287,41 @@ class ReportOutcome(StrEnum):
     REFUSED = "refused"
 
 
+class EvidenceKind(StrEnum):
+    """What a piece of evidence is."""
+
+    IMAGE = "image"
+
+
+class EvidenceState(StrEnum):
+    """The life of a piece of evidence; ``SEALED``: what has arrived is what was declared at capture."""
+
+    UPLOADING = "uploading"
+    RECEIVED = "received"
+    SEALED = "sealed"
+    REJECTED = "rejected"
+
+
+class EvidenceFault(StrEnum):
+    """Why evidence was rejected."""
+
+    HASH_DIFFERS = "hash_differs"
+    NOT_AN_IMAGE = "not_an_image"
+    TOO_MANY_PIXELS = "too_many_pixels"
+    EXPIRED = "expired"
+
+
+class CustodyAct(StrEnum):
+    """What stands in the custody log of a piece of evidence."""
+
+    CREATED = "created"
+    RECEIVED = "received"
+    SEALED = "sealed"
+    REJECTED = "rejected"
+    PREVIEWED = "previewed"
+    VIEWED = "viewed"
+
+
 class CallKind(StrEnum):
     """What the desk asks of those on shift: all to answer (点名), a few drawn by lot (抽查), to have read (广播)."""
 

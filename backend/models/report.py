@@ -21,8 +21,8 @@ UUIDS = ARRAY(postgresql.UUID(as_uuid=True))
 class Report(Base):
     """What an officer found: handled on the spot, or passed on to become the task ``task_id``.
 
-    The evidence is references: photos may still be on the phone. ``place_from`` says whether the phone told the place
-    with the report or the officer's track did. ``device_at`` is when he pressed, by the phone's clock.
+    The evidence is references: photos (``Evidence``) may still be on the phone. ``place_from`` says whether the phone
+    told the place with the report or the officer's track did. ``device_at`` is when he pressed, by the phone's clock.
     """
 
     __tablename__ = "reports"
@@ -36,6 +36,8 @@ class Report(Base):
         ),
         Index("uq_reports_task_id", "task_id", unique=True, postgresql_where=text("task_id is not null")),
         Index("ix_reports_kind_id", "kind_id"),
+        Index("ix_reports_evidence_before", "evidence_before", postgresql_using="gin"),
+        Index("ix_reports_evidence_after", "evidence_after", postgresql_using="gin"),
         CheckConstraint(
             "state in ('filed', 'closed', 'sampled', 'passed_on', 'answered')", name="ck_reports_state"
         ),

@@ -8,7 +8,7 @@ from flask import Blueprint, Response, current_app, request
 
 from backend.core.errors import Refusal
 from backend.core.metrics import METHODS
-from mobile_api.gateway import answers
+from mobile_api.gateway import answers, tus
 from mobile_api.gateway.call import Answer, Call
 from mobile_api.gateway.delivery import refused
 
@@ -51,4 +51,4 @@ for rule, answer in answers.ANSWERS.items():
     gateway.serve(rule, answer)
 
 
-BLUEPRINTS = (gateway,)
+BLUEPRINTS = (gateway, tus.uploads)

@@ -238,7 +238,7 @@ OF_A_PERSON = {
     "users": "id", "memberships": "user_id", "shifts": "officer_id", "devices": "officer_id",
     "crew_members": "user_id", "imported_tracks": "officer_id", "disclosures": "subject_id",
     "invitations": "officer_id", "latest_positions": "officer_id", "assignments": "officer_id",
-    "alarms": "officer_id", "reports": "officer_id", "call_answers": "officer_id",
+    "alarms": "officer_id", "reports": "officer_id", "evidence": "officer_id", "call_answers": "officer_id",
     "notices": "recipient_id", "deliveries": "recipient_id", "addresses": "user_id",
 }  # fmt: skip
 

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 import statistics
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from backend.adapters.pictures import Picture
 from backend.core.ids import new_id
-from backend.core.uow import unit_of_work
+from backend.core.uow import UnitOfWork, unit_of_work
 from backend.core.vocabulary import AlarmKind, AlarmSource, CallKind, Role
 from backend.models import Base
 from mobile_api import endpoint, hot
 from tests.api.conftest import Caller, World
 from tests.api.test_shifts import start
 from tests.factories import Person
-from workflows import access, alarms, calls, reporting, task_kinds, tasks
+from tests.photos import metadata, photo
+from workflows import access, alarms, calls, evidence, reporting, task_kinds, tasks
 from workflows.offering import Whom
 
 SPAN = {"from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z", "reason": "a look"}
@@ -63,6 +68,7 @@ class Prey:
             report = reporting.file(
                 uow, officer.actor(), command_id=new_id(), kind_id=reported, how="handled", sample_percent=100,
                 place=alarms.Place(*world.here.place(area)), note=officer.login,
+                evidence_after=[(photo_id := photographed(world, uow, officer))],
             )  # fmt: skip
             alarm, _ = alarms.raise_alarm(
                 uow, officer.actor(), AlarmKind.SOS, AlarmSource.OFFICER, officer.id,
@@ -77,10 +83,26 @@ class Prey:
             call.created_by = officer.id
         lon, lat = world.here.place(area)
         self.ids |= {
-            "report_id": str(report.id), "reported_id": str(reported),
+            "evidence_id": str(photo_id), "report_id": str(report.id), "reported_id": str(reported),
             "call_id": str(call.id), "alarm_id": str(alarm.id), "task_id": str(task.id), "kind_id": str(task.kind_id),
             "lon": str(lon), "lat": str(lat), "colleague_id": str(leader.id),
         }  # fmt: skip
+
+
+def photographed(world: World, uow: UnitOfWork, officer: Person) -> uuid.UUID:
+    """A sealed photo of an officer on shift, whose bytes are in the store."""
+    data = photo(64, 48)
+    photo_id, header = metadata(data)
+    sha256 = hashlib.sha256(data).digest()
+    declared = evidence.Declared(photo_id, sha256, uow.now, len(data), header)
+    evidence.begin(uow, officer.actor(), declared, evidence.Room(1 << 20, 1 << 40, 1 << 40))
+    evidence.arrived(uow, photo_id, sha256=sha256, length=len(data), media_type="image/jpeg")
+    evidence.examined(uow, photo_id, Picture(64, 48), preview_sha256=sha256)
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(data)
+        file.flush()
+        world.app.extensions["xungeng.store"].keep(sha256, Path(file.name))
+    return photo_id
 
 
 def noticed(world: World, person: Person) -> dict[str, str]:
@@ -359,12 +381,16 @@ def _takes_no_body(world: World, method: str, path: str) -> bool:
     return "requestBody" not in document["paths"][template][method.lower()]
 
 
+FILES = (".gpx", ".mvt", "/content", "/preview")
+"""Looks whose answers are no JSON."""
+
+
 def test_answers_hold_the_fields_of_their_schema_and_no_others(world: World, prey: Prey) -> None:
     """F45: what a route answers is what its schema names, for every look that somebody may take."""
     document = Caller(world.app).get("/api/v1/openapi.json").json
     extra, looked = [], 0
     for method, path, policy in routes(world):
-        if method != "GET" or policy.may is None or path.endswith((".gpx", ".mvt")):
+        if method != "GET" or policy.may is None or path.endswith(FILES):
             continue
         template = re.sub(r"<(?:[^:<>]+:)?([^<>]+)>", r"{\1}", path)
         schema = document["paths"][template]["get"]["responses"]["200"]["content"]["application/json"][

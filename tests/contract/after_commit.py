@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Engine, event
 from werkzeug.exceptions import HTTPException
 
 from mobile_api import endpoint, hot
+from mobile_api.gateway import tus
 
 SEVERAL_ON_PURPOSE = {
     "POST /api/v1/auth/password": "the guess is counted, and committed, before it is looked at",
@@ -33,6 +34,11 @@ SEVERAL_ON_PURPOSE = {
     **{f"{route.method} {route.path}": "the one grouped commit for many requests" for route in hot.HOT},
 }
 """Routes whose requests take more than one transaction, beside those of signing in and the gateways."""
+
+
+FOREIGN = ("/gateway/", tus.PATH)
+"""Other people's protocols. While the bytes of an upload arrive no transaction is open, and there may be one before and
+one after them."""
 
 
 class AskedAfterCommitError(AssertionError):
@@ -77,7 +83,7 @@ class AfterCommit:
         return body
 
     def _has_one_transaction(self, method: str, path: str) -> bool:
-        if f"{method} {path}" in SEVERAL_ON_PURPOSE or path.startswith("/gateway/"):
+        if f"{method} {path}" in SEVERAL_ON_PURPOSE or path.startswith(FOREIGN):
             return False
         try:
             rule, _ = self._rules.match(path, method, return_rule=True)

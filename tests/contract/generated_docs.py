@@ -18,6 +18,7 @@ from workflows.alarms import ALARM
 from workflows.assignments import ASSIGNMENT
 from workflows.calls import ANSWER, CALL
 from workflows.devices import DEVICE
+from workflows.evidence import EVIDENCE
 from workflows.invitations import INVITATION
 from workflows.machine import Machine
 from workflows.reports import REPORT
@@ -26,7 +27,7 @@ from workflows.tasks import TASK
 from workflows.users import USER
 
 ROOT = Path(__file__).resolve().parents[2]
-MACHINES = (SHIFT, INVITATION, TASK, ASSIGNMENT, ALARM, REPORT, CALL, ANSWER, DEVICE, USER)
+MACHINES = (SHIFT, INVITATION, TASK, ASSIGNMENT, ALARM, REPORT, EVIDENCE, CALL, ANSWER, DEVICE, USER)
 
 
 def permissions() -> str:

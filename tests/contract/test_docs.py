@@ -18,6 +18,7 @@ from backend.core.errors import Refusal
 from bench.__main__ import BENCHES
 from geo.fixes import Reason
 from mobile_api import problems
+from mobile_api.gateway import tus
 from tests.contract import generated_docs
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -97,7 +98,10 @@ def test_every_setting_that_a_page_names_is_read() -> None:
 
 def refusals() -> dict[str, type[Refusal]]:
     return {
-        name: one for name, one in inspect.getmembers(errors, inspect.isclass) if issubclass(one, Refusal)
+        name: one
+        for module in (errors, tus)
+        for name, one in inspect.getmembers(module, inspect.isclass)
+        if issubclass(one, Refusal)
     }
 
 

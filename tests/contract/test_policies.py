@@ -25,7 +25,7 @@ from backend.core.ids import new_id
 from backend.core.vocabulary import Audience, DeviceState, NoticeChannel, NoticeKind, PhoneMaker, Role
 from backend.models import Base
 from mobile_api import endpoint, hot
-from mobile_api.gateway import answers, delivery
+from mobile_api.gateway import answers, delivery, tus
 from mobile_api.gateway.call import Call
 from mobile_api.limits import Buckets, Limit
 from notifications import kinds, reach, recipients, sending, templates
@@ -37,7 +37,7 @@ from workflows.machine import Machine
 from workflows.tracks import DeviceIdentity
 
 ROOT = Path(__file__).resolve().parents[2]
-APPEND_ONLY = {"fixes", "journal", "disclosures", "quarantined_fixes", "towns"}
+APPEND_ONLY = {"fixes", "journal", "disclosures", "quarantined_fixes", "custody", "towns"}
 every_machine = pytest.mark.parametrize("machine", generated_docs.MACHINES, ids=lambda machine: machine.kind)
 
 
@@ -52,6 +52,8 @@ def test_every_endpoint_has_an_audience_a_permission_and_a_limit(app: Any) -> No
     paths = {p for rule in answers.ANSWERS for p in (rule, rule + "/")}
     plain = {r.endpoint: "" for r in app.url_map.iter_rules() if str(r) in paths}
     plain["gateway.gpslogger_profile"] = "the settings file, to whoever knows the device's key"
+    # The protocol of uploads lives where its clients expect it; tests/api/test_uploads.py tries who may, and how often.
+    plain |= {f"tus.{name}": "" for name in tus.uploads.endpoints}
     assert endpoint.unpolicied(app, EXEMPT | plain) == []
     for name, reason in EXEMPT.items():
         assert name in app.view_functions, name
@@ -235,7 +237,7 @@ def test_append_only_tables_refuse_changes_to_the_app(engine: Engine, owner_engi
         columns = connection.execute(
             text(
                 "select c.relname, a.attname from pg_attribute a join pg_class c on c.oid = a.attrelid"
-                " where c.relname in ('fixes', 'journal', 'disclosures', 'quarantined_fixes', 'towns')"
+                " where c.relname in ('fixes', 'journal', 'disclosures', 'quarantined_fixes', 'custody', 'towns')"
                 " and a.attnum > 0 and has_column_privilege('xungeng_app', c.oid, a.attnum, 'UPDATE')"
             )
         ).all()
@@ -283,6 +285,8 @@ def test_a_machine_reaches_every_state_that_there_is(machine: Machine) -> None:
         assert one.by, one.action
 
 
+PLURAL = {"evidence": "evidence"}
+"""What has no plural but its own name; of anything else it ends with an s."""
 PRESSED_AT = {"assignment": "task", "call_answer": "call"}
 """Whose rows are moved by acts on something else: a share by what is done to its task, an answer by the call's."""
 ROUTES = {
@@ -294,7 +298,8 @@ ROUTES = {
 @every_machine
 def test_every_step_has_a_function_named_by_its_verb(machine: Machine) -> None:
     """``workflows/<kind>s.py`` holds ``<action>(uow, actor, …)``; that it fires this very step, test_machine tries."""
-    module = importlib.import_module(f"workflows.{PRESSED_AT.get(machine.kind, machine.kind)}s")
+    kind = PRESSED_AT.get(machine.kind, machine.kind)
+    module = importlib.import_module(f"workflows.{PLURAL.get(kind, f'{kind}s')}")
     for one in machine.steps:
         verb = getattr(module, one.action, None)
         assert inspect.isfunction(verb), f"{module.__name__} has no {one.action}"
@@ -331,7 +336,9 @@ def test_whatever_has_a_state_has_a_machine() -> None:
     Deliveries are moved in sets by the sender, by the table ``outbox.MOVES``, which ``tests/notifications`` tries.
     """
     with_state = {t.name for t in Base.metadata.tables.values() if "state" in t.columns}
-    assert with_state == {f"{machine.kind}s" for machine in generated_docs.MACHINES} | {"deliveries"}
+    assert with_state == {
+        PLURAL.get(machine.kind, f"{machine.kind}s") for machine in generated_docs.MACHINES
+    } | {"deliveries"}
 
 
 @pytest.mark.parametrize("kind", NoticeKind)

@@ -102,7 +102,7 @@ def answering(name: str) -> Iterator[int]:
             self.end_headers()
             self.wfile.write(body)
 
-        do_POST = do_GET  # noqa: N815
+        do_POST = do_PATCH = do_GET  # noqa: N815
 
         def log_message(self, format: str, *args: object) -> None:
             pass
@@ -166,7 +166,7 @@ def test_the_live_channel_is_upgraded_and_a_caller_cannot_say_where_he_comes_fro
     assert plain["X-Forwarded-For"] == "127.0.0.1"
 
 
-def test_a_whole_gpx_file_passes_and_nothing_else_of_its_size(proxied: httpx.Client) -> None:
+def test_a_whole_gpx_file_and_a_photo_pass_and_nothing_else_of_its_size(proxied: httpx.Client) -> None:
     five, more = b"x" * (5 << 20), b"x" * ((32 << 20) + 1)
     gpx = {"Content-Type": "application/gpx+xml"}
     assert (
@@ -174,11 +174,13 @@ def test_a_whole_gpx_file_passes_and_nothing_else_of_its_size(proxied: httpx.Cli
         == "web"
     )
     assert proxied.post("/api/v1/desk/imported-tracks", content=more, headers=gpx).status_code == 413
+    photo = {"Content-Type": "application/offset+octet-stream"}
+    assert proxied.patch("/api/v1/evidence/uploads/1", content=five, headers=photo).json()["server"] == "web"
     assert proxied.post("/api/v1/desk/replays", content=five).status_code == 413
     assert proxied.post("/gateway/owntracks", content=five).status_code == 413
 
 
-def test_kubernetes_lets_a_whole_gpx_file_pass_to_its_route_alone() -> None:
+def test_kubernetes_lets_whole_files_pass_to_their_routes_alone() -> None:
     bounds = {
         path["path"]: found["metadata"]["annotations"]["nginx.ingress.kubernetes.io/proxy-body-size"]
         for found in documents("kubernetes/xungeng.yaml")
@@ -186,6 +188,7 @@ def test_kubernetes_lets_a_whole_gpx_file_pass_to_its_route_alone() -> None:
         for path in found["spec"]["rules"][0]["http"]["paths"]
     }
     assert bounds.pop("/api/v1/desk/imported-tracks") == "32m"
+    assert bounds.pop("/api/v1/evidence/uploads") == "32m"
     assert set(bounds.values()) == {"4m"}
 
 

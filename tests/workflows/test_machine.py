@@ -23,13 +23,23 @@ from sqlalchemy import Connection, Engine, create_engine, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.pool import NullPool
 
+from backend.adapters.pictures import Picture
 from backend.core import db
 from backend.core.config import Config
 from backend.core.errors import Conflict, Forbidden, Invalid, Refusal, WrongState
 from backend.core.identity import Actor, Membership, system_actor
 from backend.core.ids import new_id
 from backend.core.uow import UnitOfWork, unit_of_work
-from backend.core.vocabulary import AlarmKind, AlarmSource, CallKind, Protocol, ReportOutcome, Role, Travel
+from backend.core.vocabulary import (
+    AlarmKind,
+    AlarmSource,
+    CallKind,
+    EvidenceFault,
+    Protocol,
+    ReportOutcome,
+    Role,
+    Travel,
+)
 from backend.embedded.cluster import Cluster
 from backend.models import (
     Alarm,
@@ -37,6 +47,7 @@ from backend.models import (
     Call,
     CallAnswer,
     Device,
+    Evidence,
     Invitation,
     Journal,
     Report,
@@ -55,6 +66,7 @@ from workflows import (
     calls,
     devices,
     dispatching,
+    evidence,
     invitations,
     reporting,
     reports,
@@ -342,6 +354,24 @@ def by_rule_on_report(act: Callable[..., Any], *more: Any) -> Press:
     return press
 
 
+def begun_photo(uow: UnitOfWork, town: Town) -> UUID:
+    """A photo whose upload has begun; its officer is on shift."""
+    officer = town["officer_a"].actor()
+    if shifts.current(uow, officer) is None:
+        shifts.start(uow, officer, command_id=new_id(), limits=LIMITS)
+    declared = evidence.Declared(new_id(), b"\x07" * 32, uow.now, 5, "")
+    return evidence.begin(uow, officer, declared, evidence.Room(10, 1 << 40, 1 << 40)).id
+
+
+def by_rule_on_photo(act: Callable[..., Any], *more: Any, **named: Any) -> Press:
+    """An act of a rule on a locked piece of evidence."""
+
+    def press(uow: UnitOfWork, actor: Actor, row_id: UUID, command_id: UUID | None) -> None:
+        act(uow, actor, access.evidence(uow, system_actor(uow.town), row_id, lock=True), *more, **named)
+
+    return press
+
+
 def handed_over(uow: UnitOfWork, _task_id: UUID) -> Referral:
     """Who took a task over at 110."""
     return Referral("A3101 2026 0007", "x", uow.now, "012345")
@@ -355,6 +385,7 @@ ROWS: dict[str, tuple[Machine, type, Callable[[UnitOfWork, Town], UUID]]] = {
     "assignment": (assignments.ASSIGNMENT, Assignment, offered_share),
     "alarm": (alarms.ALARM, Alarm, raised_alarm),
     "report": (reports.REPORT, Report, filed_report),
+    "evidence": (evidence.EVIDENCE, Evidence, begun_photo),
     "call": (calls.CALL, Call, made_call),
     "call_answer": (calls.ANSWER, CallAnswer, asked_share),
     "device": (devices.DEVICE, Device, given_device),
@@ -407,6 +438,11 @@ PRESSES: dict[tuple[str, str], Press] = {
     ("report", "look_over"): on_report(reports.look_over),
     ("report", "pass_on"): on_report(reporting.pass_on, **WHY),
     ("report", "answer"): by_rule_on_report(reports.answer, ReportOutcome.HANDLED),
+    ("evidence", "receive"): by_rule_on_photo(
+        evidence.receive, sha256=b"\x07" * 32, length=5, media_type="image/jpeg"
+    ),
+    ("evidence", "seal"): by_rule_on_photo(evidence.seal, Picture(4, 3), preview_sha256=b"\x08" * 32),
+    ("evidence", "reject"): by_rule_on_photo(evidence.reject, EvidenceFault.NOT_AN_IMAGE),
     ("call", "end"): end_call,
     ("call", "cancel"): cancel_call,
     ("call_answer", "answer"): answer_call,
@@ -423,6 +459,7 @@ BY_CLOCK = {
     ("alarm", "escalate"), ("alarm", "right_itself"),
     ("report", "settle"), ("report", "sample"), ("report", "answer"),
     ("alarm", "escalate"), ("alarm", "right_itself"), ("call", "end"), ("call_answer", "miss"),
+    ("evidence", "receive"), ("evidence", "seal"), ("evidence", "reject"),
     ("call_answer", "excuse"),
 }  # fmt: skip
 """Acts without a command: nobody repeats them by a key."""

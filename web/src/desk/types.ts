@@ -62,6 +62,7 @@ export type JournalEntry = Schemas['DeskJournalEntry']
 export type DisclosureEntry = Schemas['DeskDisclosure']
 
 export type DeskTask = Schemas['DeskTask']
+export type DeskPhoto = Schemas['DeskPhoto']
 export type TaskState = DeskTask['state']
 export type Priority = DeskTask['priority']
 export type Assignment = Schemas['DeskAssignment']

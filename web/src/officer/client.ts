@@ -1,4 +1,4 @@
-/** What every screen of the officer client shares: session, API, duty, tasks, reports, the desk's calls and the call for help. */
+/** What every screen of the officer client shares: session, API, duty, tasks, reports, photos, the desk's calls and the call for help. */
 import { createApi } from '@/shared/api'
 import { createChanges } from '@/shared/changes'
 import { createPush } from '@/shared/notices/push'
@@ -9,6 +9,7 @@ import { ring } from './alert'
 import { createCalls } from './calls'
 import { createDispatch } from './dispatch'
 import { createDuty } from './duty'
+import { createPhotos } from './photos'
 import { createReports } from './reports'
 
 export const session = createSession('officer')
@@ -20,6 +21,7 @@ export const dispatch = createDispatch(session, api, duty, changes, {
   now: () => Date.now(),
 })
 export const reports = createReports(session, api, changes)
+export const photos = createPhotos(session, api)
 export const calls = createCalls(session, api, duty, changes, {
   alert: () => ring(false),
   here: () => duty.recorder.here.value,

@@ -21,6 +21,9 @@ export interface Found {
   how: How
   note: string
   place: Spot | null
+  /** The ids of photos, from before and from after. */
+  before?: readonly string[]
+  after?: readonly string[]
 }
 /** Where he stands, WGS-84, and when that was measured (milliseconds since the epoch, of the device). */
 export interface Spot {
@@ -53,9 +56,11 @@ export function createReports(session: Session, api: Api, changes: Changes, now:
   })
 
   /** Stores what was found; it is on the phone when this returns, and sent from then on. */
-  async function file({ kind, how, note, place }: Found): Promise<void> {
+  async function file({ kind, how, note, place, before = [], after = [] }: Found): Promise<void> {
     const body: Record<string, unknown> = { kind_id: kind.id, how }
     if (note.trim()) body.note = note.trim()
+    if (before.length) body.evidence_before = [...before]
+    if (after.length) body.evidence_after = [...after]
     if (place) {
       const { place: [lon, lat], accuracy_m, t } = place
       body.place = { lon, lat, accuracy_m, fixed_at: instant(t) }

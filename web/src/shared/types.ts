@@ -49,6 +49,7 @@ export type OfficerCall = Schemas['OfficerCall']
 export type TaskQuestion = Schemas['OfficerQuestion']
 export type OfficerTaskKind = Schemas['OfficerTaskKind']
 export type OfficerReport = Schemas['OfficerReport']
+export type OfficerEvidence = Schemas['OfficerEvidence']
 export type OfficerSos = Schemas['OfficerSos']
 export type ResidentSos = Schemas['ResidentSos']
 

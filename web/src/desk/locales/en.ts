@@ -1,6 +1,7 @@
 import calls from './calls/en'
 import dispatch from './dispatch/en'
 import letters from './letters/en'
+import photos from './photos/en'
 import reports from './reports/en'
 
 export default {
@@ -466,6 +467,9 @@ export default {
     only: 'Only: {name}',
     lastMinutes: 'the last {minutes} minutes',
     actions: {
+      receive: 'arrived in full',
+      seal: 'seal',
+      reject: 'not taken',
       answer: 'answer',
       excuse: 'excuse',
       miss: 'not answered in time',
@@ -537,6 +541,7 @@ export default {
       delete: 'delete',
     },
     subjects: {
+      evidence: 'Photo',
       report: 'Report',
       call: 'Call',
       call_answer: 'Answer to a call',
@@ -558,6 +563,10 @@ export default {
       department: 'Department',
     },
     statesOf: {
+      uploading: 'on its way',
+      received: 'being checked',
+      sealed: 'sealed',
+      rejected: 'not taken',
       filed: 'filed',
       sampled: 'to be looked at',
       passed_on: 'passed on',
@@ -678,5 +687,6 @@ export default {
   calls,
   dispatch,
   letters,
+  photos,
   reports,
 }

@@ -1,6 +1,7 @@
 import calls from './calls/zh-CN'
 import dispatch from './dispatch/zh-CN'
 import letters from './letters/zh-CN'
+import photos from './photos/zh-CN'
 import reports from './reports/zh-CN'
 
 export default {
@@ -466,6 +467,9 @@ export default {
     only: '只看：{name}',
     lastMinutes: '最近 {minutes} 分钟',
     actions: {
+      receive: '全部送达',
+      seal: '封存',
+      reject: '未接收',
       answer: '答复',
       excuse: '免应答',
       miss: '未按时应答',
@@ -537,6 +541,7 @@ export default {
       delete: '删除',
     },
     subjects: {
+      evidence: '照片',
       report: '上报',
       call: '点名/广播',
       call_answer: '应答',
@@ -558,6 +563,10 @@ export default {
       department: '部门',
     },
     statesOf: {
+      uploading: '上传中',
+      received: '核验中',
+      sealed: '已封存',
+      rejected: '未接收',
       filed: '已上报',
       sampled: '待查看',
       passed_on: '已移交',
@@ -678,5 +687,6 @@ export default {
   calls,
   dispatch,
   letters,
+  photos,
   reports,
 }

@@ -3,6 +3,7 @@ import { computed, ref, shallowRef } from 'vue'
 import type { LiveSocket } from '@/shared/socket'
 import type { Page } from '@/shared/types'
 import { api, may } from '../client'
+import { heard as photoHeard } from '../evidence/photos'
 import type { ChangedEvent, DeskReport } from '../types'
 
 /** Beyond this the tab says that there are more. */
@@ -32,8 +33,12 @@ export function beginReports(socket: LiveSocket): void {
   }
   socket.on('changed', (event: ChangedEvent) => {
     if (event.kind === 'report') soon()
+    if (event.kind === 'evidence') photoHeard.value += 1
   })
-  socket.on('behind', soon)
+  socket.on('behind', () => {
+    photoHeard.value += 1
+    soon()
+  })
   timer = setInterval(soon, RECONCILE_MS)
   soon()
 }

@@ -1,0 +1,290 @@
+"""Where the bytes of evidence lie: a store of whole files by their digest, and the spool of those that still arrive.
+
+A store keeps a file under the SHA-256 of what is in it, so that no name ever comes from outside and the same name never
+means something else. ``Folder`` is a folder of this machine; what speaks to another kind of store is given a finished
+file of the spool as well. ``Memory`` is its twin for tests.
+
+Writing, hashing and ``fsync`` take long: in a gevent process callers do it by ``threads``, beside the sockets.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import tempfile
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Protocol
+from uuid import UUID
+
+from backend.core.errors import Full, Gone, Locked
+from backend.core.ids import id_of
+from backend.core.native import NativeThreads
+
+READ_BYTES = 256 * 1024
+MOST_HASHES = 512
+"""So many uploads' hashes are remembered between their parts; of any other the prefix is read again."""
+SPARE_BYTES = 512 * 1024 * 1024
+"""What is left free on the disk for everybody else."""
+
+threads = NativeThreads(4, "evidence")
+
+
+class Store(Protocol):
+    """Keeps whole files by the SHA-256 of their bytes. What it has taken in, it never changes."""
+
+    def keep(self, digest: bytes, file: Path) -> None:
+        """Take in a file; it is there for good when this returns. The file itself may be thrown away afterwards."""
+
+    def read(self, digest: bytes) -> Iterator[bytes]:
+        """Return the bytes, a part at a time.
+
+        Raises:
+            Gone: there is no such file.
+        """
+
+    def copy_to(self, digest: bytes, file: IO[bytes]) -> None:
+        """Write the bytes into an open file; raises Gone like ``read``."""
+
+    def drop(self, digest: bytes) -> None:
+        """Forget a file, if there is one."""
+
+    def free_bytes(self) -> int:
+        """Return how much more may be taken in."""
+
+
+class Folder:
+    """A store in a folder of this machine: ``ab/cd/<digest>``, readable for nobody else, written once."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root / "objects"
+
+    def path(self, digest: bytes) -> Path:
+        """Where a file with this digest lies, or would."""
+        name = digest.hex()
+        return self.root / name[:2] / name[2:4] / name
+
+    def keep(self, digest: bytes, file: Path) -> None:
+        target = self.path(digest)
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".new-")
+        os.close(handle)
+        os.unlink(temporary)
+        try:
+            try:
+                os.link(file, temporary)
+            except OSError:  # Another file system, or one without links.
+                with open(file, "rb") as given, open(temporary, "xb") as taken:
+                    shutil.copyfileobj(given, taken, READ_BYTES)
+            os.chmod(temporary, 0o600)
+            _sync(temporary)
+            os.rename(temporary, target)
+        finally:
+            with suppress(FileNotFoundError):
+                os.unlink(temporary)
+        for folder in (target.parent, *target.parent.parents[:2], self.root.parent):
+            _sync(folder)
+
+    def read(self, digest: bytes) -> Iterator[bytes]:
+        try:
+            return _Reading(open(self.path(digest), "rb"))
+        except FileNotFoundError:
+            raise Gone("content_missing", "The content is not where it was kept.") from None
+
+    def copy_to(self, digest: bytes, file: IO[bytes]) -> None:
+        for part in self.read(digest):
+            file.write(part)
+
+    def drop(self, digest: bytes) -> None:
+        with suppress(FileNotFoundError):
+            os.unlink(self.path(digest))
+            _sync(self.path(digest).parent)
+
+    def free_bytes(self) -> int:
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return shutil.disk_usage(self.root).free - SPARE_BYTES
+
+
+class Memory:
+    """The twin: a store that is gone with the process."""
+
+    def __init__(self, room_bytes: int = 1 << 30) -> None:
+        self.files: dict[bytes, bytes] = {}
+        self.room_bytes = room_bytes
+
+    def keep(self, digest: bytes, file: Path) -> None:
+        self.files[digest] = file.read_bytes()
+
+    def read(self, digest: bytes) -> Iterator[bytes]:
+        if digest not in self.files:
+            raise Gone("content_missing", "The content is not where it was kept.")
+        return iter([self.files[digest]])
+
+    def copy_to(self, digest: bytes, file: IO[bytes]) -> None:
+        for part in self.read(digest):
+            file.write(part)
+
+    def drop(self, digest: bytes) -> None:
+        self.files.pop(digest, None)
+
+    def free_bytes(self) -> int:
+        return self.room_bytes - sum(map(len, self.files.values()))
+
+
+class Part:
+    """An upload of the spool, open and locked: what has arrived of it, to which more is added at the end."""
+
+    def __init__(self, path: Path, handle: int, sha256: hashlib._Hash | None) -> None:
+        self.path = path
+        self._handle = handle
+        self.offset = os.fstat(handle).st_size
+        self.sha256 = sha256 if sha256 is not None else self._read_again()
+
+    def _read_again(self) -> hashlib._Hash:
+        sha256, at = hashlib.sha256(), 0
+        while at < self.offset and (data := os.pread(self._handle, min(READ_BYTES, self.offset - at), at)):
+            sha256.update(data)
+            at += len(data)
+        return sha256
+
+    def add(self, data: bytes) -> None:
+        """Write more at the end. It counts once ``sync`` has returned.
+
+        Raises:
+            Full: the disk has no room for it; what was there before stays.
+        """
+        rest = memoryview(data)
+        at = self.offset
+        try:
+            while rest:
+                written = os.pwrite(self._handle, rest, at)
+                rest, at = rest[written:], at + written
+        except OSError as error:
+            os.ftruncate(self._handle, self.offset)
+            raise Full() from error
+        self.sha256.update(data)
+        self.offset = at
+
+    def sync(self) -> None:
+        """Bring what was written to the disk."""
+        os.fsync(self._handle)
+
+    def head(self, count: int) -> bytes:
+        """Return the first bytes."""
+        return os.pread(self._handle, count, 0)
+
+
+class Spool:
+    """The uploads that are on their way, a file each, named by their ids.
+
+    How far an upload is, is how long its file is: nothing else has to be kept in step with it, and what was written and
+    synced is there after a restart.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root / "uploads"
+        self._hashes: OrderedDict[UUID, tuple[int, hashlib._Hash]] = OrderedDict()
+        self._guard = threading.Lock()
+
+    def path(self, upload_id: UUID) -> Path:
+        """The file of an upload."""
+        return self.root / str(upload_id)
+
+    def make(self, upload_id: UUID) -> None:
+        """Begin an upload, or leave it as it is where it has begun."""
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(self.path(upload_id), os.O_RDWR | os.O_CREAT, 0o600))
+        _sync(self.root)
+
+    @contextmanager
+    def opened(self, upload_id: UUID) -> Iterator[Part]:
+        """Open an upload for one caller at a time.
+
+        Raises:
+            Gone: there is no such upload. Locked: somebody else has it open.
+        """
+        try:
+            handle = os.open(self.path(upload_id), os.O_RDWR)
+        except FileNotFoundError:
+            raise Gone() from None
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise Locked("upload_locked", "A part of this upload is being taken in just now.") from None
+            size = os.fstat(handle).st_size
+            with self._guard:
+                known = self._hashes.pop(upload_id, None)
+            # Another process may have added to it meanwhile: then it is read again.
+            fits = known is not None and known[0] == size
+            part = threads.run(Part, self.path(upload_id), handle, known[1] if known and fits else None)
+            try:
+                yield part
+            finally:
+                self._remember(upload_id, part)
+        finally:
+            os.close(handle)
+
+    def _remember(self, upload_id: UUID, part: Part) -> None:
+        with self._guard:
+            self._hashes[upload_id] = (part.offset, part.sha256)
+            while len(self._hashes) > MOST_HASHES:
+                self._hashes.popitem(last=False)
+
+    def chunk(self) -> IO[bytes]:
+        """Open a file without a name, for a part that is only added when it was checked."""
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return tempfile.TemporaryFile(dir=self.root)
+
+    def drop(self, upload_id: UUID) -> None:
+        """Forget an upload."""
+        with self._guard:
+            self._hashes.pop(upload_id, None)
+        with suppress(FileNotFoundError):
+            os.unlink(self.path(upload_id))
+
+    def older_than(self, seconds: float) -> list[UUID]:
+        """Return the uploads that nobody has added to for so long."""
+        if not self.root.is_dir():
+            return []
+        before = time.time() - seconds
+        found = []
+        for entry in os.scandir(self.root):
+            upload_id = id_of(entry.name)
+            with suppress(FileNotFoundError):
+                if upload_id is not None and entry.stat().st_mtime < before:
+                    found.append(upload_id)
+        return found
+
+
+class _Reading(Iterator[bytes]):
+    """A file that is given out a part at a time, and closed at its end or by whoever has enough of it."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    def __next__(self) -> bytes:
+        part: bytes = threads.run(self._file.read, READ_BYTES)
+        if not part:
+            self._file.close()
+            raise StopIteration
+        return part
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def _sync(path: Path | str) -> None:
+    """Bring a file, or what a folder says of its files, to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,114 @@
+"""Evidence: photos with their hash and origin, and the chain of who had them in hand."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, LargeBinary, PrimaryKeyConstraint, text
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from backend.models.base import Base, Id, TownId
+from backend.models.user import User
+
+
+class Evidence(Base):
+    """A photo. ``id``, ``declared_sha256`` and ``captured_at`` are the phone's own, made when it was taken.
+
+    ``upload_metadata`` is the header of the upload as it came, the file's name in it. ``sha256`` is of what has
+    arrived, ``preview_sha256`` of the smaller picture that was made of it. The area is that of the shift.
+    """
+
+    __tablename__ = "evidence"
+    __table_args__ = (
+        Index("ix_evidence_officer", "officer_id", text("created_at desc"), text("id desc")),
+        Index(
+            "ix_evidence_on_its_way", "town_id", "created_at",
+            postgresql_where=text("state in ('uploading', 'received')"),
+        ),
+        Index("ix_evidence_town_id", "town_id"),
+        CheckConstraint("kind in ('image')", name="ck_evidence_kind"),
+        CheckConstraint(
+            "state in ('uploading', 'received', 'sealed', 'rejected')", name="ck_evidence_state"
+        ),
+        CheckConstraint("length > 0", name="ck_evidence_length"),
+        CheckConstraint(
+            "octet_length(declared_sha256) = 32 and (sha256 is null or octet_length(sha256) = 32)"
+            " and (preview_sha256 is null or octet_length(preview_sha256) = 32)",
+            name="ck_evidence_digests",
+        ),
+        CheckConstraint(
+            "state <> 'uploading' or (received_at is null and sha256 is null)", name="ck_evidence_uploading"
+        ),
+        CheckConstraint(
+            "state not in ('received', 'sealed')"
+            " or (received_at is not null and sha256 is not null and length is not null)",
+            name="ck_evidence_received",
+        ),
+        CheckConstraint(
+            "(state = 'sealed') = (sealed_at is not null)"
+            " and (state <> 'sealed' or (sha256 = declared_sha256 and media_type is not null))",
+            name="ck_evidence_sealed",
+        ),
+        CheckConstraint(
+            "(state = 'rejected') = (rejected_at is not null) and (rejected_at is null) = (reason is null)",
+            name="ck_evidence_rejected",
+        ),
+        CheckConstraint(
+            "reason in ('hash_differs', 'not_an_image', 'too_many_pixels', 'expired')",
+            name="ck_evidence_reason",
+        ),
+    )  # fmt: skip
+
+    id: Mapped[Id]
+    town_id: Mapped[TownId]
+    officer_id: Mapped[UUID] = mapped_column(ForeignKey("users.id"))
+    kind: Mapped[str]
+    state: Mapped[str]
+    media_type: Mapped[str | None]
+    upload_metadata: Mapped[str]
+    length: Mapped[int | None] = mapped_column(BigInteger)
+    declared_sha256: Mapped[bytes] = mapped_column(LargeBinary)
+    sha256: Mapped[bytes | None] = mapped_column(LargeBinary)
+    captured_at: Mapped[datetime]
+    shift_id: Mapped[UUID] = mapped_column(ForeignKey("shifts.id"))
+    area_id: Mapped[UUID] = mapped_column(ForeignKey("areas.id"))
+    width_px: Mapped[int | None]
+    height_px: Mapped[int | None]
+    preview_sha256: Mapped[bytes | None] = mapped_column(LargeBinary)
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    received_at: Mapped[datetime | None]
+    sealed_at: Mapped[datetime | None]
+    rejected_at: Mapped[datetime | None]
+    reason: Mapped[str | None]
+    version: Mapped[int] = mapped_column(default=1)
+
+    officer: Mapped[User] = relationship(lazy="raise", foreign_keys=[officer_id])
+
+
+class Custody(Base):
+    """One entry of an item's chain: what happened to it, by whom; digests of content and no personal data."""
+
+    __tablename__ = "custody"
+    __table_args__ = (
+        PrimaryKeyConstraint("evidence_id", "seq", name="pk_custody"),
+        Index("ix_custody_town", "town_id", text("at desc")),
+        CheckConstraint("seq > 0", name="ck_custody_seq"),
+        CheckConstraint(
+            "octet_length(previous_hash) = 32 and octet_length(entry_hash) = 32", name="ck_custody_hashes"
+        ),
+        CheckConstraint(
+            "action in ('created', 'received', 'sealed', 'rejected', 'previewed', 'viewed')",
+            name="ck_custody_action",
+        ),
+    )
+
+    evidence_id: Mapped[UUID] = mapped_column(ForeignKey("evidence.id"))
+    seq: Mapped[int]
+    town_id: Mapped[TownId]
+    at: Mapped[datetime]
+    actor_id: Mapped[UUID | None]
+    action: Mapped[str]
+    digests: Mapped[dict[str, Any]]
+    previous_hash: Mapped[bytes] = mapped_column(LargeBinary)
+    entry_hash: Mapped[bytes] = mapped_column(LargeBinary)

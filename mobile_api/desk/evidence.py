@@ -1,0 +1,126 @@
+"""Photos as the desk sees them: with the report or the task that shows them, and each by itself."""
+
+from typing import Any
+from uuid import UUID
+
+from flask import Response, current_app
+from marshmallow import Schema, fields, validate
+
+from backend.adapters.pictures import EXTENSIONS
+from backend.core.identity import Actor
+from backend.core.uow import UnitOfWork
+from backend.core.vocabulary import Audience, EvidenceFault, EvidenceKind, EvidenceState
+from mobile_api import files
+from mobile_api.endpoint import Door
+from mobile_api.fields import Moment, Word
+from workflows import evidence, reports, task_looks
+
+blp = Door("evidence", Audience.DESK, "", "Photos with the reports and tasks in your areas.")
+SEE = ("see", "evidence")
+
+
+class DeskEvidenceSchema(Schema):
+    """A photo: when it was taken, how far it has come, and by which hash it is known."""
+
+    id = fields.UUID(required=True)
+    kind = Word(EvidenceKind, required=True)
+    state = Word(EvidenceState, required=True)
+    officer_id = fields.UUID(required=True)
+    captured_at = Moment(required=True, metadata={"description": "By the phone's clock."})
+    created_at = Moment(required=True)
+    received_at = Moment(allow_none=True, required=True)
+    sealed_at = Moment(allow_none=True, required=True)
+    rejected_at = Moment(allow_none=True, required=True)
+    reason = Word(
+        EvidenceFault, allow_none=True, required=True, metadata={"description": "Why it was rejected."}
+    )
+    media_type = fields.String(allow_none=True, required=True)
+    length = fields.Integer(allow_none=True, required=True, metadata={"description": "In bytes."})
+    width_px = fields.Integer(allow_none=True, required=True)
+    height_px = fields.Integer(allow_none=True, required=True)
+    sha256 = fields.String(
+        required=True, metadata={"description": "As it was declared when the photo was taken, hexadecimal."}
+    )
+    has_preview = fields.Boolean(required=True)
+    actions = fields.List(fields.String(), required=True)
+
+
+class DeskPhotoSchema(Schema):
+    """A photo that a report or a task names."""
+
+    id = fields.UUID(required=True)
+    of = fields.String(
+        required=True,
+        validate=validate.OneOf(["before", "after", "result"]),
+        metadata={"description": "Of a report: before and after. Of a task: with its result."},
+    )
+    evidence = fields.Nested(
+        DeskEvidenceSchema, allow_none=True, required=True,
+        metadata={"description": "Null: nothing of it has come yet; it is on the phone, or may never come."},
+    )  # fmt: skip
+
+
+class DeskPhotosSchema(Schema):
+    """The photos of one report or task."""
+
+    items = fields.List(fields.Nested(DeskPhotoSchema), required=True)
+
+
+_PLAIN = [name for name in DeskEvidenceSchema().fields if name not in ("sha256", "has_preview", "actions")]
+
+
+def _document(actor: Actor, found: Any) -> dict[str, Any]:
+    return {
+        **{name: getattr(found, name) for name in _PLAIN},
+        "sha256": found.declared_sha256.hex(),
+        "has_preview": found.preview_sha256 is not None,
+        "actions": evidence.actions(actor, found),
+    }
+
+
+def _photos(actor: Actor, referred: list[evidence.Referred]) -> dict[str, Any]:
+    return {
+        "items": [
+            {"id": one.id, "of": one.of, "evidence": _document(actor, one.evidence) if one.evidence else None}
+            for one in referred
+        ]
+    }
+
+
+@blp.query("/reports/<uuid:report_id>/evidence", may=SEE, answers=DeskPhotosSchema)
+def list_report_evidence(uow: UnitOfWork, actor: Actor, report_id: UUID) -> dict[str, Any]:
+    """List the photos that a report names, those from before first."""
+    report = reports.at_desk_one(uow, actor, report_id)
+    return _photos(actor, evidence.of_reports(uow, [report])[report.id])
+
+
+@blp.query("/tasks/<uuid:task_id>/evidence", may=SEE, answers=DeskPhotosSchema)
+def list_task_evidence(uow: UnitOfWork, actor: Actor, task_id: UUID) -> dict[str, Any]:
+    """List the photos that the result of a task names."""
+    task = task_looks.at_desk_one(uow, actor, task_id)
+    return _photos(actor, evidence.of_tasks(uow, [task])[task.id])
+
+
+@blp.query("/evidence/<uuid:evidence_id>", may=SEE, answers=DeskEvidenceSchema)
+def get_evidence(uow: UnitOfWork, actor: Actor, evidence_id: UUID) -> dict[str, Any]:
+    """Return what is known of a photo that a report or a task in your areas shows."""
+    return _document(actor, evidence.look_at(uow, actor, evidence_id))
+
+
+@blp.query(
+    "/evidence/<uuid:evidence_id>/content", may=SEE, media="application/octet-stream", refuses=(409, 410)
+)
+def get_evidence_content(uow: UnitOfWork, actor: Actor, evidence_id: UUID) -> Response:
+    """Return the sealed original, as a file to keep and not to be shown in place. The look is written down."""
+    found = evidence.original(uow, actor, evidence_id)
+    parts = current_app.extensions["xungeng.store"].read(found.sha256)
+    name = f"photo-{evidence_id}.{EXTENSIONS[found.media_type]}"
+    return files.evidence(parts, "application/octet-stream", name, found.evidence.length)
+
+
+@blp.query("/evidence/<uuid:evidence_id>/preview", may=SEE, media="image/jpeg", refuses=(409, 410))
+def get_evidence_preview(uow: UnitOfWork, actor: Actor, evidence_id: UUID) -> Response:
+    """Return the photo made smaller: its pixels and nothing else of the file. The look is written down."""
+    found = evidence.preview(uow, actor, evidence_id)
+    parts = current_app.extensions["xungeng.store"].read(found.sha256)
+    return files.evidence(parts, found.media_type, f"preview-{evidence_id}.jpg")

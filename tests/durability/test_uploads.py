@@ -1,0 +1,338 @@
+"""Photos that are brought up while servers die and networks break: no confirmed byte is lost, and every hash is right.
+
+Real processes and real SIGKILLs, a photo of noise for each seed, and the client library of the officers' app.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import json
+import os
+import random
+import select
+import signal
+import socket
+import struct
+import subprocess
+import threading
+import time
+from base64 import b64decode
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from mobile_api.gateway.tus import READ_BYTES
+from mobile_api.slow_bodies import BODY_S
+from tests.durability.town import DurableTown, Officer, children_of, durable_town
+from tests.photos import OFFSET_TYPE, TUS, UPLOADS, metadata
+
+ROOT = Path(__file__).resolve().parents[2]
+STEP = 4096
+HEAD = b"\xff\xd8\xff"
+
+
+@pytest.fixture(scope="module")
+def town() -> Iterator[DurableTown]:
+    with durable_town() as found:
+        yield found
+
+
+def noise(rng: random.Random, size: int) -> bytes:
+    return HEAD + rng.randbytes(size - len(HEAD))
+
+
+def ask(
+    port: int,
+    officer: Officer,
+    method: str,
+    path: str,
+    body: bytes | None = None,
+    chunked: bool = False,
+    **headers: str,
+) -> http.client.HTTPResponse:
+    """One request on a connection of its own, tried until somebody answers it."""
+    until = time.monotonic() + 30
+    told = {**TUS, "Authorization": f"Bearer {officer.token}"}
+    told |= {name.replace("_", "-"): value for name, value in headers.items()}
+    while True:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        try:
+            # What is handed over piece by piece goes without a length, in chunks.
+            pieces = (
+                (body[at : at + 9_999] for at in range(0, len(body), 9_999)) if body and chunked else body
+            )
+            connection.request(method, path, body=pieces, headers=told)
+            answer = connection.getresponse()
+            answer.read()
+            return answer
+        except (OSError, http.client.HTTPException):
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.05)
+        finally:
+            connection.close()
+
+
+def send_slowly(
+    port: int, officer: Officer, path: str, at: int, data: bytes, until: int, kill: Callable[[], None]
+) -> None:
+    """Send a part step by step, and let the servers die when so many of its bytes are on their way."""
+    connection = socket.create_connection(("127.0.0.1", port), timeout=20)
+    head = (
+        f"PATCH {path} HTTP/1.1\r\nHost: x\r\nTus-Resumable: 1.0.0\r\nAuthorization: Bearer {officer.token}\r\n"
+        f"Upload-Offset: {at}\r\nContent-Type: {OFFSET_TYPE}\r\nContent-Length: {len(data) - at}\r\n\r\n"
+    )
+    killed = False
+    with suppress(OSError), connection:
+        connection.sendall(head.encode())
+        for start in range(at, len(data), STEP):
+            if not killed and start - at >= until:
+                kill()
+                killed = True
+            connection.sendall(data[start : start + STEP])
+            time.sleep(0.001)
+        connection.settimeout(2)
+        connection.recv(4096)
+    if not killed:
+        kill()
+
+
+def stored(town: DurableTown, data: bytes) -> bool:
+    """Whether the store has these very bytes, under their digest."""
+    name = hashlib.sha256(data).hexdigest()
+    path = town.data / "evidence" / "objects" / name[:2] / name[2:4] / name
+    return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == name
+
+
+def state_of(town: DurableTown, photo_id: UUID) -> str:
+    return str(town.scalar(f"select state from evidence where id = '{photo_id}'"))
+
+
+def test_servers_that_are_killed_at_any_byte_lose_nothing_that_was_confirmed(
+    town: DurableTown, thin: Callable[[int, int], int]
+) -> None:
+    """F01: SIGKILL of the web process at random bytes, 200 seeds; confirmed bytes lost: 0, right hashes: all."""
+    [officer] = town.officers(1)
+    lost = wrong = 0
+    resumed: list[float] = []
+    with town.web() as running:
+
+        def kill() -> None:
+            for process in children_of(running.pid):
+                with suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
+
+        for seed in range(thin(200, 4)):
+            rng = random.Random(seed)
+            data = noise(rng, rng.randrange(200_000, 700_000))
+            photo_id, header = metadata(data)
+            begun = ask(
+                running.port, officer, "POST", UPLOADS,
+                Upload_Metadata=header, Upload_Length=str(len(data)),
+            )  # fmt: skip
+            assert begun.status == 201
+            path = f"{UPLOADS}/{photo_id}"
+            first = rng.randrange(1, len(data) // 2)
+            confirmed = ask(
+                running.port, officer, "PATCH", path, data[:first],
+                Upload_Offset="0", Content_Type=OFFSET_TYPE,
+            )  # fmt: skip
+            assert confirmed.headers["Upload-Offset"] == str(first)
+            send_slowly(running.port, officer, path, first, data, rng.randrange(len(data) - first), kill)
+            died = time.monotonic()
+            while True:
+                there = ask(running.port, officer, "HEAD", path)
+                assert there.status == 200
+                at = int(there.headers["Upload-Offset"])
+                lost += max(0, first - at)
+                if at == len(data):
+                    break
+                rest = ask(
+                    running.port, officer, "PATCH", path, data[at:], chunked=bool(seed % 2),
+                    Upload_Offset=str(at), Content_Type=OFFSET_TYPE,
+                )  # fmt: skip
+                assert rest.status in (204, 409, 423), rest.status
+            resumed.append(time.monotonic() - died)
+            wrong += state_of(town, photo_id) != "received" or not stored(town, data)
+    left = town.scalar("select count(*) from evidence where state = 'uploading'")
+    spooled = list((town.data / "evidence" / "uploads").iterdir())
+    print(
+        f"\nF01: {len(resumed)} kills, {lost} confirmed bytes lost, {wrong} wrong hashes, {left} rows left over,"
+        f" resumed within {sorted(resumed)[int(len(resumed) * 0.95) - 1]:.2f} s (p95)"
+    )
+    assert (lost, wrong, left, spooled) == (0, 0, 0, [])
+
+
+@contextmanager
+def breaking(port: int, rng: random.Random) -> Iterator[tuple[int, list[int]]]:
+    """A way to a port on which connections break after so many bytes: some at their end, most by a reset."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    cuts: list[int] = []
+    stop = threading.Event()
+
+    def carry(near: socket.socket) -> None:
+        left = rng.randrange(20_000, 150_000)
+        with near, socket.create_connection(("127.0.0.1", port)) as far:
+            over = threading.Event()
+            # Nobody waits in a socket that is to be closed: it would stay open until he is done.
+
+            def back() -> None:
+                with suppress(OSError):
+                    while not over.is_set():
+                        if not select.select([far], [], [], 0.1)[0]:
+                            continue
+                        if not (data := far.recv(65536)):
+                            return
+                        near.sendall(data)
+
+            answers = threading.Thread(target=back, daemon=True)
+            answers.start()
+            with suppress(OSError):
+                while left > 0 and (data := near.recv(min(16384, left))):
+                    far.sendall(data)
+                    left -= len(data)
+            over.set()
+            answers.join()
+            if left <= 0:
+                cuts.append(left)
+                if len(cuts) % 3:
+                    for one in (near, far):
+                        one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    def accept() -> None:
+        with suppress(OSError):
+            while not stop.is_set():
+                connection, _ = listener.accept()
+                threading.Thread(target=carry, args=(connection,), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    try:
+        yield listener.getsockname()[1], cuts
+    finally:
+        stop.set()
+        listener.close()
+
+
+def test_the_officers_client_brings_a_photo_through_a_network_that_breaks(
+    town: DurableTown, thin: Callable[[int, int], int], tmp_path: Path
+) -> None:
+    """F28: tus-js-client, connections cut and reset after some bytes; what arrives is what was taken."""
+    [officer] = town.officers(1)
+    with town.web() as running:
+        for seed in range(thin(20, 2)):
+            rng = random.Random(f"cut {seed}")
+            data = noise(rng, 600_000)
+            photo_id, header = metadata(data)
+            told = {
+                key: b64decode(value).decode()
+                for key, value in (pair.split(" ") for pair in header.split(","))
+            }
+            file = tmp_path / f"{seed}.jpg"
+            file.write_bytes(data)
+            with breaking(running.port, rng) as (port, cuts):
+                done = subprocess.run(
+                    [
+                        ROOT / "script" / "node", ROOT / "tests" / "durability" / "bring.mjs", file,
+                        f"http://127.0.0.1:{port}{UPLOADS}", officer.token, json.dumps(told),
+                    ],
+                    capture_output=True, text=True, timeout=120, check=False,
+                )  # fmt: skip
+                assert done.stdout.strip() == "done", done.stderr[-2000:]
+            print(f"\nF28: seed {seed}, {len(cuts)} connections cut")
+            assert len(cuts) >= 2
+            assert state_of(town, photo_id) == "received"
+            assert stored(town, data)
+
+
+def test_uploads_hold_up_nobody_else(town: DurableTown, thin: Callable[[int, int], int]) -> None:
+    """Writing, hashing and fsync are done beside the sockets: others are answered meanwhile; longest wait printed."""
+    officers = town.officers(8)
+    with town.web() as running:
+        ask(running.port, officers[0], "GET", "/healthz")
+        stop, waits = threading.Event(), []
+
+        def look() -> None:
+            while not stop.is_set():
+                began = time.monotonic()
+                assert ask(running.port, officers[0], "GET", "/healthz").status == 200
+                waits.append(time.monotonic() - began)
+                time.sleep(0.02)
+
+        def bring(number: int) -> None:
+            for turn in range(thin(10, 2)):
+                data = noise(random.Random(f"{number} {turn}"), 5 << 20)
+                photo_id, header = metadata(data)
+                sent = ask(
+                    running.port, officers[number], "POST", UPLOADS, data,
+                    Upload_Metadata=header, Upload_Length=str(len(data)), Content_Type=OFFSET_TYPE,
+                )  # fmt: skip
+                assert sent.status == 201
+                assert state_of(town, photo_id) == "received"
+
+        looking = threading.Thread(target=look)
+        looking.start()
+        threads = [threading.Thread(target=bring, args=(number,)) for number in range(len(officers))]
+        began = time.monotonic()
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(120)
+        took = time.monotonic() - began
+        stop.set()
+        looking.join(10)
+    megabytes = len(officers) * thin(10, 2) * 5
+    print(
+        f"\n{megabytes} MiB at once, {megabytes / took:.0f} MiB/s, longest wait of others {max(waits):.2f} s"
+    )
+    assert len(waits) > 10
+    assert max(waits) < 2
+
+
+def test_a_slow_network_is_waited_for_and_a_silent_one_is_not(town: DurableTown) -> None:
+    """F75: a part may take longer than a body, as long as something comes; who stops is ended, and what came stays."""
+    slow, silent = town.officers(2)
+    with town.web() as running:
+        data = noise(random.Random("slow"), 40_000)
+        begun: dict[Officer, tuple[UUID, socket.socket]] = {}
+        for officer in (slow, silent):
+            photo_id, header = metadata(data)
+            made = ask(
+                running.port, officer, "POST", UPLOADS, Upload_Metadata=header, Upload_Length=str(len(data))
+            )
+            assert made.status == 201
+            begun[officer] = (photo_id, connected(running.port, officer, photo_id, len(data)))
+        begun[silent][1].sendall(data[:20_000])
+        pieces = 20
+        for number in range(pieces):
+            begun[slow][1].sendall(data[number * 2_000 : (number + 1) * 2_000])
+            time.sleep((BODY_S + 3) / pieces)
+        told = {officer: answer_of(connection) for officer, (_, connection) in begun.items()}
+        assert told[slow].startswith(b"HTTP/1.1 204 ")
+        assert told[silent].startswith(b"HTTP/1.1 408 ")
+        there = ask(running.port, silent, "HEAD", f"{UPLOADS}/{begun[silent][0]}")
+        assert 20_000 - READ_BYTES < int(there.headers["Upload-Offset"]) <= 20_000
+        assert state_of(town, begun[slow][0]) == "received"
+
+
+def connected(port: int, officer: Officer, photo_id: UUID, length: int) -> socket.socket:
+    """A connection on which a part of an upload is announced."""
+    connection = socket.create_connection(("127.0.0.1", port), timeout=30)
+    connection.sendall(
+        (
+            f"PATCH {UPLOADS}/{photo_id} HTTP/1.1\r\nHost: x\r\nTus-Resumable: 1.0.0\r\nUpload-Offset: 0\r\n"
+            f"Authorization: Bearer {officer.token}\r\nContent-Type: {OFFSET_TYPE}\r\n"
+            f"Content-Length: {length}\r\n\r\n"
+        ).encode()
+    )
+    return connection
+
+
+def answer_of(connection: socket.socket) -> bytes:
+    """What comes back, to its end or for as long as is waited."""
+    with connection, suppress(OSError):
+        return connection.recv(65536)
+    return b""

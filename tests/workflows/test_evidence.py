@@ -1,0 +1,312 @@
+"""Evidence below the API: the chain that nobody changes, the decoder's limits, and the store that keeps files."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import DBAPIError, ProgrammingError
+
+from backend.adapters import pictures
+from backend.adapters.storage import Folder, Memory, Spool
+from backend.core.errors import Full, Gone, Locked
+from backend.core.identity import system_actor
+from backend.core.ids import new_id
+from backend.core.uow import UnitOfWork, unit_of_work
+from backend.core.vocabulary import CustodyAct
+from backend.models import Custody
+from tests import factories, photos
+from tests.dispatching import on_shift
+from tests.factories import Town
+from workflows import access, custody, evidence
+
+ROOM = evidence.Room(1 << 20, 1 << 40, 1 << 40)
+
+
+@pytest.fixture(scope="module")
+def town(owner_engine: Engine) -> Town:
+    return factories.make_town(owner_engine, f"evidence-{new_id().hex[-6:]}")
+
+
+def begun(uow: UnitOfWork, town: Town) -> UUID:
+    on_shift(uow, town, town["officer_a"])
+    declared = evidence.Declared(new_id(), b"\x01" * 32, uow.now, 5, "")
+    return evidence.begin(uow, town["officer_a"].actor(), declared, ROOM).id
+
+
+def with_chain(uow: UnitOfWork, town: Town, looks: int = 3) -> UUID:
+    found = begun(uow, town)
+    row = access.evidence(uow, system_actor(town.id), found, lock=True)
+    for _ in range(looks):
+        custody.write(uow, town["desk_a"].actor(), row, CustodyAct.VIEWED, sha256=b"\x01" * 32)
+    return found
+
+
+# --- The chain
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        "update custody set action = 'created'",
+        "delete from custody",
+        "truncate custody",
+        "truncate evidence cascade",
+    ],
+)
+@pytest.mark.parametrize("by", ["app", "owner"])
+def test_no_role_changes_or_empties_the_custody_log(
+    engine: Engine, owner_engine: Engine, town: Town, by: str, act: str
+) -> None:
+    """The application lacks the right, and the tables' own owner meets the triggers."""
+    with owner_engine.connect() as connection:
+        _row(connection, town)
+        if by == "owner":
+            with pytest.raises(DBAPIError, match="only ever added to"):
+                connection.execute(text(act))
+        connection.rollback()
+    if by == "app":
+        with engine.connect() as connection, pytest.raises(ProgrammingError, match="permission denied"):
+            connection.execute(text(act))
+
+
+def _row(connection: Connection, town: Town) -> UUID:
+    """A piece of evidence with its first entry, written by the owner."""
+    found, shift = new_id(), new_id()
+    given = {
+        "id": found,
+        "shift": shift,
+        "town": town.id,
+        "officer": town["officer_b"].id,
+        "area": town.areas["b"],
+    }
+    connection.execute(
+        text(
+            "insert into shifts (id, town_id, officer_id, area_id, state, started_at, closes_at, ended_at, ended_by)"
+            " values (:shift, :town, :officer, :area, 'ended', now() - interval '2 hours', now(), now(), 'self')"
+        ),
+        given,
+    )
+    connection.execute(
+        text(
+            "insert into evidence (id, town_id, officer_id, kind, state, upload_metadata, declared_sha256, captured_at,"
+            " shift_id, area_id, created_at, expires_at) values (:id, :town, :officer, 'image', 'uploading', '',"
+            " decode(repeat('01', 32), 'hex'), now(), :shift, :area, now(), now())"
+        ),
+        given,
+    )
+    _entry(connection, town, found, 1, bytes(32))
+    return found
+
+
+def _entry(connection: Connection, town: Town, found: UUID, seq: int, previous: bytes) -> None:
+    connection.execute(
+        text(
+            "insert into custody (evidence_id, seq, town_id, at, action, digests, previous_hash, entry_hash)"
+            " values (:id, :seq, :town, now(), 'viewed', '{}', :previous, :own)"
+        ),
+        {"id": found, "seq": seq, "town": town.id, "previous": previous, "own": bytes([seq]) * 32},
+    )
+
+
+@pytest.mark.parametrize(("seq", "previous"), [(3, bytes([1]) * 32), (2, bytes(32)), (1, bytes(32))])
+def test_an_entry_that_does_not_follow_the_last_one_is_refused_by_the_database(
+    owner_engine: Engine, town: Town, seq: int, previous: bytes
+) -> None:
+    with owner_engine.connect() as connection:
+        found = _row(connection, town)
+        with pytest.raises(DBAPIError, match="follows the last one"), connection.begin_nested():
+            _entry(connection, town, found, seq, previous)
+        _entry(connection, town, found, 2, bytes([1]) * 32)
+        connection.rollback()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "declared_sha256 = decode(repeat('02', 32), 'hex')", "captured_at = now() + interval '1 day'",
+        "officer_id = (select id from users where id <> officer_id and town_id = evidence.town_id limit 1)",
+        "id = gen_random_uuid()",
+    ],
+)  # fmt: skip
+def test_what_was_declared_at_capture_does_not_change(owner_engine: Engine, town: Town, change: str) -> None:
+    with owner_engine.connect() as connection:
+        found = _row(connection, town)
+        with pytest.raises(DBAPIError, match="does not change"):
+            connection.execute(text(f"update evidence set {change} where id = :id"), {"id": found})
+
+
+def test_each_entry_of_a_chain_that_is_altered_put_in_or_taken_out_is_found(
+    connection: Connection, town: Town
+) -> None:
+    with unit_of_work(town.id) as uow:
+        entries = custody.of(uow, with_chain(uow, town))
+        assert [entry.action for entry in entries] == ["created", "viewed", "viewed", "viewed"]
+        assert custody.first_wrong(entries) is None
+        for entry in entries:
+            uow.session.expunge(entry)
+    for place, entry in enumerate(entries, 1):
+        for name, other in (
+            ("action", "sealed"), ("actor_id", new_id()), ("digests", {"sha256": "00"}), ("seq", 9),
+            ("previous_hash", b"\x05" * 32), ("entry_hash", b"\x05" * 32), ("at", entry.at.replace(year=2020)),
+            ("evidence_id", new_id()),
+        ):  # fmt: skip
+            before = getattr(entry, name)
+            setattr(entry, name, other)
+            assert custody.first_wrong(entries) in (place, place + 1), name
+            setattr(entry, name, before)
+        if place < len(entries):
+            assert custody.first_wrong([*entries[: place - 1], *entries[place:]]) == place
+        twice: list[Custody] = [*entries[:place], *entries[place - 1 :]]
+        assert custody.first_wrong(twice) == place + 1
+    assert custody.first_wrong(entries) is None
+
+
+def test_the_custody_log_names_no_person_and_no_place(connection: Connection, town: Town) -> None:
+    """P33: digests of content and references."""
+    with unit_of_work(town.id) as uow:
+        for entry in custody.of(uow, with_chain(uow, town)):
+            assert entry.digests.keys() <= {"declared_sha256", "sha256", "length", "captured_at"}
+            assert town["officer_a"].login not in str(entry.digests)
+
+
+# --- The decoder
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (photos.photo(), "image/jpeg"), (photos.photo(kind="PNG"), "image/png"),
+        (photos.photo(kind="WEBP"), "image/webp"), (b"GIF89a", None), (b"<svg", None), (b"", None),
+    ],
+)  # fmt: skip
+def test_what_a_file_is_its_first_bytes_say(data: bytes, kind: str | None) -> None:
+    assert pictures.media_type(data[: pictures.HEAD_BYTES]) == kind
+
+
+PEAK = (
+    "import resource, sys; from pathlib import Path; from backend.adapters import pictures;"
+    " print(pictures.look(Path(sys.argv[1]), Path(sys.argv[2]), most_pixels=64_000_000).fault,"
+    " resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024)"
+)
+
+
+def test_a_pixel_bomb_is_refused_and_takes_little_memory(tmp_path: Path) -> None:
+    """F65: an 81 megapixel PNG of ten kilobytes; peak of the process that looks at it below 150 MB."""
+    file = tmp_path / "bomb.png"
+    file.write_bytes(photos.bomb())
+    assert file.stat().st_size < 20_000
+    told = subprocess.run(
+        [sys.executable, "-c", PEAK, file, tmp_path / "preview"], capture_output=True, text=True, check=True,
+        cwd=pictures.ROOT,
+    ).stdout.split()  # fmt: skip
+    print(f"F65: {told[0]}, {told[1]} MB")
+    assert told[0] == "too_many_pixels"
+    assert int(told[1]) < 150
+
+
+def test_a_film_of_many_frames_is_no_photo(tmp_path: Path) -> None:
+    """F65: an animated PNG and WebP; of a JPEG of two pictures the first one counts."""
+    from PIL import Image
+
+    frames = [Image.new("RGB", (40, 30), (90 * n, 0, 0)) for n in range(3)]
+    for kind, fault in (("PNG", "not_an_image"), ("WEBP", "not_an_image"), ("MPO", None)):
+        file = tmp_path / kind
+        frames[0].save(file, kind, save_all=True, append_images=frames[1:])
+        assert pictures.look(file, tmp_path / "preview", most_pixels=1_000_000).fault == fault, kind
+
+
+def test_a_decoder_that_cannot_begin_says_nothing_of_the_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is wrong here rejects nobody's photo: the job is taken again."""
+    monkeypatch.setattr(pictures, "MOST_MEMORY_BYTES", 1)
+    file = tmp_path / "photo.jpg"
+    file.write_bytes(photos.photo())
+    broken = tmp_path / "PIL"
+    broken.mkdir()
+    (broken / "__init__.py").write_text("raise ImportError")
+    (broken / "Image.py").write_text("")
+    (tmp_path / "backend").symlink_to(pictures.ROOT / "backend")
+    monkeypatch.setattr(pictures, "ROOT", tmp_path)
+    with pytest.raises(RuntimeError):
+        pictures.look(file, tmp_path / "preview", most_pixels=1_000_000)
+
+
+# --- The store and the spool
+
+
+@pytest.mark.parametrize("make", [Folder, lambda _: Memory()], ids=["folder", "memory"])
+def test_a_store_keeps_what_it_is_given_under_its_digest(tmp_path: Path, make: Any) -> None:
+    data = b"x" * 600_000
+    digest = hashlib.sha256(data).digest()
+    (tmp_path / "given").write_bytes(data)
+    store = make(tmp_path / "store")
+    with pytest.raises(Gone):
+        store.read(digest)
+    for _ in range(2):
+        store.keep(digest, tmp_path / "given")
+    (tmp_path / "given").unlink()
+    assert b"".join(store.read(digest)) == data
+    assert store.free_bytes() > 0
+    store.drop(digest)
+    store.drop(digest)
+    with pytest.raises(Gone):
+        store.read(digest)
+
+
+def test_a_file_of_the_store_lies_under_its_digest_and_is_read_by_nobody_else(tmp_path: Path) -> None:
+    (tmp_path / "given").write_bytes(b"x")
+    store, digest = Folder(tmp_path / "store"), hashlib.sha256(b"x").digest()
+    store.keep(digest, tmp_path / "given")
+    path = store.path(digest)
+    assert path.relative_to(tmp_path / "store" / "objects").as_posix() == (
+        f"{digest.hex()[:2]}/{digest.hex()[2:4]}/{digest.hex()}"
+    )
+    assert (path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o077) == (0o600, 0)
+    assert [one.name for one in path.parent.iterdir()] == [digest.hex()]
+
+
+def test_an_upload_is_open_once_and_its_hash_goes_on_also_in_another_process(tmp_path: Path) -> None:
+    spool, upload_id = Spool(tmp_path), new_id()
+    with pytest.raises(Gone), spool.opened(upload_id):
+        pass
+    spool.make(upload_id)
+    with spool.opened(upload_id) as part:
+        part.add(b"first ")
+        part.sync()
+        with pytest.raises(Locked), spool.opened(upload_id):
+            pass
+    other = Spool(tmp_path)
+    with other.opened(upload_id) as part:
+        assert part.offset == 6
+        part.add(b"second")
+    for one in (spool, other):  # One has read it from the beginning, the other has its hash in memory.
+        with one.opened(upload_id) as part:
+            assert part.sha256.hexdigest() == hashlib.sha256(b"first second").hexdigest()
+    spool.make(upload_id)
+    with spool.opened(upload_id) as part:
+        assert part.offset == 12, "what has begun is not begun again"
+
+
+def test_a_disk_that_is_full_keeps_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool, upload_id = Spool(tmp_path), new_id()
+    spool.make(upload_id)
+    with spool.opened(upload_id) as part:
+        part.add(b"there")
+
+        def full(*_: Any) -> int:
+            raise OSError(28, "No space left on device")
+
+        with monkeypatch.context() as patched, pytest.raises(Full):
+            patched.setattr("backend.adapters.storage.os.pwrite", full)
+            part.add(b"more")
+        assert part.offset == 5
+        part.add(b" and more")
+    assert spool.path(upload_id).read_bytes() == b"there and more"

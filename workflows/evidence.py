@@ -1,0 +1,479 @@
+"""Evidence: photos that officers take, from the first byte that arrives to the look at the desk.
+
+A photo has its id, its hash and its moment from the phone that took it, and nothing of that ever changes. It is
+``received`` when all its bytes are here, and ``sealed`` when they are the ones that were declared at capture and a
+decoder has found a picture in them. What belongs to it stands in its custody log, every look at it as well.
+
+The bytes themselves are the business of ``backend.adapters.storage``; what is said here is said in the transaction.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import func, select
+from sqlalchemy.dialects.postgresql import insert
+
+from backend.adapters.pictures import PREVIEW_TYPE, Picture
+from backend.core import jobs
+from backend.core.errors import Conflict, Full, Gone, Invalid, TooLarge, TooMany, WrongState
+from backend.core.identity import Actor, system_actor
+from backend.core.uow import UnitOfWork
+from backend.core.vocabulary import CustodyAct, EvidenceFault, EvidenceKind, Role
+from backend.core.vocabulary import EvidenceState as E
+from backend.models import Evidence, Report, Shift, Task
+from notifications import changes, recipients
+from workflows import access, custody
+from workflows.machine import Machine, step
+
+SYSTEM = (Role.SYSTEM,)
+
+EVIDENCE = Machine(
+    "evidence", E.UPLOADING,
+    #    action     from                         to            by       stamps
+    step("receive", {E.UPLOADING},               E.RECEIVED,   SYSTEM,  "received_at"),
+    step("seal",    {E.RECEIVED},                E.SEALED,     SYSTEM,  "sealed_at"),
+    step("reject",  {E.UPLOADING, E.RECEIVED},   E.REJECTED,   SYSTEM,  "rejected_at"),
+)  # fmt: skip
+
+EXAMINE = "evidence.examine"
+"""The job that looks at what was received (``backend.worker``)."""
+KEPT_FOR = timedelta(days=14)
+"""How long an upload may take: phones are offline for days, and not for weeks."""
+CLOCKS_DIFFER = timedelta(minutes=15)
+"""By so much a phone's clock may be off when it says that a photo was taken on shift."""
+MOST_OPEN = 200
+"""Uploads of one officer that are under way."""
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What the phone says of a photo before its first byte: made when it was taken."""
+
+    id: UUID
+    sha256: bytes
+    captured_at: datetime
+    length: int | None
+    metadata: str
+
+
+@dataclass(frozen=True)
+class Room:
+    """How much is taken in: of one file, of one town, and on the disk as it is now. In bytes."""
+
+    of_one: int
+    of_town: int
+    free: int
+
+
+# --- Arriving
+
+
+def begin(uow: UnitOfWork, actor: Actor, declared: Declared, room: Room) -> Evidence:
+    """Begin an upload of the actor's own photo, or return the one that has begun: the phone asks again.
+
+    Off shift too: a photo that was taken on shift may come late.
+
+    Raises:
+        Invalid: ``off_shift``; it was taken off shift, and nothing of that is kept (P21).
+        Conflict: ``id_taken``; the id is another photo's.
+        TooLarge: the file is. Full: there is no room for it. TooMany: too many are under way.
+    """
+    access.require(actor, "record", "evidence")
+    assert actor.user_id is not None
+    known = uow.session.get(Evidence, declared.id)
+    if known is not None:
+        if (known.officer_id, known.declared_sha256) != (actor.user_id, declared.sha256):
+            raise Conflict("id_taken", "This id is another photo's.")
+        return known
+    shift = _shift_of(uow, actor.user_id, declared.captured_at)
+    if shift is None:
+        raise Invalid(
+            "This was not taken on one of your shifts, so it is not kept.",
+            "off_shift",
+            captured_at=["off shift"],
+        )
+    _check_room(uow, actor.user_id, declared, room)
+    made = uow.session.scalar(
+        insert(Evidence)
+        .values(
+            id=declared.id,
+            town_id=uow.town,
+            officer_id=actor.user_id,
+            kind=EvidenceKind.IMAGE,
+            state=EVIDENCE.initial,
+            upload_metadata=declared.metadata,
+            length=declared.length,
+            declared_sha256=declared.sha256,
+            captured_at=declared.captured_at,
+            shift_id=shift.id,
+            area_id=shift.area_id,
+            created_at=uow.now,
+            expires_at=uow.now + KEPT_FOR,
+            version=1,
+        )
+        .on_conflict_do_nothing()
+        .returning(Evidence)
+    )
+    if made is None:  # Another town's, or of another request a moment ago, which then is asked again.
+        raise Conflict("id_taken", "This id is another photo's.")
+    custody.write(
+        uow, actor, made, CustodyAct.CREATED,
+        declared_sha256=made.declared_sha256, length=made.length, captured_at=made.captured_at.isoformat(),
+    )  # fmt: skip
+    return made
+
+
+def _shift_of(uow: UnitOfWork, officer_id: UUID, at: datetime) -> Shift | None:
+    """Return the shift on which it was taken, by the phone's clock; or the present one, if that clock is wrong."""
+    for since, until in ((at, at), (at - CLOCKS_DIFFER, at + CLOCKS_DIFFER), (uow.now, uow.now)):
+        found = uow.session.scalar(
+            select(Shift)
+            .where(Shift.officer_id == officer_id, access.during(since, until + timedelta(microseconds=1)))
+            .order_by(Shift.started_at.desc())
+            .limit(1)
+        )
+        if found is not None:
+            return found
+    return None
+
+
+def _check_room(uow: UnitOfWork, officer_id: UUID, declared: Declared, room: Room) -> None:
+    wanted = declared.length or room.of_one
+    check_length(wanted, room)
+    under_way = uow.session.scalar(
+        select(func.count()).where(Evidence.officer_id == officer_id, Evidence.state == E.UPLOADING)
+    )
+    if (under_way or 0) >= MOST_OPEN:
+        raise TooMany(600, "Too many of your photos are under way at once.", "too_many_uploads")
+    kept = uow.session.scalar(
+        select(func.coalesce(func.sum(func.coalesce(Evidence.length, room.of_one)), 0)).where(
+            Evidence.town_id == uow.town, Evidence.state != E.REJECTED
+        )
+    )
+    if int(kept or 0) + wanted > room.of_town:
+        raise Full("quota_exceeded", "The town's room for evidence is used up.")
+    if wanted > room.free:
+        raise Full("storage_full", "The disk has no room left for evidence.")
+
+
+def check_length(length: int, room: Room) -> None:
+    """Refuse a file that is longer than is taken in, or has nothing in it."""
+    if length > room.of_one:
+        raise TooLarge("too_large", f"A photo may have {room.of_one} bytes.")
+    if length < 1:
+        raise Invalid("An empty file is no photo.", length=["empty"])
+
+
+def upload(uow: UnitOfWork, actor: Actor, evidence_id: UUID, *, lock: bool = False) -> Evidence:
+    """Return the actor's own upload.
+
+    Raises:
+        Gone: it was rejected, or its time is over.
+    """
+    found = access.own_evidence(uow, actor, evidence_id, lock=lock)
+    over = found.state == E.UPLOADING and found.expires_at <= uow.now
+    if over or found.state == E.REJECTED:
+        raise Gone(
+            detail="This upload was rejected, or its time is over.",
+            fault=found.reason or EvidenceFault.EXPIRED,
+        )
+    return found
+
+
+def say_length(uow: UnitOfWork, actor: Actor, evidence_id: UUID, length: int, room: Room) -> Evidence:
+    """Say how long an upload is whose length was not known at its beginning.
+
+    Raises:
+        Conflict: it was said before, and otherwise.
+    """
+    found = upload(uow, actor, evidence_id, lock=True)
+    check_length(length, room)
+    if found.length not in (None, length):
+        raise Conflict("length_known", "The length of this upload was said before, and otherwise.")
+    found.length = length
+    uow.session.flush()
+    return found
+
+
+def arrived(
+    uow: UnitOfWork, evidence_id: UUID, *, sha256: bytes, length: int, media_type: str | None
+) -> Evidence:
+    """Take note that all bytes are here; they have been kept, if they are what was declared.
+
+    What differs from what was declared, or is no photo by its first bytes, is rejected at once. Anything else is looked
+    at by a job of its own.
+    """
+    system = system_actor(uow.town)
+    found = access.evidence(uow, system, evidence_id, lock=True)
+    if found.state != E.UPLOADING:
+        return found
+    receive(uow, system, found, sha256=sha256, length=length, media_type=media_type)
+    if sha256 != found.declared_sha256:
+        reject(uow, system, found, EvidenceFault.HASH_DIFFERS)
+    elif media_type is None:
+        reject(uow, system, found, EvidenceFault.NOT_AN_IMAGE)
+    else:
+        jobs.enqueue(
+            uow, EXAMINE, once=f"{EXAMINE}:{found.id}", town_id=str(uow.town), evidence_id=str(found.id)
+        )
+    return found
+
+
+def receive(
+    uow: UnitOfWork, actor: Actor, evidence: Evidence, *, sha256: bytes, length: int, media_type: str | None
+) -> None:
+    """Say of a locked piece of evidence that all of it has arrived.
+
+    Raises:
+        WrongState: it had before, or was rejected.
+    """
+    EVIDENCE.fire(uow, actor, evidence, "receive", command_id=None)
+    evidence.sha256, evidence.length, evidence.media_type = sha256, length, media_type
+    uow.session.flush()
+    custody.write(uow, actor, evidence, CustodyAct.RECEIVED, sha256=sha256, length=length)
+
+
+def seal(
+    uow: UnitOfWork, actor: Actor, evidence: Evidence, picture: Picture, *, preview_sha256: bytes | None
+) -> None:
+    """Seal a locked piece of evidence: what has arrived is what was declared, and it is a picture.
+
+    Raises:
+        WrongState: not all of it is here, or it was rejected.
+    """
+    EVIDENCE.fire(uow, actor, evidence, "seal", command_id=None)
+    evidence.width_px, evidence.height_px = picture.width_px or None, picture.height_px or None
+    evidence.preview_sha256 = preview_sha256
+    uow.session.flush()
+    custody.write(uow, actor, evidence, CustodyAct.SEALED, sha256=evidence.sha256)
+    if preview_sha256 is not None:
+        custody.write(uow, actor, evidence, CustodyAct.PREVIEWED, preview_sha256=preview_sha256)
+    _tell(uow, evidence, "seal")
+
+
+def reject(uow: UnitOfWork, actor: Actor, evidence: Evidence, fault: EvidenceFault) -> None:
+    """Reject a locked piece of evidence; its bytes are thrown away, and what they were stays written down.
+
+    Raises:
+        WrongState: it is sealed, or was rejected before.
+    """
+    EVIDENCE.fire(uow, actor, evidence, "reject", command_id=None, data={"fault": str(fault)})
+    evidence.reason = fault
+    uow.session.flush()
+    custody.write(uow, actor, evidence, CustodyAct.REJECTED, sha256=evidence.sha256, reason=str(fault))
+    _tell(uow, evidence, "reject")
+
+
+def _tell(uow: UnitOfWork, evidence: Evidence, action: str) -> None:
+    """Tell the desks where it belongs to a report or a task, and its officer."""
+    areas = {area_id for (area_id,) in uow.session.execute(_areas_of(evidence))} or {evidence.area_id}
+    for area_id in sorted(areas):
+        changes.tell(
+            uow, EVIDENCE.kind, evidence, action, to=recipients.hear_of_evidence(area_id, evidence.officer_id)
+        )
+
+
+def _areas_of(evidence: Evidence) -> Any:
+    return (
+        select(Report.area_id)
+        .where(access.shown_in_report(evidence.id), Report.officer_id == evidence.officer_id)
+        .union(
+            select(Task.area_id).where(
+                access.shown_in_task(evidence.id), Task.resolved_by == evidence.officer_id
+            )
+        )
+    )
+
+
+# --- The worker's part
+
+
+def to_examine(uow: UnitOfWork, evidence_id: UUID) -> Evidence | None:
+    """Return what was received and is not looked at yet; None where somebody has done it."""
+    found = uow.session.get(Evidence, evidence_id)
+    return found if found is not None and found.state == E.RECEIVED else None
+
+
+def examined(
+    uow: UnitOfWork, evidence_id: UUID, picture: Picture, *, preview_sha256: bytes | None
+) -> Evidence:
+    """Seal what was looked at, or reject it; what is sealed or rejected already stays so."""
+    system = system_actor(uow.town)
+    found = access.evidence(uow, system, evidence_id, lock=True)
+    if found.state == E.RECEIVED:
+        if picture.fault is not None:
+            reject(uow, system, found, picture.fault)
+        else:
+            seal(uow, system, found, picture, preview_sha256=preview_sha256)
+    return found
+
+
+def expire(uow: UnitOfWork, *, most: int = 200) -> list[UUID]:
+    """Reject the uploads whose time is over, some at a time; return which."""
+    over = uow.session.scalars(
+        select(Evidence)
+        .where(Evidence.town_id == uow.town, Evidence.state == E.UPLOADING, Evidence.expires_at <= uow.now)
+        .order_by(Evidence.created_at)
+        .limit(most)
+        .with_for_update(skip_locked=True)
+    ).all()
+    for found in over:
+        reject(uow, system_actor(uow.town), found, EvidenceFault.EXPIRED)
+    return [found.id for found in over]
+
+
+def look_again(uow: UnitOfWork, *, after: timedelta = timedelta(minutes=10)) -> int:
+    """Queue again what was received a while ago and nobody has looked at; return how many."""
+    waiting = uow.session.scalars(
+        select(Evidence.id)
+        .where(
+            Evidence.town_id == uow.town, Evidence.state == E.RECEIVED, Evidence.received_at < uow.now - after
+        )
+        .limit(200)
+    ).all()
+    for one in waiting:
+        jobs.enqueue(uow, EXAMINE, once=f"{EXAMINE}:{one}", town_id=str(uow.town), evidence_id=str(one))
+    return len(waiting)
+
+
+def is_spooled(uow: UnitOfWork, evidence_id: UUID) -> bool:
+    """Say whether the spool still needs the file of an upload of this town."""
+    return uow.session.scalar(select(Evidence.state).where(Evidence.id == evidence_id)) == E.UPLOADING
+
+
+def shares_content(uow: UnitOfWork, evidence_id: UUID, sha256: bytes) -> bool:
+    """Say whether other evidence of this town that is not rejected has the same bytes."""
+    return (
+        uow.session.scalar(
+            select(Evidence.id)
+            .where(Evidence.sha256 == sha256, Evidence.id != evidence_id, Evidence.state != E.REJECTED)
+            .limit(1)
+        )
+        is not None
+    )
+
+
+# --- Looks
+
+
+@dataclass(frozen=True)
+class Content:
+    """What is given out: which bytes of the store, of what kind, and what is known of their piece of evidence."""
+
+    evidence: Evidence
+    sha256: bytes
+    media_type: str
+
+
+def look_at(uow: UnitOfWork, actor: Actor, evidence_id: UUID) -> Evidence:
+    """Return what is known of a piece of evidence; the picture itself is another look."""
+    return access.evidence(uow, actor, evidence_id)
+
+
+def original(uow: UnitOfWork, actor: Actor, evidence_id: UUID) -> Content:
+    """Return the sealed original; the look is written into the custody log before anything is given out.
+
+    Raises:
+        WrongState: it is not sealed.
+    """
+    found = _sealed(uow, actor, evidence_id)
+    assert found.sha256 is not None
+    assert found.media_type is not None
+    custody.write(uow, actor, found, CustodyAct.VIEWED, sha256=found.sha256)
+    return Content(found, found.sha256, found.media_type)
+
+
+def preview(uow: UnitOfWork, actor: Actor, evidence_id: UUID) -> Content:
+    """Return the smaller picture, without anything that is no pixel; the look is written down too.
+
+    Raises:
+        WrongState: it is not sealed.
+    """
+    found = _sealed(uow, actor, evidence_id)
+    if found.preview_sha256 is None:
+        raise WrongState(str(found.state), [])
+    custody.write(uow, actor, found, CustodyAct.VIEWED, preview_sha256=found.preview_sha256)
+    return Content(found, found.preview_sha256, PREVIEW_TYPE)
+
+
+def _sealed(uow: UnitOfWork, actor: Actor, evidence_id: UUID) -> Evidence:
+    found = access.evidence(uow, actor, evidence_id, lock=True)
+    if found.state != E.SEALED:
+        raise WrongState(str(found.state), [])
+    return found
+
+
+def actions(actor: Actor, evidence: Evidence) -> list[str]:
+    """Return what the actor may do with a piece of evidence now: nobody presses anything."""
+    return EVIDENCE.actions(actor, evidence)
+
+
+# --- Where it is referred to
+
+
+@dataclass(frozen=True)
+class Referred:
+    """A photo that a report or a result names; without ``evidence`` nothing of it has come yet."""
+
+    id: UUID
+    of: str
+    evidence: Evidence | None
+
+
+def check_own(uow: UnitOfWork, officer_id: UUID | None, **referred: Sequence[UUID]) -> None:
+    """Refuse references to what is known to be another officer's. What is not known yet may still be on the phone.
+
+    Raises:
+        Invalid: ``not_your_evidence``, with the field.
+    """
+    for field, ids in referred.items():
+        if not ids:
+            continue
+        others = select(Evidence.id).where(Evidence.id.in_(ids), Evidence.officer_id != officer_id).limit(1)
+        if uow.session.scalar(others) is not None:
+            raise Invalid("One of these photos is not yours.", "not_your_evidence", **{field: ["not yours"]})
+
+
+def of_reports(uow: UnitOfWork, reports: Iterable[Report]) -> dict[UUID, list[Referred]]:
+    """Return the photos of each report, those from before first, as far as they have come."""
+    named = {
+        report.id: [("before", one, report.officer_id) for one in report.evidence_before]
+        + [("after", one, report.officer_id) for one in report.evidence_after]
+        for report in reports
+    }
+    return _known(uow, named)
+
+
+def of_tasks(uow: UnitOfWork, tasks: Iterable[Task]) -> dict[UUID, list[Referred]]:
+    """Return the photos of each task's result, as far as they have come."""
+    named = {
+        task.id: [
+            ("result", UUID(one), task.resolved_by) for one in (task.result or {}).get("evidence_ids", [])
+        ]
+        for task in tasks
+    }
+    return _known(uow, named)
+
+
+def _known(
+    uow: UnitOfWork, named: Mapping[UUID, Sequence[tuple[str, UUID, UUID | None]]]
+) -> dict[UUID, list[Referred]]:
+    wanted = [one for listed in named.values() for _, one, _ in listed]
+    found = (
+        {row.id: row for row in uow.session.scalars(select(Evidence).where(Evidence.id.in_(wanted)))}
+        if wanted
+        else {}
+    )
+    return {
+        subject_id: [
+            # Another officer's, that came after it was named, is not shown by this name.
+            Referred(
+                one, of, row if (row := found.get(one)) is not None and row.officer_id == officer_id else None
+            )
+            for of, one, officer_id in listed
+        ]
+        for subject_id, listed in named.items()
+    }
