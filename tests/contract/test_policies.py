@@ -257,6 +257,26 @@ def test_append_only_tables_refuse_changes_to_the_app(engine: Engine, owner_engi
                 connection.execute(text(act))
 
 
+KEPT = ("task_kinds", "tasks", "assignments", "alarms", "reports", "calls", "call_answers")
+"""What people were told and did; retired or ended by a state, never taken away."""
+
+
+@pytest.mark.parametrize("table", KEPT)
+def test_what_happened_is_changed_by_its_states_and_not_deleted_by_the_app(engine: Engine, table: str) -> None:
+    """By privilege, and by trying; what the application writes all day it still may."""
+    with engine.connect() as connection:
+        may = connection.execute(
+            text(
+                "select p.privilege from unnest(array['SELECT', 'INSERT', 'UPDATE', 'DELETE']) p (privilege)"
+                " where has_table_privilege('xungeng_app', cast(:table as regclass), p.privilege)"
+            ),
+            {"table": table},
+        ).scalars()
+        assert set(may) == {"SELECT", "INSERT", "UPDATE"}
+        with pytest.raises(ProgrammingError, match="permission denied"):
+            connection.execute(text(f"delete from {table}"))
+
+
 # --- State machines
 
 
