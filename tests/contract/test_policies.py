@@ -262,7 +262,9 @@ KEPT = ("task_kinds", "tasks", "assignments", "alarms", "reports", "calls", "cal
 
 
 @pytest.mark.parametrize("table", KEPT)
-def test_what_happened_is_changed_by_its_states_and_not_deleted_by_the_app(engine: Engine, table: str) -> None:
+def test_what_happened_is_changed_by_its_states_and_not_deleted_by_the_app(
+    engine: Engine, table: str
+) -> None:
     """By privilege, and by trying; what the application writes all day it still may."""
     with engine.connect() as connection:
         may = connection.execute(
