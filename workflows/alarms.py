@@ -429,12 +429,15 @@ def _placed_at(alarm: Alarm) -> datetime:
 
 
 def announce_what_changed(uow: UnitOfWork, alarm: Alarm, *, has_moved: bool) -> None:
-    """Let the desk hear what a locked SOS says by now, or that people were told to go elsewhere; else nothing."""
+    """Let the desk hear what a locked SOS says by now, or that people were told to go elsewhere; else nothing.
+
+    Of one that has ended meanwhile nobody hears that it called again.
+    """
     says_more = alarm.detail.get(NOT_ANNOUNCED, False)
     if says_more:
         alarm.detail = {key: value for key, value in alarm.detail.items() if key != NOT_ANNOUNCED}
         uow.session.flush()
-    if has_moved or says_more:
+    if (has_moved or says_more) and alarm.state in (A.RAISED, A.ACKNOWLEDGED, A.DISPATCHED):
         _announce(uow, alarm, "call_again", by=None)
 
 

@@ -239,6 +239,21 @@ def test_the_last_of_many_notes_is_announced_once_and_none_of_the_others(
     assert alarms.read(here, raised.id).detail["note"] == "四楼"
 
 
+def test_a_call_that_has_ended_before_its_last_note_was_told_is_not_heard_anew(
+    here: UnitOfWork, town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    who = town["resident"]
+    raised = help_of(here, who, place=None)
+    for note in ["三楼", "四楼"] * 10:
+        alarms.press_again(here, who.actor(), place=None, note=note)
+    alarms.dismiss(here, town["desk_a"].actor(), raised.id, command_id=new_id(), reason="误触")
+    heard: list[Any] = []
+    monkeypatch.setattr(here, "notify_each", lambda channel, messages: heard.extend(messages))
+    dispatching.send_to_sos(here, raised.id)
+    assert heard == []
+    assert alarms.read(here, raised.id).detail["note"] == "四楼"
+
+
 @pytest.mark.parametrize("person", ["officer_a", "resident"])
 def test_a_phone_whose_clock_is_years_ahead_shuts_out_no_later_place(
     here: UnitOfWork, town: Town, person: str
