@@ -384,6 +384,8 @@ def opened(chromium: Browser, town: Town, **settings: Any) -> Iterator[Phone]:
             "timezone_id": "Asia/Shanghai",
             "geolocation": {"longitude": lon, "latitude": lat, "accuracy": 7},
             "permissions": ["geolocation"],
+            # A map that glides is drawn anew sixty times a second, by the processor here.
+            "reduced_motion": "reduce",
             **settings,
         }
     )
