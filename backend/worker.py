@@ -13,7 +13,7 @@ import logging
 import math
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from datetime import timedelta
@@ -34,7 +34,7 @@ from backend.adapters import pictures, storage
 from backend.core import db, preflight
 from backend.core.clock import now
 from backend.core.config import Config, libpq_url
-from backend.core.jobs import SCHEMA
+from backend.core.jobs import DEFAULT_QUEUE, PHOTO_QUEUE, SCHEMA
 from backend.core.preflight import Unreachable
 from backend.core.uow import UnitOfWork, unit_of_work
 from backend.core.vocabulary import EvidenceState
@@ -374,17 +374,36 @@ def _work(working: procrastinate.App, wait: bool) -> None:
     # Every clock may be at work (each at most once, by its lock), and somebody is still there for a call for help.
     at_once = len(working.periodic_registry.periodic_tasks) + SPARE
 
+    def running(queue: str, concurrency: int, **more: Any) -> Coroutine[Any, Any, None]:
+        return working.run_worker_async(
+            name=NAME,
+            queues=[queue],
+            wait=wait,
+            concurrency=concurrency,
+            delete_jobs="successful",
+            shutdown_graceful_timeout=10,
+            fetch_job_polling_interval=5,
+            stalled_worker_timeout=STALLED_AFTER_S,
+            **more,
+        )
+
     async def work() -> None:
-        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(at_once))
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(at_once + 1))
         async with working.open_async():
-            await working.run_worker_async(
-                name=NAME,
-                wait=wait,
-                concurrency=at_once,
-                delete_jobs="successful",
-                shutdown_graceful_timeout=10,
-                fetch_job_polling_interval=5,
-                stalled_worker_timeout=STALLED_AFTER_S,
-            )
+            if not wait:
+                await running(DEFAULT_QUEUE, at_once)
+                await running(PHOTO_QUEUE, 1)
+                return
+            at_work = [
+                asyncio.create_task(running(DEFAULT_QUEUE, at_once)),
+                # A queue of photos, each of which may take a core and hundreds of megabytes, holds up nobody's call.
+                asyncio.create_task(running(PHOTO_QUEUE, 1, install_signal_handlers=False)),
+            ]
+            ended, others = await asyncio.wait(at_work, return_when=asyncio.FIRST_COMPLETED)
+            for one in others:
+                one.cancel()
+            await asyncio.gather(*others, return_exceptions=True)
+            for one in ended:
+                one.result()
 
     asyncio.run(work())

@@ -12,6 +12,8 @@ from backend.core.uow import UnitOfWork
 
 SCHEMA = "jobs"
 DEFAULT_QUEUE = "default"
+PHOTO_QUEUE = "photos"
+"""What takes long and can wait: one at a time for each worker."""
 
 _DEFER = text(
     "select unnest(jobs.procrastinate_defer_jobs_v1(array[row(cast(:queue as varchar), cast(:task as varchar),"
