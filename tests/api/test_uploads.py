@@ -576,6 +576,27 @@ def test_what_nobody_has_looked_at_is_looked_at_again(world: World, duty: Beat) 
         assert str(photo_id) in set(waiting)
 
 
+def test_a_look_that_says_nothing_of_a_photo_leaves_it_as_it_is_and_is_taken_again_soon(
+    world: World, duty: Beat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A busy machine destroys nobody's photo: its bytes stay, and a later look seals it."""
+    data = photo(seed=120)
+    photo_id = brought(duty.phone, data)
+    with monkeypatch.context() as busy:
+        busy.setattr(worker.pictures, "look", _too_slow)
+        with pytest.raises(RuntimeError):
+            examined(world, photo_id)
+    assert duty.phone.get(f"{OWN}/{photo_id}").json["state"] == "received"
+    examined(world, photo_id)
+    assert duty.phone.get(f"{OWN}/{photo_id}/content").data == data
+    strategy: Any = worker.examine_evidence.retry_strategy
+    assert (60 <= strategy.wait <= 120, strategy.linear_wait, strategy.exponential_wait) == (True, 0, 0)
+
+
+def _too_slow(*_: Any, **__: Any) -> Any:
+    raise RuntimeError("The process that looks at pictures took too long.")
+
+
 def test_a_part_takes_no_more_memory_however_long_it_is(
     world: World, duty: Beat, thin: Callable[[int, int], int]
 ) -> None:

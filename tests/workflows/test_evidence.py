@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -222,21 +223,76 @@ def test_a_film_of_many_frames_is_no_photo(tmp_path: Path) -> None:
         assert pictures.look(file, tmp_path / "preview", most_pixels=1_000_000).fault == fault, kind
 
 
-def test_a_decoder_that_cannot_begin_says_nothing_of_the_picture(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What is wrong here rejects nobody's photo: the job is taken again."""
-    monkeypatch.setattr(pictures, "MOST_MEMORY_BYTES", 1)
-    file = tmp_path / "photo.jpg"
-    file.write_bytes(photos.photo())
-    broken = tmp_path / "PIL"
-    broken.mkdir()
-    (broken / "__init__.py").write_text("raise ImportError")
-    (broken / "Image.py").write_text("")
+@pytest.fixture
+def decoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., pictures.Picture]:
+    """A look by a decoder that does what it is told, in the same process with the same limits as the real one."""
+    (tmp_path / "PIL").mkdir()
+    (tmp_path / "PIL" / "ImageOps.py").write_text("")
     (tmp_path / "backend").symlink_to(pictures.ROOT / "backend")
     monkeypatch.setattr(pictures, "ROOT", tmp_path)
+    file = tmp_path / "photo.jpg"
+    file.write_bytes(photos.photo())
+
+    def look(does: str, begins: str = "", **limits: Any) -> pictures.Picture:
+        (tmp_path / "PIL" / "__init__.py").write_text(begins)
+        body = f"def open(*_, **__):\n    import os, signal, time\n    {does}\n"
+        (tmp_path / "PIL" / "Image.py").write_text(body)
+        return pictures.look(
+            file, tmp_path / "preview", most_pixels=1_000_000, limits=pictures.Limits(**limits)
+        )
+
+    return look
+
+
+@pytest.mark.parametrize(
+    ("does", "fault", "limits"),
+    [
+        ("bytearray(1 << 30)", "too_many_pixels", {}),
+        ("bytearray(300 << 20)", "too_many_pixels", {"memory_bytes": 250 << 20}),
+        ("while True: pass", "not_an_image", {"cpu_s": 1, "patience_s": 30.0}),
+        ("raise ValueError", "not_an_image", {}),
+        ("raise OSError('image file is truncated')", "not_an_image", {}),
+    ],
+    ids=["memory", "less memory", "processor", "refused", "truncated"],
+)
+def test_what_uses_up_what_a_decoder_may_take_is_no_photo(
+    decoder: Callable[..., pictures.Picture], does: str, fault: str, limits: dict[str, Any]
+) -> None:
+    """F65: the limits are the kernel's, and what meets one is rejected like what a decoder refuses."""
+    assert decoder(does, **limits).fault == fault
+
+
+@pytest.mark.parametrize(
+    ("does", "limits"),
+    [
+        ("time.sleep(60)", {"patience_s": 1.0}),
+        ("os.kill(os.getpid(), signal.SIGKILL)", {}),
+        ("os.kill(os.getpid(), signal.SIGTERM)", {}),
+        ("raise OSError(28, 'No space left on device')", {}),
+        ("", {"begins": "raise ImportError"}),
+        ("", {"begins": "raise MemoryError"}),
+    ],
+    ids=["slow machine", "killed", "ended", "full disk", "missing", "no memory to begin"],
+)
+def test_a_decoder_that_is_kept_from_its_work_says_nothing_of_the_picture(
+    decoder: Callable[..., pictures.Picture], does: str, limits: dict[str, Any]
+) -> None:
+    """What is wrong here rejects nobody's photo: the job is taken again."""
     with pytest.raises(RuntimeError):
-        pictures.look(file, tmp_path / "preview", most_pixels=1_000_000)
+        decoder(does or "pass", **limits)
+
+
+def test_a_real_decoder_meets_its_memory_limit_and_the_same_picture_is_sealed_with_more(tmp_path: Path) -> None:
+    from PIL import Image
+
+    file = tmp_path / "large.png"
+    Image.new("RGB", (4800, 4800)).save(file)
+    look = lambda megabytes: pictures.look(
+        file, tmp_path / "preview", most_pixels=30_000_000,
+        limits=pictures.Limits(memory_bytes=megabytes << 20),
+    )  # fmt: skip
+    assert look(768) == pictures.Picture(4800, 4800)
+    assert look(100).fault == "too_many_pixels"
 
 
 # --- The store and the spool
