@@ -127,8 +127,8 @@ def begin(uow: UnitOfWork, actor: Actor, declared: Declared, room: Room) -> Evid
 
 
 def _shift_of(uow: UnitOfWork, officer_id: UUID, at: datetime) -> Shift | None:
-    """Return the shift on which it was taken, by the phone's clock; or the present one, if that clock is wrong."""
-    for since, until in ((at, at), (at - CLOCKS_DIFFER, at + CLOCKS_DIFFER), (uow.now, uow.now)):
+    """Return the shift on which it was taken, by the phone's clock, which may be off by a little."""
+    for since, until in ((at, at), (at - CLOCKS_DIFFER, at + CLOCKS_DIFFER)):
         found = uow.session.scalar(
             select(Shift)
             .where(Shift.officer_id == officer_id, access.during(since, until + timedelta(microseconds=1)))

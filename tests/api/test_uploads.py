@@ -258,6 +258,16 @@ def test_only_an_officer_brings_photos_and_only_of_his_shifts(
     assert told[-1] == 429
 
 
+@pytest.mark.parametrize("minutes", [-120, -16])
+def test_who_is_on_shift_brings_no_photo_from_before_it(duty: Beat, minutes: int) -> None:
+    """P21: what was taken in one's own time stays out, whenever it is sent; a clock may be off by some minutes."""
+    now = datetime.now(UTC)
+    refused = begin(duty.phone, photo(), captured_at=(now + timedelta(minutes=minutes)).isoformat())
+    assert (refused.status_code, refused.json["code"]) == (422, "off_shift")
+    near = now + timedelta(minutes=-14)
+    assert begin(duty.phone, photo(), captured_at=near.isoformat()).status_code == 201
+
+
 def test_an_announcement_that_comes_again_begins_nothing_new_and_an_id_is_its_owners(
     world: World, duty: Beat, signed_in: Any
 ) -> None:
