@@ -334,14 +334,13 @@ def _head(claims: AccessClaims, upload_id: UUID) -> Response:
 def _patch(claims: AccessClaims, upload_id: UUID) -> Response:
     _check_type()
     at = _whole("Upload-Offset", request.headers.get("Upload-Offset"))
+    given = request.headers.get("Upload-Length")
+    said = _whole("Upload-Length", given) if given else None
     with _unit(claims) as uow:
-        actor = identity().actor(uow, claims)
-        found = evidence.upload(uow, actor, upload_id)
-        if found.state == EvidenceState.UPLOADING and (given := request.headers.get("Upload-Length")):
-            found = evidence.say_length(uow, actor, upload_id, _whole("Upload-Length", given), _room())
+        found = evidence.upload(uow, identity().actor(uow, claims), upload_id)
     if found.state != EvidenceState.UPLOADING:
         raise _complete_already(found.length)
-    offset = _take(claims, upload_id, at=at, length=found.length)
+    offset = _take(claims, upload_id, at=at, length=found.length, said=said)
     return _answer(204, {"Upload-Offset": str(offset), "Upload-Expires": _http_date(found.expires_at)})
 
 
@@ -349,8 +348,12 @@ def _complete_already(length: int | None) -> WrongOffset:
     return WrongOffset(length or 0, "upload_complete", "This upload is complete; it never changes.")
 
 
-def _take(claims: AccessClaims, upload_id: UUID, *, at: int, length: int | None) -> int:
+def _take(
+    claims: AccessClaims, upload_id: UUID, *, at: int, length: int | None, said: int | None = None
+) -> int:
     """Take in a part, and the whole if it is the last one; return how far the upload is then.
+
+    A length that is ``said`` with it is kept once it fits what has arrived and what is announced: it never changes.
 
     Raises:
         WrongOffset: the upload ends elsewhere. Locked: another part is being taken in.
@@ -358,15 +361,19 @@ def _take(claims: AccessClaims, upload_id: UUID, *, at: int, length: int | None)
         PhotoRejected: it is complete, and not what was declared, or no photo.
     """
     checksum = _checksum()
-    most = length if length is not None else _config().evidence_max_mb << 20
     with _spool().opened(upload_id) as part:
         if at != part.offset:
             raise WrongOffset(part.offset)
-        announced = request.content_length
-        if length is not None and length < part.offset:
+        if said is not None and said < part.offset:
             raise Unreadable("unreadable", "Upload-Length is less than what has arrived.")
-        if announced is not None and at + announced > most:
+        most = next((one for one in (length, said) if one is not None), _config().evidence_max_mb << 20)
+        if at + (request.content_length or 0) > most:
             raise TooLarge("too_large", "This part is longer than what is left of the upload.")
+        if said is not None:
+            room = _room()
+            with _unit(claims) as uow:
+                actor = identity().actor(uow, claims)
+                length = evidence.say_length(uow, actor, upload_id, said, room).length
         if checksum is not None:
             _add_checked(part, *checksum, most=most)
         else:

@@ -155,6 +155,25 @@ def test_a_photo_may_come_with_its_announcement_and_its_length_may_be_said_later
     assert duty.phone.get(f"{OWN}/{photo_id}").json["state"] == "received"
 
 
+def test_a_length_that_does_not_fit_what_has_arrived_is_not_said(duty: Beat) -> None:
+    """Refused, it leaves no trace: the right one is taken afterwards, and then no other."""
+    data = photo()
+    photo_id, header = metadata(data)
+    begun = duty.phone.send(
+        "POST", UPLOADS, headers={**TUS, "Upload-Metadata": header, "Upload-Defer-Length": "1"}
+    )
+    where = begun.headers["Location"]
+    assert part(duty.phone, where, data[:100], 0).status_code == 204
+    for length, status in (("99", 400), (str(len(data) - 1), 413), ("many", 400), (str(1 << 40), 413)):
+        assert part(duty.phone, where, data[100:], 100, Upload_Length=length).status_code == status
+        assert "Upload-Length" not in duty.phone.send("HEAD", where, headers=TUS).headers
+    assert part(duty.phone, where, data[100:200], 100, Upload_Length=str(len(data))).status_code == 204
+    other = part(duty.phone, where, data[200:], 200, Upload_Length=str(len(data) + 1))
+    assert (other.status_code, other.json["code"]) == (409, "length_known")
+    assert part(duty.phone, where, data[200:], 200).status_code == 204
+    assert duty.phone.get(f"{OWN}/{photo_id}").json["state"] == "received"
+
+
 def test_the_server_says_what_it_speaks_and_nobody_may_end_an_upload(duty: Beat, caller: Caller) -> None:
     """Termination is not offered: it would let a phone delete what it has sent."""
     for path in (UPLOADS, f"{UPLOADS}/{uuid.uuid4()}"):
