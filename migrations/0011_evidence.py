@@ -19,6 +19,7 @@ create table evidence (
   media_type text,
   upload_metadata text not null,
   length bigint,
+  room_bytes bigint not null default 0,
   declared_sha256 bytea not null,
   sha256 bytea,
   captured_at timestamptz not null,
@@ -37,6 +38,7 @@ create table evidence (
   constraint ck_evidence_kind check (kind in ('image')),
   constraint ck_evidence_state check (state in ('uploading', 'received', 'sealed', 'rejected')),
   constraint ck_evidence_length check (length > 0),
+  constraint ck_evidence_room check (room_bytes >= 0),
   constraint ck_evidence_digests check (octet_length(declared_sha256) = 32
     and (sha256 is null or octet_length(sha256) = 32)
     and (preview_sha256 is null or octet_length(preview_sha256) = 32)),
@@ -52,6 +54,14 @@ create table evidence (
 create index ix_evidence_officer on evidence (officer_id, created_at desc, id desc);
 create index ix_evidence_on_its_way on evidence (town_id, created_at) where state in ('uploading', 'received');
 create index ix_evidence_town_id on evidence (town_id);
+
+-- What a town's evidence takes up, or was promised: the sum of its room_bytes, kept in step with each of them.
+create table evidence_rooms (
+  town_id uuid not null references towns,
+  bytes bigint not null,
+  constraint pk_evidence_rooms primary key (town_id),
+  constraint ck_evidence_rooms_bytes check (bytes >= 0)
+);
 
 create table custody (
   evidence_id uuid not null references evidence,
@@ -123,6 +133,7 @@ drop index ix_tasks_evidence;
 drop index ix_reports_evidence_after;
 drop index ix_reports_evidence_before;
 drop table custody;
+drop table evidence_rooms;
 drop table evidence;
 drop function evidence_stays();
 drop function custody_stays();
@@ -133,15 +144,15 @@ drop function custody_follows();
 def upgrade() -> None:
     op.execute(TABLES)
     op.execute(FUNCTIONS)
-    for table in ("evidence", "custody"):
+    for table in ("evidence", "evidence_rooms", "custody"):
         op.execute(f"alter table {table} enable row level security")
         op.execute(
             f"create policy town on {table} to xungeng_app, xungeng_auditor using (town_id = (select xungeng_town()))"
             " with check (town_id = (select xungeng_town()))"
         )
-    op.execute("grant select, insert, update on evidence to xungeng_app")
+    op.execute("grant select, insert, update on evidence, evidence_rooms to xungeng_app")
     op.execute("grant select, insert on custody to xungeng_app")
-    op.execute("grant select on evidence, custody to xungeng_auditor")
+    op.execute("grant select on evidence, evidence_rooms, custody to xungeng_auditor")
 
 
 def downgrade() -> None:

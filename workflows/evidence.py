@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from backend.adapters.pictures import PREVIEW_TYPE, Picture
@@ -23,7 +23,7 @@ from backend.core.identity import Actor, system_actor
 from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import CustodyAct, EvidenceFault, EvidenceKind, Role
 from backend.core.vocabulary import EvidenceState as E
-from backend.models import Evidence, Report, Shift, Task
+from backend.models import Evidence, EvidenceRoom, Report, Shift, Task
 from notifications import changes, recipients
 from workflows import access, custody
 from workflows.machine import Machine, step
@@ -95,7 +95,10 @@ def begin(uow: UnitOfWork, actor: Actor, declared: Declared, room: Room) -> Evid
             "off_shift",
             captured_at=["off shift"],
         )
-    _check_room(uow, actor.user_id, declared, room)
+    wanted = declared.length if declared.length is not None else room.of_one
+    check_length(wanted, room)
+    _check_open(uow, actor.user_id)
+    _take_room(uow, wanted, room)
     made = uow.session.scalar(
         insert(Evidence)
         .values(
@@ -106,6 +109,7 @@ def begin(uow: UnitOfWork, actor: Actor, declared: Declared, room: Room) -> Evid
             state=EVIDENCE.initial,
             upload_metadata=declared.metadata,
             length=declared.length,
+            room_bytes=wanted,
             declared_sha256=declared.sha256,
             captured_at=declared.captured_at,
             shift_id=shift.id,
@@ -140,23 +144,37 @@ def _shift_of(uow: UnitOfWork, officer_id: UUID, at: datetime) -> Shift | None:
     return None
 
 
-def _check_room(uow: UnitOfWork, officer_id: UUID, declared: Declared, room: Room) -> None:
-    wanted = declared.length or room.of_one
-    check_length(wanted, room)
+def _check_open(uow: UnitOfWork, officer_id: UUID) -> None:
     under_way = uow.session.scalar(
         select(func.count()).where(Evidence.officer_id == officer_id, Evidence.state == E.UPLOADING)
     )
     if (under_way or 0) >= MOST_OPEN:
         raise TooMany(600, "Too many of your photos are under way at once.", "too_many_uploads")
-    kept = uow.session.scalar(
-        select(func.coalesce(func.sum(func.coalesce(Evidence.length, room.of_one)), 0)).where(
-            Evidence.town_id == uow.town, Evidence.state != E.REJECTED
-        )
-    )
-    if int(kept or 0) + wanted > room.of_town:
-        raise Full("quota_exceeded", "The town's room for evidence is used up.")
-    if wanted > room.free:
+
+
+def _take_room(uow: UnitOfWork, more: int, room: Room) -> None:
+    """Take room of the town's; whoever wants some at the same time waits here, so that two never take the same.
+
+    Raises:
+        Full: there is not so much left.
+    """
+    if more > room.free:
         raise Full("storage_full", "The disk has no room left for evidence.")
+    taken = insert(EvidenceRoom).values(town_id=uow.town, bytes=more)
+    bytes_then = EvidenceRoom.bytes + taken.excluded.bytes
+    took = uow.session.scalar(
+        taken.on_conflict_do_update(
+            index_elements=[EvidenceRoom.town_id], set_={"bytes": bytes_then}, where=bytes_then <= room.of_town
+        ).returning(EvidenceRoom.bytes)
+    )
+    if took is None or took > room.of_town:  # The town's first one meets no row and no condition.
+        raise Full("quota_exceeded", "The town's room for evidence is used up.")
+
+
+def _give_room_back(uow: UnitOfWork, less: int) -> None:
+    uow.session.execute(
+        update(EvidenceRoom).where(EvidenceRoom.town_id == uow.town).values(bytes=EvidenceRoom.bytes - less)
+    )
 
 
 def check_length(length: int, room: Room) -> None:
@@ -187,13 +205,17 @@ def say_length(uow: UnitOfWork, actor: Actor, evidence_id: UUID, length: int, ro
     """Say how long an upload is whose length was not known at its beginning.
 
     Raises:
-        Conflict: it was said before, and otherwise.
+        Conflict: it was said before, and otherwise. TooLarge: it may not be so long. Full: there is no room for it.
     """
     found = upload(uow, actor, evidence_id, lock=True)
     check_length(length, room)
     if found.length not in (None, length):
         raise Conflict("length_known", "The length of this upload was said before, and otherwise.")
-    found.length = length
+    if length > found.room_bytes:
+        _take_room(uow, length - found.room_bytes, room)
+    else:
+        _give_room_back(uow, found.room_bytes - length)
+    found.length = found.room_bytes = length
     uow.session.flush()
     return found
 
@@ -255,13 +277,14 @@ def seal(
 
 
 def reject(uow: UnitOfWork, actor: Actor, evidence: Evidence, fault: EvidenceFault) -> None:
-    """Reject a locked piece of evidence; its bytes are thrown away, and what they were stays written down.
+    """Reject a locked piece of evidence; its room is free again, and what it was stays written down.
 
     Raises:
         WrongState: it is sealed, or was rejected before.
     """
     EVIDENCE.fire(uow, actor, evidence, "reject", command_id=None, data={"fault": str(fault)})
-    evidence.reason = fault
+    _give_room_back(uow, evidence.room_bytes)
+    evidence.reason, evidence.room_bytes = fault, 0
     uow.session.flush()
     custody.write(uow, actor, evidence, CustodyAct.REJECTED, sha256=evidence.sha256, reason=str(fault))
     _tell(uow, evidence, "reject")

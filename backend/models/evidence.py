@@ -15,7 +15,8 @@ class Evidence(Base):
     """A photo. ``id``, ``declared_sha256`` and ``captured_at`` are the phone's own, made when it was taken.
 
     ``upload_metadata`` is the header of the upload as it came, the file's name in it. ``sha256`` is of what has
-    arrived, ``preview_sha256`` of the smaller picture that was made of it. The area is that of the shift.
+    arrived, ``preview_sha256`` of the smaller picture that was made of it. The area is that of the shift. ``room_bytes``
+    is what it takes of its town's room: its length, or the longest it may become, or nothing once it is rejected.
     """
 
     __tablename__ = "evidence"
@@ -31,6 +32,7 @@ class Evidence(Base):
             "state in ('uploading', 'received', 'sealed', 'rejected')", name="ck_evidence_state"
         ),
         CheckConstraint("length > 0", name="ck_evidence_length"),
+        CheckConstraint("room_bytes >= 0", name="ck_evidence_room"),
         CheckConstraint(
             "octet_length(declared_sha256) = 32 and (sha256 is null or octet_length(sha256) = 32)"
             " and (preview_sha256 is null or octet_length(preview_sha256) = 32)",
@@ -67,6 +69,7 @@ class Evidence(Base):
     media_type: Mapped[str | None]
     upload_metadata: Mapped[str]
     length: Mapped[int | None] = mapped_column(BigInteger)
+    room_bytes: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
     declared_sha256: Mapped[bytes] = mapped_column(LargeBinary)
     sha256: Mapped[bytes | None] = mapped_column(LargeBinary)
     captured_at: Mapped[datetime]
@@ -84,6 +87,19 @@ class Evidence(Base):
     version: Mapped[int] = mapped_column(default=1)
 
     officer: Mapped[User] = relationship(lazy="raise", foreign_keys=[officer_id])
+
+
+class EvidenceRoom(Base):
+    """How much of its room a town's evidence takes up: the sum of its rows' ``room_bytes``, which one row locks."""
+
+    __tablename__ = "evidence_rooms"
+    __table_args__ = (
+        PrimaryKeyConstraint("town_id", name="pk_evidence_rooms"),
+        CheckConstraint("bytes >= 0", name="ck_evidence_rooms_bytes"),
+    )
+
+    town_id: Mapped[TownId]
+    bytes: Mapped[int] = mapped_column(BigInteger)
 
 
 class Custody(Base):

@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -20,7 +23,7 @@ from backend.core.errors import Full, Gone, Locked
 from backend.core.identity import system_actor
 from backend.core.ids import new_id
 from backend.core.uow import UnitOfWork, unit_of_work
-from backend.core.vocabulary import CustodyAct
+from backend.core.vocabulary import CustodyAct, EvidenceFault
 from backend.models import Custody
 from tests import factories, photos
 from tests.dispatching import on_shift
@@ -175,6 +178,75 @@ def test_the_custody_log_names_no_person_and_no_place(connection: Connection, to
         for entry in custody.of(uow, with_chain(uow, town)):
             assert entry.digests.keys() <= {"declared_sha256", "sha256", "length", "captured_at"}
             assert town["officer_a"].login not in str(entry.digests)
+
+
+# --- The room of a town
+
+
+def fresh_town(owner_engine: Engine) -> Town:
+    return factories.make_town(owner_engine, f"room-{new_id().hex[-6:]}")
+
+
+def taken(uow: UnitOfWork) -> tuple[int, int]:
+    """What the counter says, and what the rows sum up to."""
+    counted = uow.session.execute(text("select coalesce(max(bytes), 0) from evidence_rooms")).scalar_one()
+    summed = uow.session.execute(text("select coalesce(sum(room_bytes), 0) from evidence")).scalar_one()
+    return int(counted), int(summed)
+
+
+def test_two_who_want_the_last_room_at_once_do_not_both_get_it(engine: Engine, owner_engine: Engine) -> None:
+    """Each in a transaction of his own, begun before any ends; what is kept never goes beyond the quota."""
+    town = fresh_town(owner_engine)
+    officer = town["officer_a"]
+    with unit_of_work(town.id) as uow:
+        on_shift(uow, town, officer)
+    room = evidence.Room(of_one=1 << 20, of_town=35, free=1 << 40)
+    ready = threading.Barrier(8)
+
+    def want(_: int) -> str:
+        ready.wait()
+        try:
+            with unit_of_work(town.id) as uow:
+                evidence.begin(
+                    uow, officer.actor(), evidence.Declared(new_id(), b"\x01" * 32, uow.now, 10, ""), room
+                )
+                time.sleep(0.05)
+        except Full as refused:
+            return refused.code
+        return "begun"
+
+    with ThreadPoolExecutor(8) as pool:
+        told = sorted(pool.map(want, range(8)))
+    assert told == ["begun"] * 3 + ["quota_exceeded"] * 5
+    with unit_of_work(town.id) as uow:
+        assert taken(uow) == (30, 30)
+
+
+def test_what_a_photo_takes_of_the_room_follows_its_length_and_is_free_again_when_it_is_rejected(
+    engine: Engine, owner_engine: Engine
+) -> None:
+    town = fresh_town(owner_engine)
+    officer, system = town["officer_a"].actor(), system_actor(town.id)
+    room = evidence.Room(of_one=100, of_town=120, free=1 << 40)
+    with unit_of_work(town.id) as uow:
+        on_shift(uow, town, town["officer_a"])
+        begin = lambda length: evidence.begin(
+            uow, officer, evidence.Declared(new_id(), b"\x01" * 32, uow.now, length, ""), room
+        )
+        first = begin(None)
+        assert taken(uow) == (100, 100), "as long as it may become"
+        with pytest.raises(Full):
+            begin(30)
+        evidence.say_length(uow, officer, first.id, 40, room)
+        assert taken(uow) == (40, 40)
+        second = begin(30)
+        assert taken(uow) == (70, 70)
+        evidence.reject(
+            uow, system, access.evidence(uow, system, first.id, lock=True), EvidenceFault.EXPIRED
+        )
+        assert taken(uow) == (30, 30)
+        assert evidence.look_at(uow, officer, second.id).room_bytes == 30
+        uow.session.rollback()
 
 
 # --- The decoder
