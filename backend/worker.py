@@ -37,7 +37,6 @@ from backend.core.config import Config, libpq_url
 from backend.core.jobs import SCHEMA
 from backend.core.preflight import Unreachable
 from backend.core.uow import UnitOfWork, unit_of_work
-from backend.core.vocabulary import EvidenceState
 from workflows import (
     alarms,
     calls,
@@ -216,27 +215,26 @@ def examine(config: Config, town_id: UUID, evidence_id: UUID, store: storage.Sto
     with tempfile.TemporaryDirectory(prefix="xg-evidence-") as folder:
         original, preview = Path(folder) / "original", Path(folder) / "preview"
         with open(original, "xb") as file:
-            store.copy_to(received.sha256, file)
+            store.copy_to(town_id, received.sha256, file)
         seen = pictures.look(original, preview, most_pixels=config.image_megapixels * 1_000_000)
         if seen.fault is None:
             preview_sha256 = hashlib.sha256(preview.read_bytes()).digest()
-            store.keep(preview_sha256, preview)
+            store.keep(town_id, preview_sha256, preview)
     with unit_of_work(town_id) as uow:
-        found = evidence.examined(uow, evidence_id, seen, preview_sha256=preview_sha256)
-        unwanted = found.state == EvidenceState.REJECTED and not evidence.shares_content(
-            uow, evidence_id, received.sha256
-        )
-    if unwanted:
-        store.drop(received.sha256)
+        evidence.examined(uow, evidence_id, seen, preview_sha256=preview_sha256)
 
 
 @app.periodic(cron="27 * * * *")
 @app.task(name="evidence.tidy", queueing_lock="evidence.tidy", lock="evidence.tidy")
 def tidy_evidence(timestamp: int) -> None:
-    """Reject the uploads whose time is over, look at what was forgotten, and sweep the spool of what nobody needs."""
-    spool = storage.Spool(_settings().evidence_dir)
+    """Reject the uploads whose time is over, look at what was forgotten, throw away the bytes of what was rejected, and
+    sweep the spool of what nobody needs."""
+    spool, store = storage.Spool(_settings().evidence_dir), storage.Folder(_settings().evidence_dir)
     in_every_town(evidence.expire, to_the_end=True)
     in_every_town(evidence.look_again)
+    in_every_town(
+        lambda uow: evidence.drop_rejected(uow, partial(store.drop, uow.town)), to_the_end=True
+    )
     for upload_id in spool.older_than(SPOOLED_FOR_S):
         if not any(in_every_town(partial(evidence.is_spooled, evidence_id=upload_id))):
             spool.drop(upload_id)

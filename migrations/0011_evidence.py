@@ -33,6 +33,7 @@ create table evidence (
   received_at timestamptz,
   sealed_at timestamptz,
   rejected_at timestamptz,
+  dropped_at timestamptz,
   reason text,
   version integer not null default 1,
   constraint ck_evidence_kind check (kind in ('image')),
@@ -49,11 +50,13 @@ create table evidence (
     and (state <> 'sealed' or (sha256 = declared_sha256 and media_type is not null))),
   constraint ck_evidence_rejected check ((state = 'rejected') = (rejected_at is not null)
     and (rejected_at is null) = (reason is null)),
+  constraint ck_evidence_dropped check (dropped_at is null or state = 'rejected'),
   constraint ck_evidence_reason check (reason in ('hash_differs', 'not_an_image', 'too_many_pixels', 'expired'))
 );
 create index ix_evidence_officer on evidence (officer_id, created_at desc, id desc);
 create index ix_evidence_on_its_way on evidence (town_id, created_at) where state in ('uploading', 'received');
-create index ix_evidence_town_id on evidence (town_id);
+create index ix_evidence_content on evidence (town_id, declared_sha256);
+create index ix_evidence_to_drop on evidence (town_id, rejected_at) where state = 'rejected' and dropped_at is null;
 
 -- What a town's evidence takes up, or was promised: the sum of its room_bytes, kept in step with each of them.
 create table evidence_rooms (

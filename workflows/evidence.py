@@ -7,7 +7,7 @@ decoder has found a picture in them. What belongs to it stands in its custody lo
 The bytes themselves are the business of ``backend.adapters.storage``; what is said here is said in the transaction.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -44,6 +44,8 @@ KEPT_FOR = timedelta(days=14)
 """How long an upload may take: phones are offline for days, and not for weeks."""
 CLOCKS_DIFFER = timedelta(minutes=15)
 """By so much a phone's clock may be off when it says that a photo was taken on shift."""
+DROPPED_AFTER = timedelta(hours=1)
+"""From the rejection until the bytes are thrown away."""
 MOST_OPEN = 200
 """Uploads of one officer that are under way."""
 
@@ -367,16 +369,39 @@ def is_spooled(uow: UnitOfWork, evidence_id: UUID) -> bool:
     return uow.session.scalar(select(Evidence.state).where(Evidence.id == evidence_id)) == E.UPLOADING
 
 
-def shares_content(uow: UnitOfWork, evidence_id: UUID, sha256: bytes) -> bool:
-    """Say whether other evidence of this town that is not rejected has the same bytes."""
-    return (
-        uow.session.scalar(
-            select(Evidence.id)
-            .where(Evidence.sha256 == sha256, Evidence.id != evidence_id, Evidence.state != E.REJECTED)
-            .limit(1)
-        )
-        is not None
+def drop_rejected(uow: UnitOfWork, drop: Callable[[bytes], None], *, most: int = 50) -> int:
+    """Throw away the bytes of what was rejected a while ago, some at a time; return of how many.
+
+    Bytes that other evidence of the town has, or is bringing, stay. Whoever begins an upload waits at the town's room,
+    which is held here: so none of the same bytes begins between the question and the end of the file.
+    """
+    uow.session.execute(
+        select(EvidenceRoom.bytes).where(EvidenceRoom.town_id == uow.town).with_for_update()
     )
+    rejected = uow.session.scalars(
+        select(Evidence)
+        .where(
+            Evidence.town_id == uow.town, Evidence.state == E.REJECTED, Evidence.dropped_at.is_(None),
+            Evidence.rejected_at <= uow.now - DROPPED_AFTER,
+        )
+        .order_by(Evidence.rejected_at)
+        .limit(most)
+        .with_for_update(skip_locked=True)
+    ).all()  # fmt: skip
+    for found in rejected:
+        if not _has_content(uow, found.declared_sha256):
+            drop(found.declared_sha256)
+        found.dropped_at = uow.now
+    uow.session.flush()
+    return len(rejected)
+
+
+def _has_content(uow: UnitOfWork, sha256: bytes) -> bool:
+    """Say whether evidence of the town that is not rejected has these bytes, or was declared to have them."""
+    having = select(Evidence.id).where(
+        Evidence.town_id == uow.town, Evidence.declared_sha256 == sha256, Evidence.state != E.REJECTED
+    )
+    return uow.session.scalar(having.limit(1)) is not None
 
 
 # --- Looks

@@ -1,7 +1,7 @@
 """Where the bytes of evidence lie: a store of whole files by their digest, and the spool of those that still arrive.
 
-A store keeps a file under the SHA-256 of what is in it, so that no name ever comes from outside and the same name never
-means something else. ``Folder`` is a folder of this machine; what speaks to another kind of store is given a finished
+A store keeps a file under its town and the SHA-256 of what is in it, so that no name ever comes from outside and the
+same name never means something else; what one town throws away, another still has. ``Folder`` is a folder of this machine; what speaks to another kind of store is given a finished
 file of the spool as well. ``Memory`` is its twin for tests.
 
 Writing, hashing and ``fsync`` take long: in a gevent process callers do it by ``threads``, beside the sockets.
@@ -37,22 +37,22 @@ threads = NativeThreads(4, "evidence")
 
 
 class Store(Protocol):
-    """Keeps whole files by the SHA-256 of their bytes. What it has taken in, it never changes."""
+    """Keeps whole files by their town and the SHA-256 of their bytes. What it has taken in, it never changes."""
 
-    def keep(self, digest: bytes, file: Path) -> None:
+    def keep(self, town_id: UUID, digest: bytes, file: Path) -> None:
         """Take in a file; it is there for good when this returns. The file itself may be thrown away afterwards."""
 
-    def read(self, digest: bytes) -> Iterator[bytes]:
+    def read(self, town_id: UUID, digest: bytes) -> Iterator[bytes]:
         """Return the bytes, a part at a time.
 
         Raises:
             Gone: there is no such file.
         """
 
-    def copy_to(self, digest: bytes, file: IO[bytes]) -> None:
+    def copy_to(self, town_id: UUID, digest: bytes, file: IO[bytes]) -> None:
         """Write the bytes into an open file; raises Gone like ``read``."""
 
-    def drop(self, digest: bytes) -> None:
+    def drop(self, town_id: UUID, digest: bytes) -> None:
         """Forget a file, if there is one."""
 
     def free_bytes(self) -> int:
@@ -60,18 +60,18 @@ class Store(Protocol):
 
 
 class Folder:
-    """A store in a folder of this machine: ``ab/cd/<digest>``, readable for nobody else, written once."""
+    """A store in a folder of this machine: ``<town>/ab/cd/<digest>``, readable for nobody else, written once."""
 
     def __init__(self, root: Path) -> None:
         self.root = root / "objects"
 
-    def path(self, digest: bytes) -> Path:
-        """Where a file with this digest lies, or would."""
+    def path(self, town_id: UUID, digest: bytes) -> Path:
+        """Where a town's file with this digest lies, or would."""
         name = digest.hex()
-        return self.root / name[:2] / name[2:4] / name
+        return self.root / str(town_id) / name[:2] / name[2:4] / name
 
-    def keep(self, digest: bytes, file: Path) -> None:
-        target = self.path(digest)
+    def keep(self, town_id: UUID, digest: bytes, file: Path) -> None:
+        target = self.path(town_id, digest)
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".new-")
         os.close(handle)
@@ -88,23 +88,23 @@ class Folder:
         finally:
             with suppress(FileNotFoundError):
                 os.unlink(temporary)
-        for folder in (target.parent, *target.parent.parents[:2], self.root.parent):
+        for folder in (target.parent, *target.parent.parents[:3], self.root.parent):
             _sync(folder)
 
-    def read(self, digest: bytes) -> Iterator[bytes]:
+    def read(self, town_id: UUID, digest: bytes) -> Iterator[bytes]:
         try:
-            return _Reading(open(self.path(digest), "rb"))
+            return _Reading(open(self.path(town_id, digest), "rb"))
         except FileNotFoundError:
             raise Gone("content_missing", "The content is not where it was kept.") from None
 
-    def copy_to(self, digest: bytes, file: IO[bytes]) -> None:
-        for part in self.read(digest):
+    def copy_to(self, town_id: UUID, digest: bytes, file: IO[bytes]) -> None:
+        for part in self.read(town_id, digest):
             file.write(part)
 
-    def drop(self, digest: bytes) -> None:
+    def drop(self, town_id: UUID, digest: bytes) -> None:
         with suppress(FileNotFoundError):
-            os.unlink(self.path(digest))
-            _sync(self.path(digest).parent)
+            os.unlink(self.path(town_id, digest))
+            _sync(self.path(town_id, digest).parent)
 
     def free_bytes(self) -> int:
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -115,23 +115,23 @@ class Memory:
     """The twin: a store that is gone with the process."""
 
     def __init__(self, room_bytes: int = 1 << 30) -> None:
-        self.files: dict[bytes, bytes] = {}
+        self.files: dict[tuple[UUID, bytes], bytes] = {}
         self.room_bytes = room_bytes
 
-    def keep(self, digest: bytes, file: Path) -> None:
-        self.files[digest] = file.read_bytes()
+    def keep(self, town_id: UUID, digest: bytes, file: Path) -> None:
+        self.files[town_id, digest] = file.read_bytes()
 
-    def read(self, digest: bytes) -> Iterator[bytes]:
-        if digest not in self.files:
+    def read(self, town_id: UUID, digest: bytes) -> Iterator[bytes]:
+        if (town_id, digest) not in self.files:
             raise Gone("content_missing", "The content is not where it was kept.")
-        return iter([self.files[digest]])
+        return iter([self.files[town_id, digest]])
 
-    def copy_to(self, digest: bytes, file: IO[bytes]) -> None:
-        for part in self.read(digest):
+    def copy_to(self, town_id: UUID, digest: bytes, file: IO[bytes]) -> None:
+        for part in self.read(town_id, digest):
             file.write(part)
 
-    def drop(self, digest: bytes) -> None:
-        self.files.pop(digest, None)
+    def drop(self, town_id: UUID, digest: bytes) -> None:
+        self.files.pop((town_id, digest), None)
 
     def free_bytes(self) -> int:
         return self.room_bytes - sum(map(len, self.files.values()))

@@ -16,7 +16,8 @@ class Evidence(Base):
 
     ``upload_metadata`` is the header of the upload as it came, the file's name in it. ``sha256`` is of what has
     arrived, ``preview_sha256`` of the smaller picture that was made of it. The area is that of the shift. ``room_bytes``
-    is what it takes of its town's room: its length, or the longest it may become, or nothing once it is rejected.
+    is what it takes of its town's room: its length, or the longest it may become, or nothing once it is rejected;
+    ``dropped_at`` says when the bytes of what was rejected were thrown away.
     """
 
     __tablename__ = "evidence"
@@ -26,7 +27,11 @@ class Evidence(Base):
             "ix_evidence_on_its_way", "town_id", "created_at",
             postgresql_where=text("state in ('uploading', 'received')"),
         ),
-        Index("ix_evidence_town_id", "town_id"),
+        Index("ix_evidence_content", "town_id", "declared_sha256"),
+        Index(
+            "ix_evidence_to_drop", "town_id", "rejected_at",
+            postgresql_where=text("state = 'rejected' and dropped_at is null"),
+        ),
         CheckConstraint("kind in ('image')", name="ck_evidence_kind"),
         CheckConstraint(
             "state in ('uploading', 'received', 'sealed', 'rejected')", name="ck_evidence_state"
@@ -55,6 +60,7 @@ class Evidence(Base):
             "(state = 'rejected') = (rejected_at is not null) and (rejected_at is null) = (reason is null)",
             name="ck_evidence_rejected",
         ),
+        CheckConstraint("dropped_at is null or state = 'rejected'", name="ck_evidence_dropped"),
         CheckConstraint(
             "reason in ('hash_differs', 'not_an_image', 'too_many_pixels', 'expired')",
             name="ck_evidence_reason",
@@ -83,6 +89,7 @@ class Evidence(Base):
     received_at: Mapped[datetime | None]
     sealed_at: Mapped[datetime | None]
     rejected_at: Mapped[datetime | None]
+    dropped_at: Mapped[datetime | None]
     reason: Mapped[str | None]
     version: Mapped[int] = mapped_column(default=1)
 

@@ -113,7 +113,7 @@ def get_evidence(uow: UnitOfWork, actor: Actor, evidence_id: UUID) -> dict[str, 
 def get_evidence_content(uow: UnitOfWork, actor: Actor, evidence_id: UUID) -> Response:
     """Return the sealed original, as a file to keep and not to be shown in place. The look is written down."""
     found = evidence.original(uow, actor, evidence_id)
-    parts = current_app.extensions["xungeng.store"].read(found.sha256)
+    parts = current_app.extensions["xungeng.store"].read(found.evidence.town_id, found.sha256)
     name = f"photo-{evidence_id}.{EXTENSIONS[found.media_type]}"
     return files.evidence(parts, "application/octet-stream", name, found.evidence.length)
 
@@ -122,5 +122,5 @@ def get_evidence_content(uow: UnitOfWork, actor: Actor, evidence_id: UUID) -> Re
 def get_evidence_preview(uow: UnitOfWork, actor: Actor, evidence_id: UUID) -> Response:
     """Return the photo made smaller: its pixels and nothing else of the file. The look is written down."""
     found = evidence.preview(uow, actor, evidence_id)
-    parts = current_app.extensions["xungeng.store"].read(found.sha256)
+    parts = current_app.extensions["xungeng.store"].read(found.evidence.town_id, found.sha256)
     return files.evidence(parts, found.media_type, f"preview-{evidence_id}.jpg")

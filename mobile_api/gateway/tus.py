@@ -491,7 +491,7 @@ def _complete(claims: AccessClaims, upload_id: UUID, part: Part) -> None:
     with _unit(claims) as uow:
         declared = evidence.upload(uow, identity().actor(uow, claims), upload_id).declared_sha256
     if sha256 == declared and media_type is not None:
-        storage.threads.run(_store().keep, sha256, part.path)
+        storage.threads.run(_store().keep, claims.town_id, sha256, part.path)
     with _unit(claims) as uow:
         found = evidence.arrived(uow, upload_id, sha256=sha256, length=part.offset, media_type=media_type)
     _spool().drop(upload_id)

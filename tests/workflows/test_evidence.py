@@ -9,16 +9,18 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, NullPool, create_engine, text
 from sqlalchemy.exc import DBAPIError, ProgrammingError
 
 from backend.adapters import pictures
 from backend.adapters.storage import Folder, Memory, Spool
+from backend.core.config import Config
 from backend.core.errors import Full, Gone, Locked
 from backend.core.identity import system_actor
 from backend.core.ids import new_id
@@ -36,6 +38,15 @@ ROOM = evidence.Room(1 << 20, 1 << 40, 1 << 40)
 @pytest.fixture(scope="module")
 def town(owner_engine: Engine) -> Town:
     return factories.make_town(owner_engine, f"evidence-{new_id().hex[-6:]}")
+
+
+@pytest.fixture
+def live_town(live_engine: Engine, live_config: Config) -> Town:
+    """A town in which everything really commits."""
+    owner = create_engine(live_config.owner_url, poolclass=NullPool)
+    town = factories.make_town(owner, "live")
+    owner.dispose()
+    return town
 
 
 def begun(uow: UnitOfWork, town: Town) -> UUID:
@@ -183,10 +194,6 @@ def test_the_custody_log_names_no_person_and_no_place(connection: Connection, to
 # --- The room of a town
 
 
-def fresh_town(owner_engine: Engine) -> Town:
-    return factories.make_town(owner_engine, f"room-{new_id().hex[-6:]}")
-
-
 def taken(uow: UnitOfWork) -> tuple[int, int]:
     """What the counter says, and what the rows sum up to."""
     counted = uow.session.execute(text("select coalesce(max(bytes), 0) from evidence_rooms")).scalar_one()
@@ -194,9 +201,9 @@ def taken(uow: UnitOfWork) -> tuple[int, int]:
     return int(counted), int(summed)
 
 
-def test_two_who_want_the_last_room_at_once_do_not_both_get_it(engine: Engine, owner_engine: Engine) -> None:
+def test_two_who_want_the_last_room_at_once_do_not_both_get_it(live_town: Town) -> None:
     """Each in a transaction of his own, begun before any ends; what is kept never goes beyond the quota."""
-    town = fresh_town(owner_engine)
+    town = live_town
     officer = town["officer_a"]
     with unit_of_work(town.id) as uow:
         on_shift(uow, town, officer)
@@ -223,9 +230,9 @@ def test_two_who_want_the_last_room_at_once_do_not_both_get_it(engine: Engine, o
 
 
 def test_what_a_photo_takes_of_the_room_follows_its_length_and_is_free_again_when_it_is_rejected(
-    engine: Engine, owner_engine: Engine
+    live_town: Town,
 ) -> None:
-    town = fresh_town(owner_engine)
+    town = live_town
     officer, system = town["officer_a"].actor(), system_actor(town.id)
     room = evidence.Room(of_one=100, of_town=120, free=1 << 40)
     with unit_of_work(town.id) as uow:
@@ -247,6 +254,66 @@ def test_what_a_photo_takes_of_the_room_follows_its_length_and_is_free_again_whe
         assert taken(uow) == (30, 30)
         assert evidence.look_at(uow, officer, second.id).room_bytes == 30
         uow.session.rollback()
+
+
+# --- What was rejected
+
+
+@pytest.mark.parametrize("other", [None, "uploading", "received", "sealed", "rejected"])
+def test_the_bytes_of_what_was_rejected_go_after_a_while_unless_other_evidence_has_or_brings_them(
+    connection: Connection, town: Town, monkeypatch: pytest.MonkeyPatch, other: str | None
+) -> None:
+    officer, system, dropped = town["officer_a"].actor(), system_actor(town.id), list[bytes]()
+    digest = hashlib.sha256(str(other).encode()).digest()
+    with unit_of_work(town.id) as uow:
+        on_shift(uow, town, town["officer_a"])
+
+        def brought(state: str | None) -> None:
+            found = evidence.begin(uow, officer, evidence.Declared(new_id(), digest, uow.now, 5, ""), ROOM)
+            if state in ("received", "sealed"):
+                evidence.receive(uow, system, found, sha256=digest, length=5, media_type="image/jpeg")
+            if state == "sealed":
+                evidence.seal(uow, system, found, pictures.Picture(4, 3), preview_sha256=None)
+            if state == "rejected":
+                evidence.reject(uow, system, found, EvidenceFault.EXPIRED)
+
+        brought("rejected")
+        if other is not None:
+            brought(other)
+        assert (evidence.drop_rejected(uow, dropped.append), dropped) == (0, []), "not at once"
+        monkeypatch.setattr(evidence, "DROPPED_AFTER", timedelta(0))
+        assert evidence.drop_rejected(uow, dropped.append) == (2 if other == "rejected" else 1)
+        assert set(dropped) == ({digest} if other in (None, "rejected") else set())
+        assert evidence.drop_rejected(uow, dropped.append) == 0
+
+
+def test_no_upload_begins_while_bytes_are_thrown_away(live_town: Town) -> None:
+    """Whoever brings the same bytes again brings them after those are gone, and not before."""
+    town = live_town
+    officer, system, seen = town["officer_a"].actor(), system_actor(town.id), list[str]()
+    declared = lambda uow: evidence.Declared(new_id(), b"\x01" * 32, uow.now, 5, "")
+    with unit_of_work(town.id) as uow:
+        on_shift(uow, town, town["officer_a"])
+        evidence.reject(uow, system, evidence.begin(uow, officer, declared(uow), ROOM), EvidenceFault.EXPIRED)
+
+    def again() -> None:
+        with unit_of_work(town.id) as uow:
+            evidence.begin(uow, officer, declared(uow), ROOM)
+            seen.append("begun")
+
+    bringing = threading.Thread(target=again)
+
+    def drop(_: bytes) -> None:
+        bringing.start()
+        bringing.join(0.5)
+        seen.append("dropped")
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(evidence, "DROPPED_AFTER", timedelta(0))
+        with unit_of_work(town.id) as uow:
+            assert evidence.drop_rejected(uow, drop) == 1
+    bringing.join(10)
+    assert seen == ["dropped", "begun"]
 
 
 # --- The decoder
@@ -371,31 +438,32 @@ def test_a_real_decoder_meets_its_memory_limit_and_the_same_picture_is_sealed_wi
 
 
 @pytest.mark.parametrize("make", [Folder, lambda _: Memory()], ids=["folder", "memory"])
-def test_a_store_keeps_what_it_is_given_under_its_digest(tmp_path: Path, make: Any) -> None:
+def test_a_store_keeps_what_it_is_given_under_its_town_and_digest(tmp_path: Path, make: Any) -> None:
     data = b"x" * 600_000
     digest = hashlib.sha256(data).digest()
     (tmp_path / "given").write_bytes(data)
-    store = make(tmp_path / "store")
+    store, here, elsewhere = make(tmp_path / "store"), new_id(), new_id()
     with pytest.raises(Gone):
-        store.read(digest)
-    for _ in range(2):
-        store.keep(digest, tmp_path / "given")
+        store.read(here, digest)
+    for town_id in (here, here, elsewhere):
+        store.keep(town_id, digest, tmp_path / "given")
     (tmp_path / "given").unlink()
-    assert b"".join(store.read(digest)) == data
+    assert b"".join(store.read(here, digest)) == data
     assert store.free_bytes() > 0
-    store.drop(digest)
-    store.drop(digest)
+    store.drop(here, digest)
+    store.drop(here, digest)
     with pytest.raises(Gone):
-        store.read(digest)
+        store.read(here, digest)
+    assert b"".join(store.read(elsewhere, digest)) == data, "what one town throws away, another still has"
 
 
 def test_a_file_of_the_store_lies_under_its_digest_and_is_read_by_nobody_else(tmp_path: Path) -> None:
     (tmp_path / "given").write_bytes(b"x")
-    store, digest = Folder(tmp_path / "store"), hashlib.sha256(b"x").digest()
-    store.keep(digest, tmp_path / "given")
-    path = store.path(digest)
+    store, town_id, digest = Folder(tmp_path / "store"), new_id(), hashlib.sha256(b"x").digest()
+    store.keep(town_id, digest, tmp_path / "given")
+    path = store.path(town_id, digest)
     assert path.relative_to(tmp_path / "store" / "objects").as_posix() == (
-        f"{digest.hex()[:2]}/{digest.hex()[2:4]}/{digest.hex()}"
+        f"{town_id}/{digest.hex()[:2]}/{digest.hex()[2:4]}/{digest.hex()}"
     )
     assert (path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o077) == (0o600, 0)
     assert [one.name for one in path.parent.iterdir()] == [digest.hex()]
