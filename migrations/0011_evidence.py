@@ -81,7 +81,6 @@ create table custody (
   constraint ck_custody_hashes check (octet_length(previous_hash) = 32 and octet_length(entry_hash) = 32),
   constraint ck_custody_action check (action in ('created', 'received', 'sealed', 'rejected', 'previewed', 'viewed'))
 );
-create index ix_custody_town on custody (town_id, at desc);
 
 -- Which report or task a photo belongs to is asked from the photo as well.
 create index ix_reports_evidence_before on reports using gin (evidence_before);
@@ -116,15 +115,20 @@ create trigger custody_follows before insert on custody for each row execute fun
 create trigger custody_stays before update or delete on custody for each row execute function custody_stays();
 create trigger custody_stays_whole before truncate on custody for each statement execute function custody_stays();
 
--- What was declared at capture is what is proven later: it never becomes something else.
+-- What was declared at capture is what is proven later: it never becomes something else. What was found of it once,
+-- stays; and what is sealed or rejected is so for good.
 create function evidence_stays() returns trigger language plpgsql set search_path = public, pg_temp as $$
 begin
-  if (new.id, new.town_id, new.officer_id, new.kind, new.declared_sha256, new.captured_at, new.shift_id,
-      new.created_at, coalesce(old.length, new.length), coalesce(old.sha256, new.sha256))
+  if (new.id, new.town_id, new.officer_id, new.kind, new.declared_sha256, new.captured_at, new.shift_id, new.area_id,
+      new.created_at, coalesce(old.length, new.length), coalesce(old.sha256, new.sha256),
+      coalesce(old.media_type, new.media_type), coalesce(old.preview_sha256, new.preview_sha256))
      is distinct from
-     (old.id, old.town_id, old.officer_id, old.kind, old.declared_sha256, old.captured_at, old.shift_id,
-      old.created_at, new.length, new.sha256) then
+     (old.id, old.town_id, old.officer_id, old.kind, old.declared_sha256, old.captured_at, old.shift_id, old.area_id,
+      old.created_at, new.length, new.sha256, new.media_type, new.preview_sha256) then
     raise exception 'what was declared of evidence does not change' using errcode = 'restrict_violation';
+  end if;
+  if old.state in ('sealed', 'rejected') and new.state is distinct from old.state then
+    raise exception 'evidence that is sealed or rejected stays so' using errcode = 'restrict_violation';
   end if;
   return new;
 end $$;

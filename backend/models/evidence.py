@@ -115,7 +115,6 @@ class Custody(Base):
     __tablename__ = "custody"
     __table_args__ = (
         PrimaryKeyConstraint("evidence_id", "seq", name="pk_custody"),
-        Index("ix_custody_town", "town_id", text("at desc")),
         CheckConstraint("seq > 0", name="ck_custody_seq"),
         CheckConstraint(
             "octet_length(previous_hash) = 32 and octet_length(entry_hash) = 32", name="ck_custody_hashes"

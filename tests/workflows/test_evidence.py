@@ -142,19 +142,51 @@ def test_an_entry_that_does_not_follow_the_last_one_is_refused_by_the_database(
         connection.rollback()
 
 
+ARRIVED = (
+    "state = 'received', received_at = now(), sha256 = declared_sha256, length = 5, media_type = 'image/png'"
+)
+SEALED = "state = 'sealed', sealed_at = now(), preview_sha256 = decode(repeat('03', 32), 'hex')"
+REJECTED = "state = 'rejected', rejected_at = now(), reason = 'expired'"
+
+
 @pytest.mark.parametrize(
-    "change",
+    ("change", "said"),
     [
-        "declared_sha256 = decode(repeat('02', 32), 'hex')", "captured_at = now() + interval '1 day'",
-        "officer_id = (select id from users where id <> officer_id and town_id = evidence.town_id limit 1)",
-        "id = gen_random_uuid()",
+        ("declared_sha256 = decode(repeat('02', 32), 'hex')", "does not change"),
+        ("captured_at = now() + interval '1 day'", "does not change"),
+        ("officer_id = (select id from users where id <> officer_id and town_id = evidence.town_id limit 1)",
+         "does not change"),
+        ("id = gen_random_uuid()", "does not change"),
+        ("area_id = (select id from areas where id <> area_id and town_id = evidence.town_id limit 1)",
+         "does not change"),
+        ("length = 6", "does not change"),
+        ("sha256 = decode(repeat('02', 32), 'hex')", "does not change"),
+        ("media_type = 'image/jpeg'", "does not change"), ("media_type = null", "does not change"),
+        ("preview_sha256 = decode(repeat('02', 32), 'hex')", "does not change"),
+        ("preview_sha256 = null", "does not change"),
+        ("state = 'received', sealed_at = null", "stays so"),
+        ("state = 'rejected', sealed_at = null, rejected_at = now(), reason = 'expired'", "stays so"),
     ],
 )  # fmt: skip
-def test_what_was_declared_at_capture_does_not_change(owner_engine: Engine, town: Town, change: str) -> None:
+def test_what_was_declared_at_capture_and_what_was_sealed_does_not_change(
+    owner_engine: Engine, town: Town, change: str, said: str
+) -> None:
     with owner_engine.connect() as connection:
         found = _row(connection, town)
-        with pytest.raises(DBAPIError, match="does not change"):
+        for step in (ARRIVED, SEALED):
+            connection.execute(text(f"update evidence set {step} where id = :id"), {"id": found})
+        with pytest.raises(DBAPIError, match=said):
             connection.execute(text(f"update evidence set {change} where id = :id"), {"id": found})
+
+
+@pytest.mark.parametrize("change", ["state = 'uploading'", ARRIVED, SEALED])
+def test_what_was_rejected_stays_rejected(owner_engine: Engine, town: Town, change: str) -> None:
+    with owner_engine.connect() as connection:
+        found = _row(connection, town)
+        connection.execute(text(f"update evidence set {REJECTED} where id = :id"), {"id": found})
+        back = f"update evidence set {change}, rejected_at = null, reason = null where id = :id"
+        with pytest.raises(DBAPIError, match="stays so"):
+            connection.execute(text(back), {"id": found})
 
 
 def test_each_entry_of_a_chain_that_is_altered_put_in_or_taken_out_is_found(
