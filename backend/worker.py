@@ -235,8 +235,9 @@ def tidy_evidence(timestamp: int) -> None:
     in_every_town(
         lambda uow: evidence.drop_rejected(uow, partial(store.drop, uow.town)), to_the_end=True
     )
-    for upload_id in spool.older_than(SPOOLED_FOR_S):
-        if not any(in_every_town(partial(evidence.is_spooled, evidence_id=upload_id))):
+    if old := spool.older_than(SPOOLED_FOR_S):
+        needed = in_every_town(partial(evidence.spooled, evidence_ids=old))
+        for upload_id in set(old).difference(*needed):
             spool.drop(upload_id)
 
 

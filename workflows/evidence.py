@@ -7,7 +7,7 @@ decoder has found a picture in them. What belongs to it stands in its custody lo
 The bytes themselves are the business of ``backend.adapters.storage``; what is said here is said in the transaction.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -80,7 +80,7 @@ def begin(uow: UnitOfWork, actor: Actor, declared: Declared, room: Room) -> Evid
 
     Raises:
         Invalid: ``off_shift``; it was taken off shift, and nothing of that is kept (P21).
-        Conflict: ``id_taken``; the id is another photo's.
+        Conflict: ``id_taken``; the id is another photo's. Gone: it was rejected, or its time is over.
         TooLarge: the file is. Full: there is no room for it. TooMany: too many are under way.
     """
     access.require(actor, "record", "evidence")
@@ -89,7 +89,7 @@ def begin(uow: UnitOfWork, actor: Actor, declared: Declared, room: Room) -> Evid
     if known is not None:
         if (known.officer_id, known.declared_sha256) != (actor.user_id, declared.sha256):
             raise Conflict("id_taken", "This id is another photo's.")
-        return known
+        return _going_on(uow, known)
     shift = _shift_of(uow, actor.user_id, declared.captured_at)
     if shift is None:
         raise Invalid(
@@ -193,7 +193,10 @@ def upload(uow: UnitOfWork, actor: Actor, evidence_id: UUID, *, lock: bool = Fal
     Raises:
         Gone: it was rejected, or its time is over.
     """
-    found = access.own_evidence(uow, actor, evidence_id, lock=lock)
+    return _going_on(uow, access.own_evidence(uow, actor, evidence_id, lock=lock))
+
+
+def _going_on(uow: UnitOfWork, found: Evidence) -> Evidence:
     over = found.state == E.UPLOADING and found.expires_at <= uow.now
     if over or found.state == E.REJECTED:
         raise Gone(
@@ -285,9 +288,10 @@ def reject(uow: UnitOfWork, actor: Actor, evidence: Evidence, fault: EvidenceFau
         WrongState: it is sealed, or was rejected before.
     """
     EVIDENCE.fire(uow, actor, evidence, "reject", command_id=None, data={"fault": str(fault)})
-    _give_room_back(uow, evidence.room_bytes)
+    free_again = evidence.room_bytes
     evidence.reason, evidence.room_bytes = fault, 0
     uow.session.flush()
+    _give_room_back(uow, free_again)
     custody.write(uow, actor, evidence, CustodyAct.REJECTED, sha256=evidence.sha256, reason=str(fault))
     _tell(uow, evidence, "reject")
 
@@ -364,9 +368,10 @@ def look_again(uow: UnitOfWork, *, after: timedelta = timedelta(minutes=10)) -> 
     return len(waiting)
 
 
-def is_spooled(uow: UnitOfWork, evidence_id: UUID) -> bool:
-    """Say whether the spool still needs the file of an upload of this town."""
-    return uow.session.scalar(select(Evidence.state).where(Evidence.id == evidence_id)) == E.UPLOADING
+def spooled(uow: UnitOfWork, evidence_ids: Collection[UUID]) -> set[UUID]:
+    """Return those of these uploads whose files the spool still needs for this town."""
+    needed = select(Evidence.id).where(Evidence.id.in_(evidence_ids), Evidence.state == E.UPLOADING)
+    return set(uow.session.scalars(needed))
 
 
 def drop_rejected(uow: UnitOfWork, drop: Callable[[bytes], None], *, most: int = 50) -> int:

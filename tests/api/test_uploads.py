@@ -54,6 +54,13 @@ def begin(caller: Caller, data: bytes, *, length: Any = None, headers: Any = Non
     return answer
 
 
+def announced(photo_id: UUID, data: bytes) -> dict[str, str]:
+    """The headers that announce a photo again, or bring it at once."""
+    _, header = metadata(data, id=str(photo_id))
+    told = {"Upload-Metadata": header, "Upload-Length": str(len(data)), "Content-Type": OFFSET_TYPE}
+    return {**TUS, **told}
+
+
 def part(caller: Caller, where: str, data: bytes, at: int, **headers: str) -> Any:
     sent = {**TUS, "Upload-Offset": str(at), "Content-Type": OFFSET_TYPE}
     sent |= {name.replace("_", "-"): value for name, value in headers.items()}
@@ -412,6 +419,9 @@ def test_what_is_no_photo_by_its_first_bytes_is_rejected(world: World, duty: Bea
     )  # fmt: skip
     assert duty.phone.send("HEAD", where, headers=TUS).status_code == 410
     assert part(duty.phone, where, data, 0).status_code == 410
+    for body in ({}, {"data": data}):
+        again = duty.phone.send("POST", UPLOADS, headers=announced(begun.photo_id, data), **body)
+        assert (again.status_code, again.json["code"], again.json["fault"]) == (410, "gone", "not_an_image")
     assert duty.phone.get(f"{OWN}/{begun.photo_id}").json["reason"] == "not_an_image"
     assert not stored(world, data)
     assert [entry.action for entry in chain(world, begun.photo_id)] == ["created", "received", "rejected"]
@@ -593,6 +603,8 @@ def test_an_upload_that_never_ends_is_over_after_its_time(
             {"id": photo_id},
         )
     assert duty.phone.send("HEAD", where, headers=TUS).status_code == 410
+    over = duty.phone.send("POST", UPLOADS, headers=announced(photo_id, photo()))
+    assert (over.status_code, over.json["fault"]) == (410, "expired")
     worker.use(world.config)
     monkeypatch.setattr(worker, "SPOOLED_FOR_S", -1.0)
     kept = UUID(begin(duty.phone, photo()).headers["Location"].rpartition("/")[2])
