@@ -232,9 +232,7 @@ def tidy_evidence(timestamp: int) -> None:
     spool, store = storage.Spool(_settings().evidence_dir), storage.Folder(_settings().evidence_dir)
     in_every_town(evidence.expire, to_the_end=True)
     in_every_town(evidence.look_again)
-    in_every_town(
-        lambda uow: evidence.drop_rejected(uow, partial(store.drop, uow.town)), to_the_end=True
-    )
+    in_every_town(lambda uow: evidence.drop_rejected(uow, partial(store.drop, uow.town)), to_the_end=True)
     if old := spool.older_than(SPOOLED_FOR_S):
         needed = in_every_town(partial(evidence.spooled, evidence_ids=old))
         for upload_id in set(old).difference(*needed):

@@ -10,7 +10,6 @@ The bytes themselves are the business of ``backend.adapters.storage``; what is s
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy import func, select, update
@@ -166,7 +165,9 @@ def _take_room(uow: UnitOfWork, more: int, room: Room) -> None:
     bytes_then = EvidenceRoom.bytes + taken.excluded.bytes
     took = uow.session.scalar(
         taken.on_conflict_do_update(
-            index_elements=[EvidenceRoom.town_id], set_={"bytes": bytes_then}, where=bytes_then <= room.of_town
+            index_elements=[EvidenceRoom.town_id],
+            set_={"bytes": bytes_then},
+            where=bytes_then <= room.of_town,
         ).returning(EvidenceRoom.bytes)
     )
     if took is None or took > room.of_town:  # The town's first one meets no row and no condition.
@@ -297,24 +298,8 @@ def reject(uow: UnitOfWork, actor: Actor, evidence: Evidence, fault: EvidenceFau
 
 
 def _tell(uow: UnitOfWork, evidence: Evidence, action: str) -> None:
-    """Tell the desks where it belongs to a report or a task, and its officer."""
-    areas = {area_id for (area_id,) in uow.session.execute(_areas_of(evidence))} or {evidence.area_id}
-    for area_id in sorted(areas):
-        changes.tell(
-            uow, EVIDENCE.kind, evidence, action, to=recipients.hear_of_evidence(area_id, evidence.officer_id)
-        )
-
-
-def _areas_of(evidence: Evidence) -> Any:
-    return (
-        select(Report.area_id)
-        .where(access.shown_in_report(evidence.id), Report.officer_id == evidence.officer_id)
-        .union(
-            select(Task.area_id).where(
-                access.shown_in_task(evidence.id), Task.resolved_by == evidence.officer_id
-            )
-        )
-    )
+    for hearers in recipients.hear_of_evidence(uow, evidence):
+        changes.tell(uow, EVIDENCE.kind, evidence, action, to=hearers)
 
 
 # --- The worker's part
@@ -380,9 +365,7 @@ def drop_rejected(uow: UnitOfWork, drop: Callable[[bytes], None], *, most: int =
     Bytes that other evidence of the town has, or is bringing, stay. Whoever begins an upload waits at the town's room,
     which is held here: so none of the same bytes begins between the question and the end of the file.
     """
-    uow.session.execute(
-        select(EvidenceRoom.bytes).where(EvidenceRoom.town_id == uow.town).with_for_update()
-    )
+    uow.session.execute(select(EvidenceRoom.bytes).where(EvidenceRoom.town_id == uow.town).with_for_update())
     rejected = uow.session.scalars(
         select(Evidence)
         .where(
@@ -421,39 +404,43 @@ class Content:
     media_type: str
 
 
-def look_at(uow: UnitOfWork, actor: Actor, evidence_id: UUID) -> Evidence:
-    """Return what is known of a piece of evidence; the picture itself is another look."""
-    return access.evidence(uow, actor, evidence_id)
+def look_at(uow: UnitOfWork, actor: Actor, evidence_id: UUID, *, own: bool = False) -> Evidence:
+    """Return what is known of a piece of evidence, or of the actor's ``own`` alone; the picture is another look."""
+    return _door(own)(uow, actor, evidence_id)
 
 
-def original(uow: UnitOfWork, actor: Actor, evidence_id: UUID) -> Content:
+def original(uow: UnitOfWork, actor: Actor, evidence_id: UUID, *, own: bool = False) -> Content:
     """Return the sealed original; the look is written into the custody log before anything is given out.
 
     Raises:
         WrongState: it is not sealed.
     """
-    found = _sealed(uow, actor, evidence_id)
+    found = _sealed(uow, actor, evidence_id, own)
     assert found.sha256 is not None
     assert found.media_type is not None
     custody.write(uow, actor, found, CustodyAct.VIEWED, sha256=found.sha256)
     return Content(found, found.sha256, found.media_type)
 
 
-def preview(uow: UnitOfWork, actor: Actor, evidence_id: UUID) -> Content:
+def preview(uow: UnitOfWork, actor: Actor, evidence_id: UUID, *, own: bool = False) -> Content:
     """Return the smaller picture, without anything that is no pixel; the look is written down too.
 
     Raises:
         WrongState: it is not sealed.
     """
-    found = _sealed(uow, actor, evidence_id)
+    found = _sealed(uow, actor, evidence_id, own)
     if found.preview_sha256 is None:
         raise WrongState(str(found.state), [])
     custody.write(uow, actor, found, CustodyAct.VIEWED, preview_sha256=found.preview_sha256)
     return Content(found, found.preview_sha256, PREVIEW_TYPE)
 
 
-def _sealed(uow: UnitOfWork, actor: Actor, evidence_id: UUID) -> Evidence:
-    found = access.evidence(uow, actor, evidence_id, lock=True)
+def _door(own: bool) -> Callable[..., Evidence]:
+    return access.own_evidence if own else access.evidence
+
+
+def _sealed(uow: UnitOfWork, actor: Actor, evidence_id: UUID, own: bool) -> Evidence:
+    found = _door(own)(uow, actor, evidence_id, lock=True)
     if found.state != E.SEALED:
         raise WrongState(str(found.state), [])
     return found
@@ -524,7 +511,7 @@ def _known(
         subject_id: [
             # Another officer's, that came after it was named, is not shown by this name.
             Referred(
-                one, of, row if (row := found.get(one)) is not None and row.officer_id == officer_id else None
+                one, of, row if (row := found.get(one)) is not None and row.is_shown_by(officer_id) else None
             )
             for of, one, officer_id in listed
         ]

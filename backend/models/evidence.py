@@ -4,10 +4,27 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, LargeBinary, PrimaryKeyConstraint, text
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    ColumnElement,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    PrimaryKeyConstraint,
+    and_,
+    literal,
+    literal_column,
+    or_,
+    text,
+)
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from backend.models.base import Base, Id, TownId
+from backend.models.report import Report
+from backend.models.task import Task
 from backend.models.user import User
 
 
@@ -94,6 +111,25 @@ class Evidence(Base):
     version: Mapped[int] = mapped_column(default=1)
 
     officer: Mapped[User] = relationship(lazy="raise", foreign_keys=[officer_id])
+
+    def is_shown_by(self, officer_id: Any) -> Any:
+        """Whether what this officer has filed or resolved shows it when it names it: only what he took himself.
+
+        Of a column the condition, of an id the answer: nobody brings another's photo before a desk by naming it.
+        """
+        return self.officer_id == officer_id
+
+    def shown_in_report(self) -> ColumnElement[bool]:
+        """Return the condition that a report shows it."""
+        wanted = literal([self.id], ARRAY(postgresql.UUID(as_uuid=True)))
+        named = or_(Report.evidence_before.contains(wanted), Report.evidence_after.contains(wanted))
+        return and_(named, self.is_shown_by(Report.officer_id))
+
+    def shown_in_task(self) -> ColumnElement[bool]:
+        """Return the condition that the result of a task shows it."""
+        # In the words of the index: what a parameter names, an index is not found for.
+        named = literal_column("(tasks.result -> 'evidence_ids')", postgresql.JSONB)
+        return and_(named.contains([str(self.id)]), self.is_shown_by(Task.resolved_by))
 
 
 class EvidenceRoom(Base):

@@ -17,14 +17,16 @@ from PIL import Image
 from sqlalchemy import text
 
 from backend import worker
+from backend.core.identity import system_actor
 from backend.core.uow import unit_of_work
 from backend.models import Custody
+from notifications import recipients
 from tests.api.conftest import Caller, World
 from tests.api.test_isolation import _caller as by_code
 from tests.api.test_shifts import start
 from tests.api.test_tasks import KINDS, Duty
 from tests.photos import OFFSET_TYPE, TUS, UPLOADS, bomb, checksum, metadata, photo, placed_photo
-from workflows import custody, evidence
+from workflows import access, custody, evidence
 
 OWN, DESK = "/api/v1/officer/evidence", "/api/v1/desk/evidence"
 
@@ -541,6 +543,32 @@ def test_the_desk_sees_what_its_reports_show_and_others_do_not(
     assert once.get(f"{DESK}/{photo_id}/content").status_code == 401
 
 
+def test_who_is_officer_and_dispatcher_sees_as_an_officer_his_own_photos_alone(
+    world: World, duty: Beat, signed_in: Any
+) -> None:
+    """F41: each tree has its door. What his desk may see, he sees at his desk; the officer's address is for one's own."""
+    both = world.officer()
+    with world.owner.begin() as connection:
+        connection.execute(
+            text(
+                "insert into memberships (id, town_id, user_id, role, area_id, granted_at)"
+                " values (gen_random_uuid(), :town, :user, 'dispatcher', :area, now())"
+            ),
+            {"town": world.here.id, "user": both.id, "area": world.here.areas["a"]},
+        )
+    caller = signed_in(both)
+    start(caller)
+    photo_id, own = sealed(world, duty.phone), sealed(world, caller)
+    assert report(duty, photo_id).status_code == 201
+    before = len(chain(world, photo_id))
+    for what in ("", "/content", "/preview"):
+        assert caller.get(f"{OWN}/{photo_id}{what}").status_code == 404, what
+        assert caller.get(f"{OWN}/{own}{what}").status_code == 200, what
+    assert len(chain(world, photo_id)) == before
+    for what in ("", "/content", "/preview"):
+        assert caller.get(f"{DESK}/{photo_id}{what}").status_code == 200, what
+
+
 def test_a_task_shows_what_was_taken_by_whoever_resolved_it(world: World, duty: Beat, signed_in: Any) -> None:
     duty.be_at(duty.place[0], duty.place[1])
     task = duty.offered()
@@ -555,6 +583,29 @@ def test_a_task_shows_what_was_taken_by_whoever_resolved_it(world: World, duty: 
     [one] = duty.desk.get(f"/api/v1/desk/tasks/{task['id']}/evidence").json["items"]
     assert (one["of"], one["evidence"]["id"]) == ("result", str(photo_id))
     assert duty.desk.get(f"{DESK}/{photo_id}/content").status_code == 200
+
+
+def test_of_a_photo_the_desks_hear_where_it_is_shown_and_until_then_its_officer_alone(
+    world: World, duty: Beat, signed_in: Any
+) -> None:
+    """F41: not even an id, before a report of its own officer names it."""
+    mate = Beat(world, signed_in)
+    data = photo(seed=41)
+    photo_id, header = metadata(data)
+    assert report(mate, photo_id).status_code == 201, "named by another, before it came"
+    sent = {
+        **TUS, "Upload-Metadata": header, "Upload-Length": str(len(data)), "Content-Type": OFFSET_TYPE,
+    }  # fmt: skip
+    assert duty.phone.send("POST", UPLOADS, data=data, headers=sent).status_code == 201
+
+    def hearers() -> list[recipients.Hearers]:
+        with unit_of_work(world.here.id) as uow:
+            return recipients.hear_of_evidence(uow, access.evidence(uow, system_actor(uow.town), photo_id))
+
+    himself = recipients.Hearers(None, (duty.person.id,))
+    assert hearers() == [himself]
+    assert report(duty, photo_id).status_code == 201
+    assert hearers() == [himself, recipients.Hearers(world.here.areas["a"])]
 
 
 def test_nobody_shows_the_desk_another_officers_photo_by_naming_it(

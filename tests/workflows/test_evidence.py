@@ -280,9 +280,7 @@ def test_what_a_photo_takes_of_the_room_follows_its_length_and_is_free_again_whe
         assert taken(uow) == (40, 40)
         second = begin(30)
         assert taken(uow) == (70, 70)
-        evidence.reject(
-            uow, system, access.evidence(uow, system, first.id, lock=True), EvidenceFault.EXPIRED
-        )
+        evidence.reject(uow, system, access.evidence(uow, system, first.id, lock=True), EvidenceFault.EXPIRED)
         assert taken(uow) == (30, 30)
         assert evidence.look_at(uow, officer, second.id).room_bytes == 30
         uow.session.rollback()
@@ -453,7 +451,9 @@ def test_a_decoder_that_is_kept_from_its_work_says_nothing_of_the_picture(
         decoder(does or "pass", **limits)
 
 
-def test_a_real_decoder_meets_its_memory_limit_and_the_same_picture_is_sealed_with_more(tmp_path: Path) -> None:
+def test_a_real_decoder_meets_its_memory_limit_and_the_same_picture_is_sealed_with_more(
+    tmp_path: Path,
+) -> None:
     from PIL import Image
 
     file = tmp_path / "large.png"
