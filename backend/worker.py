@@ -197,8 +197,8 @@ def watch_shifts(timestamp: int) -> None:
         raise ExceptionGroup("The watchdog failed.", failures)
 
 
-# A look that said nothing of the photo (a busy machine, a killed decoder, a lost database) is taken again soon: while it
-# waits, the clock queues no other. After the last attempt the hourly clock does.
+# A look that said nothing of the photo (a busy machine, a killed decoder, a lost database) is taken again soon: while
+# it waits, the clock queues no other. After the last attempt the hourly clock does.
 @app.task(name=evidence.EXAMINE, retry=procrastinate.RetryStrategy(max_attempts=10, wait=90))
 def examine_evidence(town_id: str, evidence_id: str) -> None:
     """Look at a photo that has arrived, in a process with limits, and seal or reject it."""

@@ -32,9 +32,9 @@ class Evidence(Base):
     """A photo. ``id``, ``declared_sha256`` and ``captured_at`` are the phone's own, made when it was taken.
 
     ``upload_metadata`` is the header of the upload as it came, the file's name in it. ``sha256`` is of what has
-    arrived, ``preview_sha256`` of the smaller picture that was made of it. The area is that of the shift. ``room_bytes``
-    is what it takes of its town's room: its length, or the longest it may become, or nothing once it is rejected;
-    ``dropped_at`` says when the bytes of what was rejected were thrown away.
+    arrived, ``preview_sha256`` of the smaller picture that was made of it. The area is that of the shift.
+    ``room_bytes`` is what it takes of its town's room: its length, or the longest it may become, or nothing once it is
+    rejected; ``dropped_at`` says when the bytes of what was rejected were thrown away.
     """
 
     __tablename__ = "evidence"

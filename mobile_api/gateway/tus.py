@@ -18,9 +18,10 @@ import hashlib
 import hmac
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from datetime import UTC, datetime
 from email.utils import format_datetime
-from typing import IO, Any
+from typing import Any
 from uuid import UUID
 
 from flask import Blueprint, Response, current_app, g, request
@@ -385,40 +386,44 @@ def _take(
 
 def _add(part: Part, pieces: Iterator[bytes]) -> None:
     """Add what arrives, and keep it whatever happens then."""
-    gathered = bytearray()
-
-    def write() -> None:
-        data = bytes(gathered)
-        gathered.clear()
-        if data:
-            storage.threads.run(part.add, data)
-
     try:
-        for piece in pieces:
-            gathered += piece
-            if len(gathered) >= WRITE_BYTES:
-                write()
+        _gather(pieces, part.add)
     finally:
-        write()
         storage.threads.run(part.sync)
 
 
 def _add_checked(part: Part, algorithm: Callable[[], Any], expected: bytes, *, most: int) -> None:
     """Add a part that has a checksum: all of it, or nothing."""
     seen = algorithm()
-    with _spool().chunk() as chunk:
-        for piece in _body(most - part.offset):
-            seen.update(piece)
-            chunk.write(piece)
+
+    def wait(data: bytes) -> None:
+        seen.update(data)
+        chunk.add(data)
+
+    with closing(storage.threads.run(_spool().chunk)) as chunk:
+        _gather(_body(most - part.offset), wait)
         if not hmac.compare_digest(seen.digest(), expected):
             raise ChecksumMismatch()
-        chunk.seek(0)
-        _add(part, _pieces_of(chunk))
+        storage.threads.run(part.add_checked, chunk)
 
 
-def _pieces_of(chunk: IO[bytes]) -> Iterator[bytes]:
-    while piece := chunk.read(WRITE_BYTES):
-        yield piece
+def _gather(pieces: Iterator[bytes], write: Callable[[bytes], None]) -> None:
+    """Write what arrives beside the sockets, as much as is worth it at once; what came before a cut as well."""
+    gathered = bytearray()
+
+    def pour() -> None:
+        data = bytes(gathered)
+        gathered.clear()
+        if data:
+            storage.threads.run(write, data)
+
+    try:
+        for piece in pieces:
+            gathered += piece
+            if len(gathered) >= WRITE_BYTES:
+                pour()
+    finally:
+        pour()
 
 
 def _checksum() -> tuple[Callable[[], Any], bytes] | None:
@@ -494,7 +499,7 @@ def _complete(claims: AccessClaims, upload_id: UUID, part: Part) -> None:
         storage.threads.run(_store().keep, claims.town_id, sha256, part.path)
     with _unit(claims) as uow:
         found = evidence.arrived(uow, upload_id, sha256=sha256, length=part.offset, media_type=media_type)
-    _spool().drop(upload_id)
+    storage.threads.run(_spool().drop, upload_id)
     if found.state == EvidenceState.REJECTED:
         raise PhotoRejected(fault=found.reason)
 

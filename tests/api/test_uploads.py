@@ -546,7 +546,7 @@ def test_the_desk_sees_what_its_reports_show_and_others_do_not(
 def test_who_is_officer_and_dispatcher_sees_as_an_officer_his_own_photos_alone(
     world: World, duty: Beat, signed_in: Any
 ) -> None:
-    """F41: each tree has its door. What his desk may see, he sees at his desk; the officer's address is for one's own."""
+    """F41: each tree has its door. What his desk may see, he sees at his desk; the officers' address has one's own."""
     both = world.officer()
     with world.owner.begin() as connection:
         connection.execute(
@@ -604,8 +604,10 @@ def test_of_a_photo_the_desks_hear_where_it_is_shown_and_until_then_its_officer_
 
     himself = recipients.Hearers(None, (duty.person.id,))
     assert hearers() == [himself]
-    assert report(duty, photo_id).status_code == 201
-    assert hearers() == [himself, recipients.Hearers(world.here.areas["a"])]
+    filed = report(duty, photo_id).json
+    with world.owner.connect() as connection:
+        area_id = connection.scalar(text("select area_id from reports where id = :id"), {"id": filed["id"]})
+    assert hearers() == [himself, recipients.Hearers(area_id)]
 
 
 def test_nobody_shows_the_desk_another_officers_photo_by_naming_it(

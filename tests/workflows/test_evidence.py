@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -523,18 +525,66 @@ def test_an_upload_is_open_once_and_its_hash_goes_on_also_in_another_process(tmp
         assert part.offset == 12, "what has begun is not begun again"
 
 
+def no_room(*_: Any, **__: Any) -> Any:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
 def test_a_disk_that_is_full_keeps_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spool, upload_id = Spool(tmp_path), new_id()
     spool.make(upload_id)
     with spool.opened(upload_id) as part:
         part.add(b"there")
-
-        def full(*_: Any) -> int:
-            raise OSError(28, "No space left on device")
-
         with monkeypatch.context() as patched, pytest.raises(Full):
-            patched.setattr("backend.adapters.storage.os.pwrite", full)
+            patched.setattr("backend.adapters.storage.os.pwrite", no_room)
             part.add(b"more")
         assert part.offset == 5
         part.add(b" and more")
     assert spool.path(upload_id).read_bytes() == b"there and more"
+
+
+def test_a_checked_part_for_which_there_is_no_room_is_not_there_in_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool, upload_id = Spool(tmp_path), new_id()
+    spool.make(upload_id)
+    data = bytes(range(256)) * 4096
+    with spool.opened(upload_id) as part, closing(spool.chunk()) as chunk:
+        part.add(b"there")
+        chunk.add(data[:600_000])
+        chunk.add(data[600_000:])
+        with monkeypatch.context() as patched, pytest.raises(Full):
+            patched.setattr("backend.adapters.storage.os.fsync", no_room)
+            part.add_checked(chunk)
+        assert (part.offset, spool.path(upload_id).read_bytes()) == (5, b"there")
+        part.add_checked(chunk)
+        assert part.sha256.digest() == hashlib.sha256(b"there" + data).digest()
+    assert spool.path(upload_id).read_bytes() == b"there" + data
+
+
+@pytest.mark.parametrize(
+    ("lacks", "act"),
+    [
+        ("os.open", lambda store, spool, given: spool.make(new_id())),
+        ("tempfile.TemporaryFile", lambda store, spool, given: spool.chunk()),
+        ("tempfile.mkstemp", lambda store, spool, given: store.keep(new_id(), bytes(32), given)),
+        ("os.fsync", lambda store, spool, given: store.keep(new_id(), bytes(32), given)),
+    ],
+    ids=["spool", "chunk", "store", "sync"],
+)
+def test_a_disk_that_is_full_is_called_so_wherever_it_is_found_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lacks: str, act: Any
+) -> None:
+    """507 and no 500; what else goes wrong with a disk is no matter of room."""
+    given = tmp_path / "given"
+    given.write_bytes(b"x")
+    store, spool = Folder(tmp_path), Spool(tmp_path)
+    with monkeypatch.context() as patched, pytest.raises(Full):
+        patched.setattr(f"backend.adapters.storage.{lacks}", no_room)
+        act(store, spool, given)
+
+    def broken(*_: Any, **__: Any) -> Any:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patched, pytest.raises(OSError, match="Input/output"):
+        patched.setattr(f"backend.adapters.storage.{lacks}", broken)
+        act(store, spool, given)
