@@ -18,7 +18,8 @@ from sqlalchemy import text
 
 from backend import worker
 from backend.core.identity import system_actor
-from backend.core.uow import unit_of_work
+from backend.core.ids import new_id
+from backend.core.uow import UnitOfWork, unit_of_work
 from backend.models import Custody
 from notifications import recipients
 from tests.api.conftest import Caller, World
@@ -384,6 +385,30 @@ def test_a_part_that_was_damaged_on_the_way_is_not_kept(duty: Beat, algorithm: s
     assert part(duty.phone, where, data, 0, Upload_Checksum=checksum(data, algorithm)).status_code == 204
 
 
+@pytest.mark.parametrize("checked", [False, True], ids=["plain", "checked"])
+@pytest.mark.parametrize("lacks", ["pwrite", "fsync"])
+def test_a_disk_that_fills_up_is_said_to_be_full_and_the_upload_goes_on_later(
+    duty: Beat, monkeypatch: pytest.MonkeyPatch, lacks: str, checked: bool
+) -> None:
+    data = photo()
+    where = begin(duty.phone, data).headers["Location"]
+    assert part(duty.phone, where, data[:100], 0).status_code == 204
+    told = {"Upload_Checksum": checksum(data[100:])} if checked else {}
+
+    def no_room(*_: Any) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(f"backend.adapters.storage.os.{lacks}", no_room)
+        full = part(duty.phone, where, data[100:], 100, **told)
+        assert (full.status_code, full.json["code"]) == (507, "storage_full")
+    at = offset(duty.phone, where)
+    assert at in ((100,) if checked or lacks == "pwrite" else (100, len(data)))
+    if at < len(data):
+        assert part(duty.phone, where, data[100:], 100, **told).status_code == 204
+    assert offset(duty.phone, where) == len(data)
+
+
 def test_what_is_complete_never_changes(world: World, duty: Beat) -> None:
     """F31: the whole again, one byte more, and an empty part: 409 with the offset, and the same bytes as before."""
     data = photo(seed=31)
@@ -665,6 +690,26 @@ def test_an_upload_that_never_ends_is_over_after_its_time(
     assert duty.phone.get(f"{OWN}/{photo_id}").json["reason"] == "expired"
     spool = world.app.extensions["xungeng.spool"]
     assert (spool.path(photo_id).exists(), spool.path(kept).exists()) == (False, True)
+
+
+def test_each_town_is_asked_once_what_the_spool_needs(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many files there are: a queue of forgotten ones keeps no worker for long."""
+    worker.use(world.config)
+    spool, asked = world.app.extensions["xungeng.spool"], list[UUID]()
+    forgotten = [new_id() for _ in range(5)]
+    for one in forgotten:
+        spool.make(one)
+    really = evidence.spooled
+
+    def spooled(uow: UnitOfWork, evidence_ids: Any) -> set[UUID]:
+        asked.append(uow.town)
+        return really(uow, evidence_ids)
+
+    monkeypatch.setattr(worker, "SPOOLED_FOR_S", -1.0)
+    monkeypatch.setattr(worker.evidence, "spooled", spooled)
+    worker.tidy_evidence(0)
+    assert sorted(asked) == sorted({world.here.id, world.there.id})
+    assert not any(spool.path(one).exists() for one in forgotten)
 
 
 def test_what_nobody_has_looked_at_is_looked_at_again(world: World, duty: Beat) -> None:
