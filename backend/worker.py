@@ -37,7 +37,6 @@ from backend.core.config import Config, libpq_url
 from backend.core.jobs import DEFAULT_QUEUE, PHOTO_QUEUE, SCHEMA
 from backend.core.preflight import Unreachable
 from backend.core.uow import UnitOfWork, unit_of_work
-from backend.core.vocabulary import EvidenceState
 from workflows import (
     alarms,
     calls,
@@ -198,8 +197,9 @@ def watch_shifts(timestamp: int) -> None:
         raise ExceptionGroup("The watchdog failed.", failures)
 
 
-# A look that could not begin, or lost its database, is taken again; what is wrong with a photo fails once and for all.
-@app.task(name=evidence.EXAMINE, retry=procrastinate.RetryStrategy(max_attempts=10, exponential_wait=4))
+# A look that said nothing of the photo (a busy machine, a killed decoder, a lost database) is taken again soon: while
+# it waits, the clock queues no other. After the last attempt the hourly clock does.
+@app.task(name=evidence.EXAMINE, retry=procrastinate.RetryStrategy(max_attempts=10, wait=90))
 def examine_evidence(town_id: str, evidence_id: str) -> None:
     """Look at a photo that has arrived, in a process with limits, and seal or reject it."""
     examine(_settings(), UUID(town_id), UUID(evidence_id), storage.Folder(_settings().evidence_dir))
@@ -215,29 +215,27 @@ def examine(config: Config, town_id: UUID, evidence_id: UUID, store: storage.Sto
     with tempfile.TemporaryDirectory(prefix="xg-evidence-") as folder:
         original, preview = Path(folder) / "original", Path(folder) / "preview"
         with open(original, "xb") as file:
-            store.copy_to(received.sha256, file)
+            store.copy_to(town_id, received.sha256, file)
         seen = pictures.look(original, preview, most_pixels=config.image_megapixels * 1_000_000)
         if seen.fault is None:
             preview_sha256 = hashlib.sha256(preview.read_bytes()).digest()
-            store.keep(preview_sha256, preview)
+            store.keep(town_id, preview_sha256, preview)
     with unit_of_work(town_id) as uow:
-        found = evidence.examined(uow, evidence_id, seen, preview_sha256=preview_sha256)
-        unwanted = found.state == EvidenceState.REJECTED and not evidence.shares_content(
-            uow, evidence_id, received.sha256
-        )
-    if unwanted:
-        store.drop(received.sha256)
+        evidence.examined(uow, evidence_id, seen, preview_sha256=preview_sha256)
 
 
 @app.periodic(cron="27 * * * *")
 @app.task(name="evidence.tidy", queueing_lock="evidence.tidy", lock="evidence.tidy")
 def tidy_evidence(timestamp: int) -> None:
-    """Reject the uploads whose time is over, look at what was forgotten, and sweep the spool of what nobody needs."""
-    spool = storage.Spool(_settings().evidence_dir)
+    """Reject the uploads whose time is over, look at what was forgotten, throw away the bytes of what was rejected, and
+    sweep the spool of what nobody needs."""
+    spool, store = storage.Spool(_settings().evidence_dir), storage.Folder(_settings().evidence_dir)
     in_every_town(evidence.expire, to_the_end=True)
     in_every_town(evidence.look_again)
-    for upload_id in spool.older_than(SPOOLED_FOR_S):
-        if not any(in_every_town(partial(evidence.is_spooled, evidence_id=upload_id))):
+    in_every_town(lambda uow: evidence.drop_rejected(uow, partial(store.drop, uow.town)), to_the_end=True)
+    if old := spool.older_than(SPOOLED_FOR_S):
+        needed = in_every_town(partial(evidence.spooled, evidence_ids=old))
+        for upload_id in set(old).difference(*needed):
             spool.drop(upload_id)
 
 

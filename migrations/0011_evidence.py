@@ -19,6 +19,7 @@ create table evidence (
   media_type text,
   upload_metadata text not null,
   length bigint,
+  room_bytes bigint not null default 0,
   declared_sha256 bytea not null,
   sha256 bytea,
   captured_at timestamptz not null,
@@ -32,11 +33,13 @@ create table evidence (
   received_at timestamptz,
   sealed_at timestamptz,
   rejected_at timestamptz,
+  dropped_at timestamptz,
   reason text,
   version integer not null default 1,
   constraint ck_evidence_kind check (kind in ('image')),
   constraint ck_evidence_state check (state in ('uploading', 'received', 'sealed', 'rejected')),
   constraint ck_evidence_length check (length > 0),
+  constraint ck_evidence_room check (room_bytes >= 0),
   constraint ck_evidence_digests check (octet_length(declared_sha256) = 32
     and (sha256 is null or octet_length(sha256) = 32)
     and (preview_sha256 is null or octet_length(preview_sha256) = 32)),
@@ -47,11 +50,21 @@ create table evidence (
     and (state <> 'sealed' or (sha256 = declared_sha256 and media_type is not null))),
   constraint ck_evidence_rejected check ((state = 'rejected') = (rejected_at is not null)
     and (rejected_at is null) = (reason is null)),
+  constraint ck_evidence_dropped check (dropped_at is null or state = 'rejected'),
   constraint ck_evidence_reason check (reason in ('hash_differs', 'not_an_image', 'too_many_pixels', 'expired'))
 );
 create index ix_evidence_officer on evidence (officer_id, created_at desc, id desc);
 create index ix_evidence_on_its_way on evidence (town_id, created_at) where state in ('uploading', 'received');
-create index ix_evidence_town_id on evidence (town_id);
+create index ix_evidence_content on evidence (town_id, declared_sha256);
+create index ix_evidence_to_drop on evidence (town_id, rejected_at) where state = 'rejected' and dropped_at is null;
+
+-- What a town's evidence takes up, or was promised: the sum of its room_bytes, kept in step with each of them.
+create table evidence_rooms (
+  town_id uuid not null references towns,
+  bytes bigint not null,
+  constraint pk_evidence_rooms primary key (town_id),
+  constraint ck_evidence_rooms_bytes check (bytes >= 0)
+);
 
 create table custody (
   evidence_id uuid not null references evidence,
@@ -68,7 +81,6 @@ create table custody (
   constraint ck_custody_hashes check (octet_length(previous_hash) = 32 and octet_length(entry_hash) = 32),
   constraint ck_custody_action check (action in ('created', 'received', 'sealed', 'rejected', 'previewed', 'viewed'))
 );
-create index ix_custody_town on custody (town_id, at desc);
 
 -- Which report or task a photo belongs to is asked from the photo as well.
 create index ix_reports_evidence_before on reports using gin (evidence_before);
@@ -103,15 +115,20 @@ create trigger custody_follows before insert on custody for each row execute fun
 create trigger custody_stays before update or delete on custody for each row execute function custody_stays();
 create trigger custody_stays_whole before truncate on custody for each statement execute function custody_stays();
 
--- What was declared at capture is what is proven later: it never becomes something else.
+-- What was declared at capture is what is proven later: it never becomes something else. What was found of it once,
+-- stays; and what is sealed or rejected is so for good.
 create function evidence_stays() returns trigger language plpgsql set search_path = public, pg_temp as $$
 begin
-  if (new.id, new.town_id, new.officer_id, new.kind, new.declared_sha256, new.captured_at, new.shift_id,
-      new.created_at, coalesce(old.length, new.length), coalesce(old.sha256, new.sha256))
+  if (new.id, new.town_id, new.officer_id, new.kind, new.declared_sha256, new.captured_at, new.shift_id, new.area_id,
+      new.created_at, coalesce(old.length, new.length), coalesce(old.sha256, new.sha256),
+      coalesce(old.media_type, new.media_type), coalesce(old.preview_sha256, new.preview_sha256))
      is distinct from
-     (old.id, old.town_id, old.officer_id, old.kind, old.declared_sha256, old.captured_at, old.shift_id,
-      old.created_at, new.length, new.sha256) then
+     (old.id, old.town_id, old.officer_id, old.kind, old.declared_sha256, old.captured_at, old.shift_id, old.area_id,
+      old.created_at, new.length, new.sha256, new.media_type, new.preview_sha256) then
     raise exception 'what was declared of evidence does not change' using errcode = 'restrict_violation';
+  end if;
+  if old.state in ('sealed', 'rejected') and new.state is distinct from old.state then
+    raise exception 'evidence that is sealed or rejected stays so' using errcode = 'restrict_violation';
   end if;
   return new;
 end $$;
@@ -123,6 +140,7 @@ drop index ix_tasks_evidence;
 drop index ix_reports_evidence_after;
 drop index ix_reports_evidence_before;
 drop table custody;
+drop table evidence_rooms;
 drop table evidence;
 drop function evidence_stays();
 drop function custody_stays();
@@ -133,15 +151,15 @@ drop function custody_follows();
 def upgrade() -> None:
     op.execute(TABLES)
     op.execute(FUNCTIONS)
-    for table in ("evidence", "custody"):
+    for table in ("evidence", "evidence_rooms", "custody"):
         op.execute(f"alter table {table} enable row level security")
         op.execute(
             f"create policy town on {table} to xungeng_app, xungeng_auditor using (town_id = (select xungeng_town()))"
             " with check (town_id = (select xungeng_town()))"
         )
-    op.execute("grant select, insert, update on evidence to xungeng_app")
+    op.execute("grant select, insert, update on evidence, evidence_rooms to xungeng_app")
     op.execute("grant select, insert on custody to xungeng_app")
-    op.execute("grant select on evidence, custody to xungeng_auditor")
+    op.execute("grant select on evidence, evidence_rooms, custody to xungeng_auditor")
 
 
 def downgrade() -> None:

@@ -1,8 +1,9 @@
 """Files given out: always as a download with a name of ours, never to be shown in place."""
 
-from collections.abc import Iterable
+from flask import Response, current_app
 
-from flask import Response
+from backend.adapters.pictures import EXTENSIONS
+from workflows.evidence import Content
 
 
 def download(body: bytes, media_type: str, name: str) -> Response:
@@ -13,11 +14,24 @@ def download(body: bytes, media_type: str, name: str) -> Response:
     return response
 
 
-def evidence(parts: Iterable[bytes], media_type: str, name: str, length: int | None = None) -> Response:
+def original(found: Content) -> Response:
+    """Return a photo as it was taken: a file to keep, in which nothing is shown in place."""
+    assert found.evidence.media_type is not None
+    name = f"photo-{found.evidence.id}.{EXTENSIONS[found.evidence.media_type]}"
+    return _evidence(found, "application/octet-stream", name, found.evidence.length)
+
+
+def preview(found: Content) -> Response:
+    """Return a photo made smaller."""
+    return _evidence(found, found.media_type, f"preview-{found.evidence.id}.jpg")
+
+
+def _evidence(found: Content, media_type: str, name: str, length: int | None = None) -> Response:
     """Return what somebody has sent: for this caller alone, kept nowhere, and nothing in it runs or is guessed at.
 
     Whoever opens it by its address gets a file; our own clients read it with their token and show the pixels.
     """
+    parts = current_app.extensions["xungeng.store"].read(found.evidence.town_id, found.sha256)
     response = Response(parts, mimetype=media_type)
     if length is not None:
         response.content_length = length

@@ -13,11 +13,11 @@ from datetime import datetime
 from typing import Literal, TypeVar
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import AlarmKind, NoticeKind, Role
-from backend.models import Alarm, Call, CallAnswer, Report, Task
+from backend.models import Alarm, Call, CallAnswer, Evidence, Report, Task
 
 Level = Literal["dispatcher", "supervisor"]
 K = NoticeKind
@@ -134,11 +134,11 @@ class Hearers:
     """Who hears at the commit that something has changed: its kind, id and version, and no more. Made here alone.
 
     Attributes:
-        area_id: the room of the desks that watch this area.
+        area_id: the room of the desks that watch this area, if any.
         user_ids: people by name, on their phones; whoever sits at a desk hears it by its rooms.
     """
 
-    area_id: UUID
+    area_id: UUID | None
     user_ids: tuple[UUID, ...] = ()
 
 
@@ -158,9 +158,14 @@ def hear_of_report(report: Report) -> Hearers:
     return Hearers(report.area_id, (report.officer_id,))
 
 
-def hear_of_evidence(area_id: UUID, officer_id: UUID) -> Hearers:
-    """The desks of an area where it is shown, and the officer who took it."""
-    return Hearers(area_id, (officer_id,))
+def hear_of_evidence(uow: UnitOfWork, evidence: Evidence) -> list[Hearers]:
+    """The desks of each area where a report or a task shows it, and the officer who took it; until then he alone."""
+    areas = uow.session.scalars(
+        select(Report.area_id)
+        .where(evidence.shown_in_report())
+        .union(select(Task.area_id).where(evidence.shown_in_task()))
+    )
+    return [Hearers(None, (evidence.officer_id,)), *(Hearers(area_id) for area_id in sorted(areas))]
 
 
 def hear_of_new_call(uow: UnitOfWork, call: Call) -> Hearers:

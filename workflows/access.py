@@ -17,7 +17,6 @@ from sqlalchemy import (
     exists,
     func,
     literal,
-    literal_column,
     or_,
     select,
 )
@@ -364,32 +363,13 @@ def evidence(uow: UnitOfWork, actor: Actor, evidence_id: UUID, *, lock: bool = F
 def _is_shown_within(uow: UnitOfWork, actor: Actor, found: Evidence) -> bool:
     in_report = exists(
         select(literal(1)).where(
-            shown_in_report(found.id),
-            Report.officer_id == found.officer_id,
-            within(Report.area_id, roots(actor, "see", "report")),
+            found.shown_in_report(), within(Report.area_id, roots(actor, "see", "report"))
         )
     )
     in_task = exists(
-        select(literal(1)).where(
-            shown_in_task(found.id),
-            Task.resolved_by == found.officer_id,
-            within(Task.area_id, roots(actor, "see", "task")),
-        )
+        select(literal(1)).where(found.shown_in_task(), within(Task.area_id, roots(actor, "see", "task")))
     )
     return bool(uow.session.scalar(select(or_(in_report, in_task))))
-
-
-def shown_in_report(evidence_id: UUID) -> ColumnElement[bool]:
-    """Return the condition that a report names this evidence."""
-    wanted = literal([evidence_id], ARRAY(postgresql.UUID(as_uuid=True)))
-    return or_(Report.evidence_before.contains(wanted), Report.evidence_after.contains(wanted))
-
-
-def shown_in_task(evidence_id: UUID) -> ColumnElement[bool]:
-    """Return the condition that the result of a task names this evidence."""
-    # In the words of the index: what a parameter names, an index is not found for.
-    named = literal_column("(tasks.result -> 'evidence_ids')", postgresql.JSONB)
-    return named.contains([str(evidence_id)])
 
 
 def alarm(uow: UnitOfWork, actor: Actor, alarm_id: UUID, *, verb: str = "see", lock: bool = False) -> Alarm:

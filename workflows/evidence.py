@@ -7,13 +7,12 @@ decoder has found a picture in them. What belongs to it stands in its custody lo
 The bytes themselves are the business of ``backend.adapters.storage``; what is said here is said in the transaction.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from backend.adapters.pictures import PREVIEW_TYPE, Picture
@@ -23,7 +22,7 @@ from backend.core.identity import Actor, system_actor
 from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import CustodyAct, EvidenceFault, EvidenceKind, Role
 from backend.core.vocabulary import EvidenceState as E
-from backend.models import Evidence, Report, Shift, Task
+from backend.models import Evidence, EvidenceRoom, Report, Shift, Task
 from notifications import changes, recipients
 from workflows import access, custody
 from workflows.machine import Machine, step
@@ -44,6 +43,8 @@ KEPT_FOR = timedelta(days=14)
 """How long an upload may take: phones are offline for days, and not for weeks."""
 CLOCKS_DIFFER = timedelta(minutes=15)
 """By so much a phone's clock may be off when it says that a photo was taken on shift."""
+DROPPED_AFTER = timedelta(hours=1)
+"""From the rejection until the bytes are thrown away."""
 MOST_OPEN = 200
 """Uploads of one officer that are under way."""
 
@@ -78,7 +79,7 @@ def begin(uow: UnitOfWork, actor: Actor, declared: Declared, room: Room) -> Evid
 
     Raises:
         Invalid: ``off_shift``; it was taken off shift, and nothing of that is kept (P21).
-        Conflict: ``id_taken``; the id is another photo's.
+        Conflict: ``id_taken``; the id is another photo's. Gone: it was rejected, or its time is over.
         TooLarge: the file is. Full: there is no room for it. TooMany: too many are under way.
     """
     access.require(actor, "record", "evidence")
@@ -87,7 +88,7 @@ def begin(uow: UnitOfWork, actor: Actor, declared: Declared, room: Room) -> Evid
     if known is not None:
         if (known.officer_id, known.declared_sha256) != (actor.user_id, declared.sha256):
             raise Conflict("id_taken", "This id is another photo's.")
-        return known
+        return _going_on(uow, known)
     shift = _shift_of(uow, actor.user_id, declared.captured_at)
     if shift is None:
         raise Invalid(
@@ -95,7 +96,10 @@ def begin(uow: UnitOfWork, actor: Actor, declared: Declared, room: Room) -> Evid
             "off_shift",
             captured_at=["off shift"],
         )
-    _check_room(uow, actor.user_id, declared, room)
+    wanted = declared.length if declared.length is not None else room.of_one
+    check_length(wanted, room)
+    _check_open(uow, actor.user_id)
+    _take_room(uow, wanted, room)
     made = uow.session.scalar(
         insert(Evidence)
         .values(
@@ -106,6 +110,7 @@ def begin(uow: UnitOfWork, actor: Actor, declared: Declared, room: Room) -> Evid
             state=EVIDENCE.initial,
             upload_metadata=declared.metadata,
             length=declared.length,
+            room_bytes=wanted,
             declared_sha256=declared.sha256,
             captured_at=declared.captured_at,
             shift_id=shift.id,
@@ -127,8 +132,8 @@ def begin(uow: UnitOfWork, actor: Actor, declared: Declared, room: Room) -> Evid
 
 
 def _shift_of(uow: UnitOfWork, officer_id: UUID, at: datetime) -> Shift | None:
-    """Return the shift on which it was taken, by the phone's clock; or the present one, if that clock is wrong."""
-    for since, until in ((at, at), (at - CLOCKS_DIFFER, at + CLOCKS_DIFFER), (uow.now, uow.now)):
+    """Return the shift on which it was taken, by the phone's clock, which may be off by a little."""
+    for since, until in ((at, at), (at - CLOCKS_DIFFER, at + CLOCKS_DIFFER)):
         found = uow.session.scalar(
             select(Shift)
             .where(Shift.officer_id == officer_id, access.during(since, until + timedelta(microseconds=1)))
@@ -140,23 +145,39 @@ def _shift_of(uow: UnitOfWork, officer_id: UUID, at: datetime) -> Shift | None:
     return None
 
 
-def _check_room(uow: UnitOfWork, officer_id: UUID, declared: Declared, room: Room) -> None:
-    wanted = declared.length or room.of_one
-    check_length(wanted, room)
+def _check_open(uow: UnitOfWork, officer_id: UUID) -> None:
     under_way = uow.session.scalar(
         select(func.count()).where(Evidence.officer_id == officer_id, Evidence.state == E.UPLOADING)
     )
     if (under_way or 0) >= MOST_OPEN:
         raise TooMany(600, "Too many of your photos are under way at once.", "too_many_uploads")
-    kept = uow.session.scalar(
-        select(func.coalesce(func.sum(func.coalesce(Evidence.length, room.of_one)), 0)).where(
-            Evidence.town_id == uow.town, Evidence.state != E.REJECTED
-        )
-    )
-    if int(kept or 0) + wanted > room.of_town:
-        raise Full("quota_exceeded", "The town's room for evidence is used up.")
-    if wanted > room.free:
+
+
+def _take_room(uow: UnitOfWork, more: int, room: Room) -> None:
+    """Take room of the town's; whoever wants some at the same time waits here, so that two never take the same.
+
+    Raises:
+        Full: there is not so much left.
+    """
+    if more > room.free:
         raise Full("storage_full", "The disk has no room left for evidence.")
+    taken = insert(EvidenceRoom).values(town_id=uow.town, bytes=more)
+    bytes_then = EvidenceRoom.bytes + taken.excluded.bytes
+    took = uow.session.scalar(
+        taken.on_conflict_do_update(
+            index_elements=[EvidenceRoom.town_id],
+            set_={"bytes": bytes_then},
+            where=bytes_then <= room.of_town,
+        ).returning(EvidenceRoom.bytes)
+    )
+    if took is None or took > room.of_town:  # The town's first one meets no row and no condition.
+        raise Full("quota_exceeded", "The town's room for evidence is used up.")
+
+
+def _give_room_back(uow: UnitOfWork, less: int) -> None:
+    uow.session.execute(
+        update(EvidenceRoom).where(EvidenceRoom.town_id == uow.town).values(bytes=EvidenceRoom.bytes - less)
+    )
 
 
 def check_length(length: int, room: Room) -> None:
@@ -173,7 +194,10 @@ def upload(uow: UnitOfWork, actor: Actor, evidence_id: UUID, *, lock: bool = Fal
     Raises:
         Gone: it was rejected, or its time is over.
     """
-    found = access.own_evidence(uow, actor, evidence_id, lock=lock)
+    return _going_on(uow, access.own_evidence(uow, actor, evidence_id, lock=lock))
+
+
+def _going_on(uow: UnitOfWork, found: Evidence) -> Evidence:
     over = found.state == E.UPLOADING and found.expires_at <= uow.now
     if over or found.state == E.REJECTED:
         raise Gone(
@@ -187,13 +211,17 @@ def say_length(uow: UnitOfWork, actor: Actor, evidence_id: UUID, length: int, ro
     """Say how long an upload is whose length was not known at its beginning.
 
     Raises:
-        Conflict: it was said before, and otherwise.
+        Conflict: it was said before, and otherwise. TooLarge: it may not be so long. Full: there is no room for it.
     """
     found = upload(uow, actor, evidence_id, lock=True)
     check_length(length, room)
     if found.length not in (None, length):
         raise Conflict("length_known", "The length of this upload was said before, and otherwise.")
-    found.length = length
+    if length > found.room_bytes:
+        _take_room(uow, length - found.room_bytes, room)
+    else:
+        _give_room_back(uow, found.room_bytes - length)
+    found.length = found.room_bytes = length
     uow.session.flush()
     return found
 
@@ -255,37 +283,23 @@ def seal(
 
 
 def reject(uow: UnitOfWork, actor: Actor, evidence: Evidence, fault: EvidenceFault) -> None:
-    """Reject a locked piece of evidence; its bytes are thrown away, and what they were stays written down.
+    """Reject a locked piece of evidence; its room is free again, and what it was stays written down.
 
     Raises:
         WrongState: it is sealed, or was rejected before.
     """
     EVIDENCE.fire(uow, actor, evidence, "reject", command_id=None, data={"fault": str(fault)})
-    evidence.reason = fault
+    free_again = evidence.room_bytes
+    evidence.reason, evidence.room_bytes = fault, 0
     uow.session.flush()
+    _give_room_back(uow, free_again)
     custody.write(uow, actor, evidence, CustodyAct.REJECTED, sha256=evidence.sha256, reason=str(fault))
     _tell(uow, evidence, "reject")
 
 
 def _tell(uow: UnitOfWork, evidence: Evidence, action: str) -> None:
-    """Tell the desks where it belongs to a report or a task, and its officer."""
-    areas = {area_id for (area_id,) in uow.session.execute(_areas_of(evidence))} or {evidence.area_id}
-    for area_id in sorted(areas):
-        changes.tell(
-            uow, EVIDENCE.kind, evidence, action, to=recipients.hear_of_evidence(area_id, evidence.officer_id)
-        )
-
-
-def _areas_of(evidence: Evidence) -> Any:
-    return (
-        select(Report.area_id)
-        .where(access.shown_in_report(evidence.id), Report.officer_id == evidence.officer_id)
-        .union(
-            select(Task.area_id).where(
-                access.shown_in_task(evidence.id), Task.resolved_by == evidence.officer_id
-            )
-        )
-    )
+    for hearers in recipients.hear_of_evidence(uow, evidence):
+        changes.tell(uow, EVIDENCE.kind, evidence, action, to=hearers)
 
 
 # --- The worker's part
@@ -339,21 +353,43 @@ def look_again(uow: UnitOfWork, *, after: timedelta = timedelta(minutes=10)) -> 
     return len(waiting)
 
 
-def is_spooled(uow: UnitOfWork, evidence_id: UUID) -> bool:
-    """Say whether the spool still needs the file of an upload of this town."""
-    return uow.session.scalar(select(Evidence.state).where(Evidence.id == evidence_id)) == E.UPLOADING
+def spooled(uow: UnitOfWork, evidence_ids: Collection[UUID]) -> set[UUID]:
+    """Return those of these uploads whose files the spool still needs for this town."""
+    needed = select(Evidence.id).where(Evidence.id.in_(evidence_ids), Evidence.state == E.UPLOADING)
+    return set(uow.session.scalars(needed))
 
 
-def shares_content(uow: UnitOfWork, evidence_id: UUID, sha256: bytes) -> bool:
-    """Say whether other evidence of this town that is not rejected has the same bytes."""
-    return (
-        uow.session.scalar(
-            select(Evidence.id)
-            .where(Evidence.sha256 == sha256, Evidence.id != evidence_id, Evidence.state != E.REJECTED)
-            .limit(1)
+def drop_rejected(uow: UnitOfWork, drop: Callable[[bytes], None], *, most: int = 50) -> int:
+    """Throw away the bytes of what was rejected a while ago, some at a time; return of how many.
+
+    Bytes that other evidence of the town has, or is bringing, stay. Whoever begins an upload waits at the town's room,
+    which is held here: so none of the same bytes begins between the question and the end of the file.
+    """
+    uow.session.execute(select(EvidenceRoom.bytes).where(EvidenceRoom.town_id == uow.town).with_for_update())
+    rejected = uow.session.scalars(
+        select(Evidence)
+        .where(
+            Evidence.town_id == uow.town, Evidence.state == E.REJECTED, Evidence.dropped_at.is_(None),
+            Evidence.rejected_at <= uow.now - DROPPED_AFTER,
         )
-        is not None
+        .order_by(Evidence.rejected_at)
+        .limit(most)
+        .with_for_update(skip_locked=True)
+    ).all()  # fmt: skip
+    for found in rejected:
+        if not _has_content(uow, found.declared_sha256):
+            drop(found.declared_sha256)
+        found.dropped_at = uow.now
+    uow.session.flush()
+    return len(rejected)
+
+
+def _has_content(uow: UnitOfWork, sha256: bytes) -> bool:
+    """Say whether evidence of the town that is not rejected has these bytes, or was declared to have them."""
+    having = select(Evidence.id).where(
+        Evidence.town_id == uow.town, Evidence.declared_sha256 == sha256, Evidence.state != E.REJECTED
     )
+    return uow.session.scalar(having.limit(1)) is not None
 
 
 # --- Looks
@@ -368,39 +404,43 @@ class Content:
     media_type: str
 
 
-def look_at(uow: UnitOfWork, actor: Actor, evidence_id: UUID) -> Evidence:
-    """Return what is known of a piece of evidence; the picture itself is another look."""
-    return access.evidence(uow, actor, evidence_id)
+def look_at(uow: UnitOfWork, actor: Actor, evidence_id: UUID, *, own: bool = False) -> Evidence:
+    """Return what is known of a piece of evidence, or of the actor's ``own`` alone; the picture is another look."""
+    return _door(own)(uow, actor, evidence_id)
 
 
-def original(uow: UnitOfWork, actor: Actor, evidence_id: UUID) -> Content:
+def original(uow: UnitOfWork, actor: Actor, evidence_id: UUID, *, own: bool = False) -> Content:
     """Return the sealed original; the look is written into the custody log before anything is given out.
 
     Raises:
         WrongState: it is not sealed.
     """
-    found = _sealed(uow, actor, evidence_id)
+    found = _sealed(uow, actor, evidence_id, own)
     assert found.sha256 is not None
     assert found.media_type is not None
     custody.write(uow, actor, found, CustodyAct.VIEWED, sha256=found.sha256)
     return Content(found, found.sha256, found.media_type)
 
 
-def preview(uow: UnitOfWork, actor: Actor, evidence_id: UUID) -> Content:
+def preview(uow: UnitOfWork, actor: Actor, evidence_id: UUID, *, own: bool = False) -> Content:
     """Return the smaller picture, without anything that is no pixel; the look is written down too.
 
     Raises:
         WrongState: it is not sealed.
     """
-    found = _sealed(uow, actor, evidence_id)
+    found = _sealed(uow, actor, evidence_id, own)
     if found.preview_sha256 is None:
         raise WrongState(str(found.state), [])
     custody.write(uow, actor, found, CustodyAct.VIEWED, preview_sha256=found.preview_sha256)
     return Content(found, found.preview_sha256, PREVIEW_TYPE)
 
 
-def _sealed(uow: UnitOfWork, actor: Actor, evidence_id: UUID) -> Evidence:
-    found = access.evidence(uow, actor, evidence_id, lock=True)
+def _door(own: bool) -> Callable[..., Evidence]:
+    return access.own_evidence if own else access.evidence
+
+
+def _sealed(uow: UnitOfWork, actor: Actor, evidence_id: UUID, own: bool) -> Evidence:
+    found = _door(own)(uow, actor, evidence_id, lock=True)
     if found.state != E.SEALED:
         raise WrongState(str(found.state), [])
     return found
@@ -471,7 +511,7 @@ def _known(
         subject_id: [
             # Another officer's, that came after it was named, is not shown by this name.
             Referred(
-                one, of, row if (row := found.get(one)) is not None and row.officer_id == officer_id else None
+                one, of, row if (row := found.get(one)) is not None and row.is_shown_by(officer_id) else None
             )
             for of, one, officer_id in listed
         ]

@@ -8,8 +8,11 @@ left (no EXIF, no place, nothing that is appended).
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import resource
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -22,16 +25,26 @@ PREVIEW_PX = 1600
 PREVIEW_TYPE = "image/jpeg"
 HEAD_BYTES = 16
 """So many of the first bytes tell the kind of a file."""
-MOST_MEMORY_BYTES = 768 * 1024 * 1024
-MOST_PREVIEW_BYTES = 16 * 1024 * 1024
-MOST_CPU_S = 30
-PATIENCE_S = 120
 MOST_UNSCALED = 24_000_000
 """Pixels of a format that is decoded whole. A JPEG is decoded at the size that is wanted."""
 FORMATS = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}
 EXTENSIONS = {"image/jpeg": "jpg", "image/png": "png", "image/webp": "webp"}
 BROKEN = 3
-"""What the child exits with when it could not begin: that says nothing about the picture."""
+"""What the child exits with when it could not do its work: that says nothing about the picture."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a look may take. All but ``patience_s`` bind the child and speak against the picture; that one does not."""
+
+    memory_bytes: int = 768 * 1024 * 1024
+    cpu_s: int = 30
+    preview_bytes: int = 16 * 1024 * 1024
+    patience_s: float = 120.0
+    """By the clock on the wall: a machine that is busy with other things takes long over a good photo."""
+
+
+LIMITS = Limits()
 
 
 @dataclass(frozen=True)
@@ -54,35 +67,43 @@ def media_type(head: bytes) -> str | None:
     return None
 
 
-def look(file: Path, preview: Path, *, most_pixels: int) -> Picture:
+def look(file: Path, preview: Path, *, most_pixels: int, limits: Limits = LIMITS) -> Picture:
     """Decode a picture in a child process, and write the smaller one to ``preview``.
 
+    A fault is what a decoder has said, or that the picture has used up the memory or the processor time that it may.
+
     Raises:
-        RuntimeError: the child could not begin; nothing is known of the picture.
+        RuntimeError: the child could not begin, took too long by the clock, or was killed by somebody else (where
+            memory is short, by the kernel); nothing is known of the picture.
     """
+    bounds = (most_pixels, limits.memory_bytes, limits.cpu_s, limits.preview_bytes)
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "backend.adapters.pictures", str(file), str(preview), str(most_pixels)],
-            cwd=ROOT, env={"PYTHONPATH": str(ROOT)}, capture_output=True, timeout=PATIENCE_S, check=False,
+            [sys.executable, "-m", "backend.adapters.pictures", str(file), str(preview), *map(str, bounds)],
+            cwd=ROOT, env={"PYTHONPATH": str(ROOT)}, capture_output=True, timeout=limits.patience_s, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
+        raise RuntimeError("The process that looks at pictures took too long.") from None
+    if done.returncode == -signal.SIGXCPU:
         return Picture(fault=EvidenceFault.NOT_AN_IMAGE)
-    if done.returncode == BROKEN:
-        raise RuntimeError("The process that looks at pictures could not begin.")
-    try:
-        told = json.loads(done.stdout)
-    except ValueError:  # It was stopped by a limit, or died of what it read.
-        return Picture(fault=EvidenceFault.NOT_AN_IMAGE)
+    if done.returncode != 0:
+        raise RuntimeError(f"The process that looks at pictures ended with {done.returncode}.")
+    told = json.loads(done.stdout)
     if fault := told.get("fault"):
         return Picture(fault=EvidenceFault(fault))
     return Picture(told["width_px"], told["height_px"])
 
 
 def _look(file: str, preview: str, most_pixels: int) -> dict[str, int | str]:
-    """What the child does."""
+    """What the child does.
+
+    Raises:
+        OSError: a file could not be read or written, which is not the picture's fault.
+    """
     from PIL import Image, ImageOps
 
     Image.MAX_IMAGE_PIXELS = None  # Counted here, before anything is decoded.
+    made = io.BytesIO()
     try:
         with Image.open(file, formats=list(FORMATS)) as image:
             width, height = image.size
@@ -102,30 +123,41 @@ def _look(file: str, preview: str, most_pixels: int) -> dict[str, int | str]:
                 drawn.paste(upright, mask=upright.getchannel("A"))
             else:
                 drawn.paste(upright.convert("RGB"))
-            drawn.save(preview, "JPEG", quality=82)
+            drawn.save(made, "JPEG", quality=82)
     except MemoryError:
         return {"fault": EvidenceFault.TOO_MANY_PIXELS}
-    except Exception:  # Whatever a decoder says of it.
+    except Exception as error:  # Whatever a decoder says of it; what the system says of a file has a number.
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
         return {"fault": EvidenceFault.NOT_AN_IMAGE}
+    try:
+        Path(preview).write_bytes(made.getvalue())
+    except OSError as error:
+        if error.errno != errno.EFBIG:
+            raise
+        return {"fault": EvidenceFault.TOO_MANY_PIXELS}
     return {"width_px": width, "height_px": height}
 
 
 def main(arguments: list[str]) -> int:
     """Be the child: take on the limits, look, and tell in one line of JSON."""
     try:
-        for limit, most in (
-            (resource.RLIMIT_AS, MOST_MEMORY_BYTES),
-            (resource.RLIMIT_CPU, MOST_CPU_S),
-            (resource.RLIMIT_FSIZE, MOST_PREVIEW_BYTES),
-            (resource.RLIMIT_CORE, 0),
+        file, preview, *bounds = arguments
+        most_pixels, memory_bytes, cpu_s, preview_bytes = map(int, bounds)
+        for limit, soft, hard in (
+            (resource.RLIMIT_AS, memory_bytes, memory_bytes),
+            # Beyond the soft one there is a signal that nobody else sends; at the hard one it would be anybody's.
+            (resource.RLIMIT_CPU, cpu_s, cpu_s + 5),
+            (resource.RLIMIT_FSIZE, preview_bytes, preview_bytes),
+            (resource.RLIMIT_CORE, 0, 0),
         ):
-            resource.setrlimit(limit, (most, most))
+            resource.setrlimit(limit, (soft, hard))
         import PIL.Image  # noqa: F401 (what is missing here says nothing about the picture)
 
-        file, preview, most_pixels = arguments
-    except (ImportError, OSError, ValueError):
+        told = _look(file, preview, most_pixels)
+    except (ImportError, OSError, ValueError, MemoryError):
         return BROKEN
-    sys.stdout.write(json.dumps(_look(file, preview, int(most_pixels))))
+    sys.stdout.write(json.dumps(told))
     return 0
 
 

@@ -1,14 +1,16 @@
 """Where the bytes of evidence lie: a store of whole files by their digest, and the spool of those that still arrive.
 
-A store keeps a file under the SHA-256 of what is in it, so that no name ever comes from outside and the same name never
-means something else. ``Folder`` is a folder of this machine; what speaks to another kind of store is given a finished
-file of the spool as well. ``Memory`` is its twin for tests.
+A store keeps a file under its town and the SHA-256 of what is in it, so that no name ever comes from outside and the
+same name never means something else; what one town throws away, another still has. ``Folder`` is a folder of this
+machine; what speaks to another kind of store is given a finished file of the spool as well. ``Memory`` is its twin for
+tests.
 
 Writing, hashing and ``fsync`` take long: in a gevent process callers do it by ``threads``, beside the sockets.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -36,23 +38,42 @@ SPARE_BYTES = 512 * 1024 * 1024
 threads = NativeThreads(4, "evidence")
 
 
+@contextmanager
+def _needing_room() -> Iterator[None]:
+    """Say of a disk that has no room what it is: the operator has to make some, and nothing is broken.
+
+    Raises:
+        Full: the disk, or what its quota leaves, is used up.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise Full() from error
+        raise
+
+
 class Store(Protocol):
-    """Keeps whole files by the SHA-256 of their bytes. What it has taken in, it never changes."""
+    """Keeps whole files by their town and the SHA-256 of their bytes. What it has taken in, it never changes."""
 
-    def keep(self, digest: bytes, file: Path) -> None:
-        """Take in a file; it is there for good when this returns. The file itself may be thrown away afterwards."""
+    def keep(self, town_id: UUID, digest: bytes, file: Path) -> None:
+        """Take in a file; it is there for good when this returns. The file itself may be thrown away afterwards.
 
-    def read(self, digest: bytes) -> Iterator[bytes]:
+        Raises:
+            Full: there is no room for it.
+        """
+
+    def read(self, town_id: UUID, digest: bytes) -> Iterator[bytes]:
         """Return the bytes, a part at a time.
 
         Raises:
             Gone: there is no such file.
         """
 
-    def copy_to(self, digest: bytes, file: IO[bytes]) -> None:
+    def copy_to(self, town_id: UUID, digest: bytes, file: IO[bytes]) -> None:
         """Write the bytes into an open file; raises Gone like ``read``."""
 
-    def drop(self, digest: bytes) -> None:
+    def drop(self, town_id: UUID, digest: bytes) -> None:
         """Forget a file, if there is one."""
 
     def free_bytes(self) -> int:
@@ -60,18 +81,19 @@ class Store(Protocol):
 
 
 class Folder:
-    """A store in a folder of this machine: ``ab/cd/<digest>``, readable for nobody else, written once."""
+    """A store in a folder of this machine: ``<town>/ab/cd/<digest>``, readable for nobody else, written once."""
 
     def __init__(self, root: Path) -> None:
         self.root = root / "objects"
 
-    def path(self, digest: bytes) -> Path:
-        """Where a file with this digest lies, or would."""
+    def path(self, town_id: UUID, digest: bytes) -> Path:
+        """Where a town's file with this digest lies, or would."""
         name = digest.hex()
-        return self.root / name[:2] / name[2:4] / name
+        return self.root / str(town_id) / name[:2] / name[2:4] / name
 
-    def keep(self, digest: bytes, file: Path) -> None:
-        target = self.path(digest)
+    @_needing_room()
+    def keep(self, town_id: UUID, digest: bytes, file: Path) -> None:
+        target = self.path(town_id, digest)
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".new-")
         os.close(handle)
@@ -88,23 +110,23 @@ class Folder:
         finally:
             with suppress(FileNotFoundError):
                 os.unlink(temporary)
-        for folder in (target.parent, *target.parent.parents[:2], self.root.parent):
+        for folder in (target.parent, *target.parent.parents[:3], self.root.parent):
             _sync(folder)
 
-    def read(self, digest: bytes) -> Iterator[bytes]:
+    def read(self, town_id: UUID, digest: bytes) -> Iterator[bytes]:
         try:
-            return _Reading(open(self.path(digest), "rb"))
+            return _Reading(open(self.path(town_id, digest), "rb"))
         except FileNotFoundError:
             raise Gone("content_missing", "The content is not where it was kept.") from None
 
-    def copy_to(self, digest: bytes, file: IO[bytes]) -> None:
-        for part in self.read(digest):
+    def copy_to(self, town_id: UUID, digest: bytes, file: IO[bytes]) -> None:
+        for part in self.read(town_id, digest):
             file.write(part)
 
-    def drop(self, digest: bytes) -> None:
+    def drop(self, town_id: UUID, digest: bytes) -> None:
         with suppress(FileNotFoundError):
-            os.unlink(self.path(digest))
-            _sync(self.path(digest).parent)
+            os.unlink(self.path(town_id, digest))
+            _sync(self.path(town_id, digest).parent)
 
     def free_bytes(self) -> int:
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -115,23 +137,23 @@ class Memory:
     """The twin: a store that is gone with the process."""
 
     def __init__(self, room_bytes: int = 1 << 30) -> None:
-        self.files: dict[bytes, bytes] = {}
+        self.files: dict[tuple[UUID, bytes], bytes] = {}
         self.room_bytes = room_bytes
 
-    def keep(self, digest: bytes, file: Path) -> None:
-        self.files[digest] = file.read_bytes()
+    def keep(self, town_id: UUID, digest: bytes, file: Path) -> None:
+        self.files[town_id, digest] = file.read_bytes()
 
-    def read(self, digest: bytes) -> Iterator[bytes]:
-        if digest not in self.files:
+    def read(self, town_id: UUID, digest: bytes) -> Iterator[bytes]:
+        if (town_id, digest) not in self.files:
             raise Gone("content_missing", "The content is not where it was kept.")
-        return iter([self.files[digest]])
+        return iter([self.files[town_id, digest]])
 
-    def copy_to(self, digest: bytes, file: IO[bytes]) -> None:
-        for part in self.read(digest):
+    def copy_to(self, town_id: UUID, digest: bytes, file: IO[bytes]) -> None:
+        for part in self.read(town_id, digest):
             file.write(part)
 
-    def drop(self, digest: bytes) -> None:
-        self.files.pop(digest, None)
+    def drop(self, town_id: UUID, digest: bytes) -> None:
+        self.files.pop((town_id, digest), None)
 
     def free_bytes(self) -> int:
         return self.room_bytes - sum(map(len, self.files.values()))
@@ -159,18 +181,32 @@ class Part:
         Raises:
             Full: the disk has no room for it; what was there before stays.
         """
-        rest = memoryview(data)
-        at = self.offset
-        try:
-            while rest:
-                written = os.pwrite(self._handle, rest, at)
-                rest, at = rest[written:], at + written
-        except OSError as error:
-            os.ftruncate(self._handle, self.offset)
-            raise Full() from error
+        with _needing_room():
+            try:
+                at = _write(self._handle, data, self.offset)
+            except OSError:
+                os.ftruncate(self._handle, self.offset)
+                raise
         self.sha256.update(data)
         self.offset = at
 
+    def add_checked(self, chunk: Chunk) -> None:
+        """Write at the end what has waited for its checksum, and sync: all of it, or nothing.
+
+        Raises:
+            Full: the disk has no room for it; what was there before stays.
+        """
+        before, sha256 = self.offset, self.sha256.copy()
+        try:
+            for data in chunk.pieces():
+                self.add(data)
+            self.sync()
+        except BaseException:
+            os.ftruncate(self._handle, before)
+            self.offset, self.sha256 = before, sha256
+            raise
+
+    @_needing_room()
     def sync(self) -> None:
         """Bring what was written to the disk."""
         os.fsync(self._handle)
@@ -178,6 +214,32 @@ class Part:
     def head(self, count: int) -> bytes:
         """Return the first bytes."""
         return os.pread(self._handle, count, 0)
+
+
+class Chunk:
+    """A part of an upload that waits in a file without a name until it is checked."""
+
+    @_needing_room()
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 (``close`` does)
+        self._end = 0
+
+    @_needing_room()
+    def add(self, data: bytes) -> None:
+        """Write more at the end."""
+        self._end = _write(self._file.fileno(), data, self._end)
+
+    def pieces(self) -> Iterator[bytes]:
+        """Return what was written, a piece at a time."""
+        at = 0
+        while piece := os.pread(self._file.fileno(), READ_BYTES, at):
+            yield piece
+            at += len(piece)
+
+    def close(self) -> None:
+        """Throw it away."""
+        self._file.close()
 
 
 class Spool:
@@ -196,6 +258,7 @@ class Spool:
         """The file of an upload."""
         return self.root / str(upload_id)
 
+    @_needing_room()
     def make(self, upload_id: UUID) -> None:
         """Begin an upload, or leave it as it is where it has begun."""
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -237,10 +300,9 @@ class Spool:
             while len(self._hashes) > MOST_HASHES:
                 self._hashes.popitem(last=False)
 
-    def chunk(self) -> IO[bytes]:
-        """Open a file without a name, for a part that is only added when it was checked."""
-        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return tempfile.TemporaryFile(dir=self.root)
+    def chunk(self) -> Chunk:
+        """Open a file for a part that is only added when it was checked."""
+        return Chunk(self.root)
 
     def drop(self, upload_id: UUID) -> None:
         """Forget an upload."""
@@ -279,6 +341,15 @@ class _Reading(Iterator[bytes]):
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def _write(handle: int, data: bytes, at: int) -> int:
+    """Write all of it at a place, and return where it ends."""
+    rest = memoryview(data)
+    while rest:
+        written = os.pwrite(handle, rest, at)
+        rest, at = rest[written:], at + written
+    return at
 
 
 def _sync(path: Path | str) -> None:

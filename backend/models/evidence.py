@@ -4,10 +4,27 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, LargeBinary, PrimaryKeyConstraint, text
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    ColumnElement,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    PrimaryKeyConstraint,
+    and_,
+    literal,
+    literal_column,
+    or_,
+    text,
+)
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from backend.models.base import Base, Id, TownId
+from backend.models.report import Report
+from backend.models.task import Task
 from backend.models.user import User
 
 
@@ -16,6 +33,8 @@ class Evidence(Base):
 
     ``upload_metadata`` is the header of the upload as it came, the file's name in it. ``sha256`` is of what has
     arrived, ``preview_sha256`` of the smaller picture that was made of it. The area is that of the shift.
+    ``room_bytes`` is what it takes of its town's room: its length, or the longest it may become, or nothing once it is
+    rejected; ``dropped_at`` says when the bytes of what was rejected were thrown away.
     """
 
     __tablename__ = "evidence"
@@ -25,12 +44,17 @@ class Evidence(Base):
             "ix_evidence_on_its_way", "town_id", "created_at",
             postgresql_where=text("state in ('uploading', 'received')"),
         ),
-        Index("ix_evidence_town_id", "town_id"),
+        Index("ix_evidence_content", "town_id", "declared_sha256"),
+        Index(
+            "ix_evidence_to_drop", "town_id", "rejected_at",
+            postgresql_where=text("state = 'rejected' and dropped_at is null"),
+        ),
         CheckConstraint("kind in ('image')", name="ck_evidence_kind"),
         CheckConstraint(
             "state in ('uploading', 'received', 'sealed', 'rejected')", name="ck_evidence_state"
         ),
         CheckConstraint("length > 0", name="ck_evidence_length"),
+        CheckConstraint("room_bytes >= 0", name="ck_evidence_room"),
         CheckConstraint(
             "octet_length(declared_sha256) = 32 and (sha256 is null or octet_length(sha256) = 32)"
             " and (preview_sha256 is null or octet_length(preview_sha256) = 32)",
@@ -53,6 +77,7 @@ class Evidence(Base):
             "(state = 'rejected') = (rejected_at is not null) and (rejected_at is null) = (reason is null)",
             name="ck_evidence_rejected",
         ),
+        CheckConstraint("dropped_at is null or state = 'rejected'", name="ck_evidence_dropped"),
         CheckConstraint(
             "reason in ('hash_differs', 'not_an_image', 'too_many_pixels', 'expired')",
             name="ck_evidence_reason",
@@ -67,6 +92,7 @@ class Evidence(Base):
     media_type: Mapped[str | None]
     upload_metadata: Mapped[str]
     length: Mapped[int | None] = mapped_column(BigInteger)
+    room_bytes: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
     declared_sha256: Mapped[bytes] = mapped_column(LargeBinary)
     sha256: Mapped[bytes | None] = mapped_column(LargeBinary)
     captured_at: Mapped[datetime]
@@ -80,10 +106,43 @@ class Evidence(Base):
     received_at: Mapped[datetime | None]
     sealed_at: Mapped[datetime | None]
     rejected_at: Mapped[datetime | None]
+    dropped_at: Mapped[datetime | None]
     reason: Mapped[str | None]
     version: Mapped[int] = mapped_column(default=1)
 
     officer: Mapped[User] = relationship(lazy="raise", foreign_keys=[officer_id])
+
+    def is_shown_by(self, officer_id: Any) -> Any:
+        """Whether what this officer has filed or resolved shows it when it names it: only what he took himself.
+
+        Of a column the condition, of an id the answer: nobody brings another's photo before a desk by naming it.
+        """
+        return self.officer_id == officer_id
+
+    def shown_in_report(self) -> ColumnElement[bool]:
+        """Return the condition that a report shows it."""
+        wanted = literal([self.id], ARRAY(postgresql.UUID(as_uuid=True)))
+        named = or_(Report.evidence_before.contains(wanted), Report.evidence_after.contains(wanted))
+        return and_(named, self.is_shown_by(Report.officer_id))
+
+    def shown_in_task(self) -> ColumnElement[bool]:
+        """Return the condition that the result of a task shows it."""
+        # In the words of the index: what a parameter names, an index is not found for.
+        named = literal_column("(tasks.result -> 'evidence_ids')", postgresql.JSONB)
+        return and_(named.contains([str(self.id)]), self.is_shown_by(Task.resolved_by))
+
+
+class EvidenceRoom(Base):
+    """How much of its room a town's evidence takes up: the sum of its rows' ``room_bytes``, which one row locks."""
+
+    __tablename__ = "evidence_rooms"
+    __table_args__ = (
+        PrimaryKeyConstraint("town_id", name="pk_evidence_rooms"),
+        CheckConstraint("bytes >= 0", name="ck_evidence_rooms_bytes"),
+    )
+
+    town_id: Mapped[TownId]
+    bytes: Mapped[int] = mapped_column(BigInteger)
 
 
 class Custody(Base):
@@ -92,7 +151,6 @@ class Custody(Base):
     __tablename__ = "custody"
     __table_args__ = (
         PrimaryKeyConstraint("evidence_id", "seq", name="pk_custody"),
-        Index("ix_custody_town", "town_id", text("at desc")),
         CheckConstraint("seq > 0", name="ck_custody_seq"),
         CheckConstraint(
             "octet_length(previous_hash) = 32 and octet_length(entry_hash) = 32", name="ck_custody_hashes"

@@ -3,10 +3,9 @@
 from typing import Any
 from uuid import UUID
 
-from flask import Response, current_app
+from flask import Response
 from marshmallow import Schema, fields, validate
 
-from backend.adapters.pictures import EXTENSIONS
 from backend.core.identity import Actor
 from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import Audience, EvidenceFault, EvidenceKind, EvidenceState
@@ -112,15 +111,10 @@ def get_evidence(uow: UnitOfWork, actor: Actor, evidence_id: UUID) -> dict[str, 
 )
 def get_evidence_content(uow: UnitOfWork, actor: Actor, evidence_id: UUID) -> Response:
     """Return the sealed original, as a file to keep and not to be shown in place. The look is written down."""
-    found = evidence.original(uow, actor, evidence_id)
-    parts = current_app.extensions["xungeng.store"].read(found.sha256)
-    name = f"photo-{evidence_id}.{EXTENSIONS[found.media_type]}"
-    return files.evidence(parts, "application/octet-stream", name, found.evidence.length)
+    return files.original(evidence.original(uow, actor, evidence_id))
 
 
 @blp.query("/evidence/<uuid:evidence_id>/preview", may=SEE, media="image/jpeg", refuses=(409, 410))
 def get_evidence_preview(uow: UnitOfWork, actor: Actor, evidence_id: UUID) -> Response:
     """Return the photo made smaller: its pixels and nothing else of the file. The look is written down."""
-    found = evidence.preview(uow, actor, evidence_id)
-    parts = current_app.extensions["xungeng.store"].read(found.sha256)
-    return files.evidence(parts, found.media_type, f"preview-{evidence_id}.jpg")
+    return files.preview(evidence.preview(uow, actor, evidence_id))

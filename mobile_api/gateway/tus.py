@@ -18,9 +18,10 @@ import hashlib
 import hmac
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from datetime import UTC, datetime
 from email.utils import format_datetime
-from typing import IO, Any
+from typing import Any
 from uuid import UUID
 
 from flask import Blueprint, Response, current_app, g, request
@@ -334,14 +335,13 @@ def _head(claims: AccessClaims, upload_id: UUID) -> Response:
 def _patch(claims: AccessClaims, upload_id: UUID) -> Response:
     _check_type()
     at = _whole("Upload-Offset", request.headers.get("Upload-Offset"))
+    given = request.headers.get("Upload-Length")
+    said = _whole("Upload-Length", given) if given else None
     with _unit(claims) as uow:
-        actor = identity().actor(uow, claims)
-        found = evidence.upload(uow, actor, upload_id)
-        if found.state == EvidenceState.UPLOADING and (given := request.headers.get("Upload-Length")):
-            found = evidence.say_length(uow, actor, upload_id, _whole("Upload-Length", given), _room())
+        found = evidence.upload(uow, identity().actor(uow, claims), upload_id)
     if found.state != EvidenceState.UPLOADING:
         raise _complete_already(found.length)
-    offset = _take(claims, upload_id, at=at, length=found.length)
+    offset = _take(claims, upload_id, at=at, length=found.length, said=said)
     return _answer(204, {"Upload-Offset": str(offset), "Upload-Expires": _http_date(found.expires_at)})
 
 
@@ -349,8 +349,12 @@ def _complete_already(length: int | None) -> WrongOffset:
     return WrongOffset(length or 0, "upload_complete", "This upload is complete; it never changes.")
 
 
-def _take(claims: AccessClaims, upload_id: UUID, *, at: int, length: int | None) -> int:
+def _take(
+    claims: AccessClaims, upload_id: UUID, *, at: int, length: int | None, said: int | None = None
+) -> int:
     """Take in a part, and the whole if it is the last one; return how far the upload is then.
+
+    A length that is ``said`` with it is kept once it fits what has arrived and what is announced: it never changes.
 
     Raises:
         WrongOffset: the upload ends elsewhere. Locked: another part is being taken in.
@@ -358,15 +362,19 @@ def _take(claims: AccessClaims, upload_id: UUID, *, at: int, length: int | None)
         PhotoRejected: it is complete, and not what was declared, or no photo.
     """
     checksum = _checksum()
-    most = length if length is not None else _config().evidence_max_mb << 20
     with _spool().opened(upload_id) as part:
         if at != part.offset:
             raise WrongOffset(part.offset)
-        announced = request.content_length
-        if length is not None and length < part.offset:
+        if said is not None and said < part.offset:
             raise Unreadable("unreadable", "Upload-Length is less than what has arrived.")
-        if announced is not None and at + announced > most:
+        most = next((one for one in (length, said) if one is not None), _config().evidence_max_mb << 20)
+        if at + (request.content_length or 0) > most:
             raise TooLarge("too_large", "This part is longer than what is left of the upload.")
+        if said is not None:
+            room = _room()
+            with _unit(claims) as uow:
+                actor = identity().actor(uow, claims)
+                length = evidence.say_length(uow, actor, upload_id, said, room).length
         if checksum is not None:
             _add_checked(part, *checksum, most=most)
         else:
@@ -378,40 +386,44 @@ def _take(claims: AccessClaims, upload_id: UUID, *, at: int, length: int | None)
 
 def _add(part: Part, pieces: Iterator[bytes]) -> None:
     """Add what arrives, and keep it whatever happens then."""
-    gathered = bytearray()
-
-    def write() -> None:
-        data = bytes(gathered)
-        gathered.clear()
-        if data:
-            storage.threads.run(part.add, data)
-
     try:
-        for piece in pieces:
-            gathered += piece
-            if len(gathered) >= WRITE_BYTES:
-                write()
+        _gather(pieces, part.add)
     finally:
-        write()
         storage.threads.run(part.sync)
 
 
 def _add_checked(part: Part, algorithm: Callable[[], Any], expected: bytes, *, most: int) -> None:
     """Add a part that has a checksum: all of it, or nothing."""
     seen = algorithm()
-    with _spool().chunk() as chunk:
-        for piece in _body(most - part.offset):
-            seen.update(piece)
-            chunk.write(piece)
+
+    def wait(data: bytes) -> None:
+        seen.update(data)
+        chunk.add(data)
+
+    with closing(storage.threads.run(_spool().chunk)) as chunk:
+        _gather(_body(most - part.offset), wait)
         if not hmac.compare_digest(seen.digest(), expected):
             raise ChecksumMismatch()
-        chunk.seek(0)
-        _add(part, _pieces_of(chunk))
+        storage.threads.run(part.add_checked, chunk)
 
 
-def _pieces_of(chunk: IO[bytes]) -> Iterator[bytes]:
-    while piece := chunk.read(WRITE_BYTES):
-        yield piece
+def _gather(pieces: Iterator[bytes], write: Callable[[bytes], None]) -> None:
+    """Write what arrives beside the sockets, as much as is worth it at once; what came before a cut as well."""
+    gathered = bytearray()
+
+    def pour() -> None:
+        data = bytes(gathered)
+        gathered.clear()
+        if data:
+            storage.threads.run(write, data)
+
+    try:
+        for piece in pieces:
+            gathered += piece
+            if len(gathered) >= WRITE_BYTES:
+                pour()
+    finally:
+        pour()
 
 
 def _checksum() -> tuple[Callable[[], Any], bytes] | None:
@@ -484,10 +496,10 @@ def _complete(claims: AccessClaims, upload_id: UUID, part: Part) -> None:
     with _unit(claims) as uow:
         declared = evidence.upload(uow, identity().actor(uow, claims), upload_id).declared_sha256
     if sha256 == declared and media_type is not None:
-        storage.threads.run(_store().keep, sha256, part.path)
+        storage.threads.run(_store().keep, claims.town_id, sha256, part.path)
     with _unit(claims) as uow:
         found = evidence.arrived(uow, upload_id, sha256=sha256, length=part.offset, media_type=media_type)
-    _spool().drop(upload_id)
+    storage.threads.run(_spool().drop, upload_id)
     if found.state == EvidenceState.REJECTED:
         raise PhotoRejected(fault=found.reason)
 

@@ -3,10 +3,9 @@
 from typing import Any
 from uuid import UUID
 
-from flask import Response, current_app
+from flask import Response
 from marshmallow import Schema, fields
 
-from backend.adapters.pictures import EXTENSIONS
 from backend.core.identity import Actor
 from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import Audience, EvidenceFault, EvidenceState
@@ -41,7 +40,7 @@ _PLAIN = [name for name in OfficerEvidenceSchema().fields if name not in ("has_p
 @blp.query("/<uuid:evidence_id>", may=RECORD, answers=OfficerEvidenceSchema)
 def get_evidence(uow: UnitOfWork, actor: Actor, evidence_id: UUID) -> dict[str, Any]:
     """Return how far one of your photos has come."""
-    found = evidence.look_at(uow, actor, evidence_id)
+    found = evidence.look_at(uow, actor, evidence_id, own=True)
     return {
         **{name: getattr(found, name) for name in _PLAIN},
         "has_preview": found.preview_sha256 is not None,
@@ -52,15 +51,10 @@ def get_evidence(uow: UnitOfWork, actor: Actor, evidence_id: UUID) -> dict[str, 
 @blp.query("/<uuid:evidence_id>/content", may=RECORD, media="application/octet-stream", refuses=(409, 410))
 def get_evidence_content(uow: UnitOfWork, actor: Actor, evidence_id: UUID) -> Response:
     """Return one of your photos as it was taken, once it is sealed. The look is written down."""
-    found = evidence.original(uow, actor, evidence_id)
-    parts = current_app.extensions["xungeng.store"].read(found.sha256)
-    name = f"photo-{evidence_id}.{EXTENSIONS[found.media_type]}"
-    return files.evidence(parts, "application/octet-stream", name, found.evidence.length)
+    return files.original(evidence.original(uow, actor, evidence_id, own=True))
 
 
 @blp.query("/<uuid:evidence_id>/preview", may=RECORD, media="image/jpeg", refuses=(409, 410))
 def get_evidence_preview(uow: UnitOfWork, actor: Actor, evidence_id: UUID) -> Response:
     """Return one of your photos made smaller, without place and maker. The look is written down."""
-    found = evidence.preview(uow, actor, evidence_id)
-    parts = current_app.extensions["xungeng.store"].read(found.sha256)
-    return files.evidence(parts, found.media_type, f"preview-{evidence_id}.jpg")
+    return files.preview(evidence.preview(uow, actor, evidence_id, own=True))

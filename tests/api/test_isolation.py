@@ -101,7 +101,7 @@ def photographed(world: World, uow: UnitOfWork, officer: Person) -> uuid.UUID:
     with tempfile.NamedTemporaryFile() as file:
         file.write(data)
         file.flush()
-        world.app.extensions["xungeng.store"].keep(sha256, Path(file.name))
+        world.app.extensions["xungeng.store"].keep(uow.town, sha256, Path(file.name))
     return photo_id
 
 

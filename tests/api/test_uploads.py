@@ -17,14 +17,17 @@ from PIL import Image
 from sqlalchemy import text
 
 from backend import worker
-from backend.core.uow import unit_of_work
+from backend.core.identity import system_actor
+from backend.core.ids import new_id
+from backend.core.uow import UnitOfWork, unit_of_work
 from backend.models import Custody
+from notifications import recipients
 from tests.api.conftest import Caller, World
 from tests.api.test_isolation import _caller as by_code
 from tests.api.test_shifts import start
 from tests.api.test_tasks import KINDS, Duty
 from tests.photos import OFFSET_TYPE, TUS, UPLOADS, bomb, checksum, metadata, photo, placed_photo
-from workflows import custody, evidence
+from workflows import access, custody, evidence
 
 OWN, DESK = "/api/v1/officer/evidence", "/api/v1/desk/evidence"
 
@@ -54,6 +57,13 @@ def begin(caller: Caller, data: bytes, *, length: Any = None, headers: Any = Non
     return answer
 
 
+def announced(photo_id: UUID, data: bytes) -> dict[str, str]:
+    """The headers that announce a photo again, or bring it at once."""
+    _, header = metadata(data, id=str(photo_id))
+    told = {"Upload-Metadata": header, "Upload-Length": str(len(data)), "Content-Type": OFFSET_TYPE}
+    return {**TUS, **told}
+
+
 def part(caller: Caller, where: str, data: bytes, at: int, **headers: str) -> Any:
     sent = {**TUS, "Upload-Offset": str(at), "Content-Type": OFFSET_TYPE}
     sent |= {name.replace("_", "-"): value for name, value in headers.items()}
@@ -77,6 +87,12 @@ def brought(caller: Caller, data: bytes, **told: str) -> UUID:
 def examined(world: World, photo_id: UUID) -> None:
     """What the worker's job does."""
     worker.examine(world.config, world.here.id, photo_id, world.app.extensions["xungeng.store"])
+
+
+def stored(world: World, data: bytes) -> bool:
+    """Whether the store has these bytes for this town."""
+    store = world.app.extensions["xungeng.store"]
+    return bool(store.path(world.here.id, hashlib.sha256(data).digest()).exists())
 
 
 def sealed(world: World, caller: Caller, data: bytes | None = None, **told: str) -> UUID:
@@ -152,6 +168,25 @@ def test_a_photo_may_come_with_its_announcement_and_its_length_may_be_said_later
     there = duty.phone.send("HEAD", where, headers=TUS)
     assert (there.headers["Upload-Defer-Length"], "Upload-Length" in there.headers) == ("1", False)
     assert part(duty.phone, where, data[100:], 100, Upload_Length=str(len(data))).status_code == 204
+    assert duty.phone.get(f"{OWN}/{photo_id}").json["state"] == "received"
+
+
+def test_a_length_that_does_not_fit_what_has_arrived_is_not_said(duty: Beat) -> None:
+    """Refused, it leaves no trace: the right one is taken afterwards, and then no other."""
+    data = photo()
+    photo_id, header = metadata(data)
+    begun = duty.phone.send(
+        "POST", UPLOADS, headers={**TUS, "Upload-Metadata": header, "Upload-Defer-Length": "1"}
+    )
+    where = begun.headers["Location"]
+    assert part(duty.phone, where, data[:100], 0).status_code == 204
+    for length, status in (("99", 400), (str(len(data) - 1), 413), ("many", 400), (str(1 << 40), 413)):
+        assert part(duty.phone, where, data[100:], 100, Upload_Length=length).status_code == status
+        assert "Upload-Length" not in duty.phone.send("HEAD", where, headers=TUS).headers
+    assert part(duty.phone, where, data[100:200], 100, Upload_Length=str(len(data))).status_code == 204
+    other = part(duty.phone, where, data[200:], 200, Upload_Length=str(len(data) + 1))
+    assert (other.status_code, other.json["code"]) == (409, "length_known")
+    assert part(duty.phone, where, data[200:], 200).status_code == 204
     assert duty.phone.get(f"{OWN}/{photo_id}").json["state"] == "received"
 
 
@@ -258,6 +293,16 @@ def test_only_an_officer_brings_photos_and_only_of_his_shifts(
     assert told[-1] == 429
 
 
+@pytest.mark.parametrize("minutes", [-120, -16])
+def test_who_is_on_shift_brings_no_photo_from_before_it(duty: Beat, minutes: int) -> None:
+    """P21: what was taken in one's own time stays out, whenever it is sent; a clock may be off by some minutes."""
+    now = datetime.now(UTC)
+    refused = begin(duty.phone, photo(), captured_at=(now + timedelta(minutes=minutes)).isoformat())
+    assert (refused.status_code, refused.json["code"]) == (422, "off_shift")
+    near = now + timedelta(minutes=-14)
+    assert begin(duty.phone, photo(), captured_at=near.isoformat()).status_code == 201
+
+
 def test_an_announcement_that_comes_again_begins_nothing_new_and_an_id_is_its_owners(
     world: World, duty: Beat, signed_in: Any
 ) -> None:
@@ -340,6 +385,30 @@ def test_a_part_that_was_damaged_on_the_way_is_not_kept(duty: Beat, algorithm: s
     assert part(duty.phone, where, data, 0, Upload_Checksum=checksum(data, algorithm)).status_code == 204
 
 
+@pytest.mark.parametrize("checked", [False, True], ids=["plain", "checked"])
+@pytest.mark.parametrize("lacks", ["pwrite", "fsync"])
+def test_a_disk_that_fills_up_is_said_to_be_full_and_the_upload_goes_on_later(
+    duty: Beat, monkeypatch: pytest.MonkeyPatch, lacks: str, checked: bool
+) -> None:
+    data = photo()
+    where = begin(duty.phone, data).headers["Location"]
+    assert part(duty.phone, where, data[:100], 0).status_code == 204
+    told = {"Upload_Checksum": checksum(data[100:])} if checked else {}
+
+    def no_room(*_: Any) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(f"backend.adapters.storage.os.{lacks}", no_room)
+        full = part(duty.phone, where, data[100:], 100, **told)
+        assert (full.status_code, full.json["code"]) == (507, "storage_full")
+    at = offset(duty.phone, where)
+    assert at in ((100,) if checked or lacks == "pwrite" else (100, len(data)))
+    if at < len(data):
+        assert part(duty.phone, where, data[100:], 100, **told).status_code == 204
+    assert offset(duty.phone, where) == len(data)
+
+
 def test_what_is_complete_never_changes(world: World, duty: Beat) -> None:
     """F31: the whole again, one byte more, and an empty part: 409 with the offset, and the same bytes as before."""
     data = photo(seed=31)
@@ -377,8 +446,11 @@ def test_what_is_no_photo_by_its_first_bytes_is_rejected(world: World, duty: Bea
     )  # fmt: skip
     assert duty.phone.send("HEAD", where, headers=TUS).status_code == 410
     assert part(duty.phone, where, data, 0).status_code == 410
+    for body in ({}, {"data": data}):
+        again = duty.phone.send("POST", UPLOADS, headers=announced(begun.photo_id, data), **body)
+        assert (again.status_code, again.json["code"], again.json["fault"]) == (410, "gone", "not_an_image")
     assert duty.phone.get(f"{OWN}/{begun.photo_id}").json["reason"] == "not_an_image"
-    assert not world.app.extensions["xungeng.store"].path(hashlib.sha256(data).digest()).exists()
+    assert not stored(world, data)
     assert [entry.action for entry in chain(world, begun.photo_id)] == ["created", "received", "rejected"]
 
 
@@ -401,13 +473,18 @@ def test_what_is_not_what_was_declared_at_capture_is_rejected(world: World, duty
     ids=["bomb", "cut", "empty", "cut png"],
 )
 def test_what_the_decoder_finds_no_photo_in_is_rejected_and_thrown_away(
-    world: World, duty: Beat, data: bytes, fault: str
+    world: World, duty: Beat, data: bytes, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """F65: an 81 megapixel PNG of ten kilobytes, and files that only begin like one."""
     photo_id = sealed(world, duty.phone, data)
     found = duty.phone.get(f"{OWN}/{photo_id}").json
     assert (found["state"], found["reason"]) == ("rejected", fault)
-    assert not world.app.extensions["xungeng.store"].path(hashlib.sha256(data).digest()).exists()
+    worker.use(world.config)
+    worker.tidy_evidence(0)
+    assert stored(world, data), "not at once: somebody else may just bring the same bytes"
+    monkeypatch.setattr(evidence, "DROPPED_AFTER", timedelta(0))
+    worker.tidy_evidence(0)
+    assert not stored(world, data)
     assert chain(world, photo_id)[-1].digests["sha256"] == hashlib.sha256(data).hexdigest()
 
 
@@ -491,6 +568,32 @@ def test_the_desk_sees_what_its_reports_show_and_others_do_not(
     assert once.get(f"{DESK}/{photo_id}/content").status_code == 401
 
 
+def test_who_is_officer_and_dispatcher_sees_as_an_officer_his_own_photos_alone(
+    world: World, duty: Beat, signed_in: Any
+) -> None:
+    """F41: each tree has its door. What his desk may see, he sees at his desk; the officers' address has one's own."""
+    both = world.officer()
+    with world.owner.begin() as connection:
+        connection.execute(
+            text(
+                "insert into memberships (id, town_id, user_id, role, area_id, granted_at)"
+                " values (gen_random_uuid(), :town, :user, 'dispatcher', :area, now())"
+            ),
+            {"town": world.here.id, "user": both.id, "area": world.here.areas["a"]},
+        )
+    caller = signed_in(both)
+    start(caller)
+    photo_id, own = sealed(world, duty.phone), sealed(world, caller)
+    assert report(duty, photo_id).status_code == 201
+    before = len(chain(world, photo_id))
+    for what in ("", "/content", "/preview"):
+        assert caller.get(f"{OWN}/{photo_id}{what}").status_code == 404, what
+        assert caller.get(f"{OWN}/{own}{what}").status_code == 200, what
+    assert len(chain(world, photo_id)) == before
+    for what in ("", "/content", "/preview"):
+        assert caller.get(f"{DESK}/{photo_id}{what}").status_code == 200, what
+
+
 def test_a_task_shows_what_was_taken_by_whoever_resolved_it(world: World, duty: Beat, signed_in: Any) -> None:
     duty.be_at(duty.place[0], duty.place[1])
     task = duty.offered()
@@ -505,6 +608,31 @@ def test_a_task_shows_what_was_taken_by_whoever_resolved_it(world: World, duty: 
     [one] = duty.desk.get(f"/api/v1/desk/tasks/{task['id']}/evidence").json["items"]
     assert (one["of"], one["evidence"]["id"]) == ("result", str(photo_id))
     assert duty.desk.get(f"{DESK}/{photo_id}/content").status_code == 200
+
+
+def test_of_a_photo_the_desks_hear_where_it_is_shown_and_until_then_its_officer_alone(
+    world: World, duty: Beat, signed_in: Any
+) -> None:
+    """F41: not even an id, before a report of its own officer names it."""
+    mate = Beat(world, signed_in)
+    data = photo(seed=41)
+    photo_id, header = metadata(data)
+    assert report(mate, photo_id).status_code == 201, "named by another, before it came"
+    sent = {
+        **TUS, "Upload-Metadata": header, "Upload-Length": str(len(data)), "Content-Type": OFFSET_TYPE,
+    }  # fmt: skip
+    assert duty.phone.send("POST", UPLOADS, data=data, headers=sent).status_code == 201
+
+    def hearers() -> list[recipients.Hearers]:
+        with unit_of_work(world.here.id) as uow:
+            return recipients.hear_of_evidence(uow, access.evidence(uow, system_actor(uow.town), photo_id))
+
+    himself = recipients.Hearers(None, (duty.person.id,))
+    assert hearers() == [himself]
+    filed = report(duty, photo_id).json
+    with world.owner.connect() as connection:
+        area_id = connection.scalar(text("select area_id from reports where id = :id"), {"id": filed["id"]})
+    assert hearers() == [himself, recipients.Hearers(area_id)]
 
 
 def test_nobody_shows_the_desk_another_officers_photo_by_naming_it(
@@ -533,7 +661,7 @@ def test_a_file_that_is_gone_is_not_given_out_and_no_look_is_written(world: Worl
     data = photo(seed=404)
     photo_id = sealed(world, duty.phone, data)
     before = len(chain(world, photo_id))
-    world.app.extensions["xungeng.store"].drop(hashlib.sha256(data).digest())
+    world.app.extensions["xungeng.store"].drop(world.here.id, hashlib.sha256(data).digest())
     missing = duty.phone.get(f"{OWN}/{photo_id}/content")
     assert (missing.status_code, missing.json["code"]) == (410, "content_missing")
     assert len(chain(world, photo_id)) == before
@@ -553,6 +681,8 @@ def test_an_upload_that_never_ends_is_over_after_its_time(
             {"id": photo_id},
         )
     assert duty.phone.send("HEAD", where, headers=TUS).status_code == 410
+    over = duty.phone.send("POST", UPLOADS, headers=announced(photo_id, photo()))
+    assert (over.status_code, over.json["fault"]) == (410, "expired")
     worker.use(world.config)
     monkeypatch.setattr(worker, "SPOOLED_FOR_S", -1.0)
     kept = UUID(begin(duty.phone, photo()).headers["Location"].rpartition("/")[2])
@@ -560,6 +690,26 @@ def test_an_upload_that_never_ends_is_over_after_its_time(
     assert duty.phone.get(f"{OWN}/{photo_id}").json["reason"] == "expired"
     spool = world.app.extensions["xungeng.spool"]
     assert (spool.path(photo_id).exists(), spool.path(kept).exists()) == (False, True)
+
+
+def test_each_town_is_asked_once_what_the_spool_needs(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many files there are: a queue of forgotten ones keeps no worker for long."""
+    worker.use(world.config)
+    spool, asked = world.app.extensions["xungeng.spool"], list[UUID]()
+    forgotten = [new_id() for _ in range(5)]
+    for one in forgotten:
+        spool.make(one)
+    really = evidence.spooled
+
+    def spooled(uow: UnitOfWork, evidence_ids: Any) -> set[UUID]:
+        asked.append(uow.town)
+        return really(uow, evidence_ids)
+
+    monkeypatch.setattr(worker, "SPOOLED_FOR_S", -1.0)
+    monkeypatch.setattr(worker.evidence, "spooled", spooled)
+    worker.tidy_evidence(0)
+    assert sorted(asked) == sorted({world.here.id, world.there.id})
+    assert not any(spool.path(one).exists() for one in forgotten)
 
 
 def test_what_nobody_has_looked_at_is_looked_at_again(world: World, duty: Beat) -> None:
@@ -574,6 +724,27 @@ def test_what_nobody_has_looked_at_is_looked_at_again(world: World, duty: Beat) 
             )
         ).scalars()
         assert str(photo_id) in set(waiting)
+
+
+def test_a_look_that_says_nothing_of_a_photo_leaves_it_as_it_is_and_is_taken_again_soon(
+    world: World, duty: Beat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A busy machine destroys nobody's photo: its bytes stay, and a later look seals it."""
+    data = photo(seed=120)
+    photo_id = brought(duty.phone, data)
+    with monkeypatch.context() as busy:
+        busy.setattr(worker.pictures, "look", _too_slow)
+        with pytest.raises(RuntimeError):
+            examined(world, photo_id)
+    assert duty.phone.get(f"{OWN}/{photo_id}").json["state"] == "received"
+    examined(world, photo_id)
+    assert duty.phone.get(f"{OWN}/{photo_id}/content").data == data
+    strategy: Any = worker.examine_evidence.retry_strategy
+    assert (60 <= strategy.wait <= 120, strategy.linear_wait, strategy.exponential_wait) == (True, 0, 0)
+
+
+def _too_slow(*_: Any, **__: Any) -> Any:
+    raise RuntimeError("The process that looks at pictures took too long.")
 
 
 def test_a_part_takes_no_more_memory_however_long_it_is(

@@ -248,8 +248,8 @@ def asks_recipients(value: ast.AST) -> bool:
 def told_on_ones_own_word(tree: ast.Module) -> Iterator[str]:
     """Calls that tell somebody (``to``) whom no function of ``recipients`` has named.
 
-    A name counts as named by it when it was assigned from what is; a function may take ``to`` from its callers, who are
-    looked at in turn.
+    A name counts as named by it when it was assigned from what is, or goes through it; a function may take ``to`` from
+    its callers, who are looked at in turn.
     """
     takes = {
         f.name: [a.arg for a in f.args.args].index("to")
@@ -262,6 +262,8 @@ def told_on_ones_own_word(tree: ast.Module) -> Iterator[str]:
             for node in ast.walk(function):
                 if isinstance(node, ast.Assign) and is_named(node.value, named):
                     named |= {t.id for t in node.targets if isinstance(t, ast.Name)}
+                if isinstance(node, ast.For) and is_named(node.iter, named):
+                    named |= {t.id for t in [node.target] if isinstance(t, ast.Name)}
         for node in ast.walk(function):
             if not isinstance(node, ast.Call):
                 continue
@@ -342,12 +344,14 @@ def test_who_is_told_is_decided_by_the_recipients_alone() -> None:
         "def f(all):\n outbox.enqueue(uow, kind, to=[p.id for p in all if p not in recipients.one(uow, a)])",
         "def f(people):\n changes.tell(uow, 'task', task, 'x', to=people)",
         "def f(uow, to):\n outbox.enqueue(uow, kind, to=to)\ndef g():\n f(uow, [officer.id])",
+        "def f(all):\n for one in all:\n  changes.tell(uow, 'task', task, 'x', to=one)",
     ):
         assert leaks(told_on_ones_own_word, wrong), wrong
     for right in (
         "def f():\n to = recipients.desk_for(uow, area)\n outbox.enqueue(uow, kind, to=[o for o in to if o != by])",
         "def f(uow, to):\n outbox.enqueue(uow, kind, to=to)\ndef g():\n f(uow, recipients.one(uow, officer))",
         "def f():\n changes.tell(uow, 'task', task, 'x', to=recipients.hear_of_task(task, uow.now))",
+        "def f():\n for one in recipients.hear_of_evidence(uow, photo):\n  changes.tell(uow, 'x', photo, 'x', to=one)",
     ):
         assert not leaks(told_on_ones_own_word, right), right
 

@@ -28,7 +28,7 @@ import pytest
 from mobile_api.gateway.tus import READ_BYTES
 from mobile_api.slow_bodies import BODY_S
 from tests.durability.town import DurableTown, Officer, children_of, durable_town
-from tests.photos import OFFSET_TYPE, TUS, UPLOADS, metadata
+from tests.photos import OFFSET_TYPE, TUS, UPLOADS, checksum, metadata
 
 ROOT = Path(__file__).resolve().parents[2]
 STEP = 4096
@@ -104,8 +104,8 @@ def send_slowly(
 def stored(town: DurableTown, data: bytes) -> bool:
     """Whether the store has these very bytes, under their digest."""
     name = hashlib.sha256(data).hexdigest()
-    path = town.data / "evidence" / "objects" / name[:2] / name[2:4] / name
-    return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == name
+    [path] = (town.data / "evidence" / "objects").glob(f"*/{name[:2]}/{name[2:4]}/{name}")
+    return hashlib.sha256(path.read_bytes()).hexdigest() == name
 
 
 def state_of(town: DurableTown, photo_id: UUID) -> str:
@@ -145,6 +145,7 @@ def test_servers_that_are_killed_at_any_byte_lose_nothing_that_was_confirmed(
             send_slowly(running.port, officer, path, first, data, rng.randrange(len(data) - first), kill)
             died = time.monotonic()
             while True:
+                assert time.monotonic() - died < 60, "the upload does not go on"
                 there = ask(running.port, officer, "HEAD", path)
                 assert there.status == 200
                 at = int(there.headers["Upload-Offset"])
@@ -253,27 +254,36 @@ def test_uploads_hold_up_nobody_else(town: DurableTown, thin: Callable[[int, int
     officers = town.officers(8)
     with town.web() as running:
         ask(running.port, officers[0], "GET", "/healthz")
-        stop, waits = threading.Event(), []
+        stop = threading.Event()
+        quiet: list[float] = []
+        waits: list[float] = []
 
-        def look() -> None:
+        def look(into: list[float]) -> None:
+            began = time.monotonic()
+            assert ask(running.port, officers[0], "GET", "/healthz").status == 200
+            into.append(time.monotonic() - began)
+            time.sleep(0.02)
+
+        def keep_looking() -> None:
             while not stop.is_set():
-                began = time.monotonic()
-                assert ask(running.port, officers[0], "GET", "/healthz").status == 200
-                waits.append(time.monotonic() - began)
-                time.sleep(0.02)
+                look(waits)
+
+        for _ in range(50):
+            look(quiet)
 
         def bring(number: int) -> None:
             for turn in range(thin(10, 2)):
                 data = noise(random.Random(f"{number} {turn}"), 5 << 20)
                 photo_id, header = metadata(data)
+                checked = {"Upload_Checksum": checksum(data, "sha256")} if number % 2 else {}
                 sent = ask(
                     running.port, officers[number], "POST", UPLOADS, data,
-                    Upload_Metadata=header, Upload_Length=str(len(data)), Content_Type=OFFSET_TYPE,
+                    Upload_Metadata=header, Upload_Length=str(len(data)), Content_Type=OFFSET_TYPE, **checked,
                 )  # fmt: skip
                 assert sent.status == 201
                 assert state_of(town, photo_id) == "received"
 
-        looking = threading.Thread(target=look)
+        looking = threading.Thread(target=keep_looking)
         looking.start()
         threads = [threading.Thread(target=bring, args=(number,)) for number in range(len(officers))]
         began = time.monotonic()
@@ -286,10 +296,12 @@ def test_uploads_hold_up_nobody_else(town: DurableTown, thin: Callable[[int, int
         looking.join(10)
     megabytes = len(officers) * thin(10, 2) * 5
     print(
-        f"\n{megabytes} MiB at once, {megabytes / took:.0f} MiB/s, longest wait of others {max(waits):.2f} s"
+        f"\n{megabytes} MiB at once, {megabytes / took:.0f} MiB/s, longest wait of others {max(waits):.2f} s,"
+        f" without uploads {max(quiet):.2f} s"
     )
     assert len(waits) > 10
-    assert max(waits) < 2
+    # Of a machine that is busy with other things the quiet calls know as well.
+    assert max(waits) < 2 + 20 * max(quiet)
 
 
 def test_a_slow_network_is_waited_for_and_a_silent_one_is_not(town: DurableTown) -> None:

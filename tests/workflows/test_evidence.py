@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, NullPool, create_engine, text
 from sqlalchemy.exc import DBAPIError, ProgrammingError
 
 from backend.adapters import pictures
 from backend.adapters.storage import Folder, Memory, Spool
+from backend.core.config import Config
 from backend.core.errors import Full, Gone, Locked
 from backend.core.identity import system_actor
 from backend.core.ids import new_id
 from backend.core.uow import UnitOfWork, unit_of_work
-from backend.core.vocabulary import CustodyAct
+from backend.core.vocabulary import CustodyAct, EvidenceFault
 from backend.models import Custody
 from tests import factories, photos
 from tests.dispatching import on_shift
@@ -32,6 +40,15 @@ ROOM = evidence.Room(1 << 20, 1 << 40, 1 << 40)
 @pytest.fixture(scope="module")
 def town(owner_engine: Engine) -> Town:
     return factories.make_town(owner_engine, f"evidence-{new_id().hex[-6:]}")
+
+
+@pytest.fixture
+def live_town(live_engine: Engine, live_config: Config) -> Town:
+    """A town in which everything really commits."""
+    owner = create_engine(live_config.owner_url, poolclass=NullPool)
+    town = factories.make_town(owner, "live")
+    owner.dispose()
+    return town
 
 
 def begun(uow: UnitOfWork, town: Town) -> UUID:
@@ -127,19 +144,51 @@ def test_an_entry_that_does_not_follow_the_last_one_is_refused_by_the_database(
         connection.rollback()
 
 
+ARRIVED = (
+    "state = 'received', received_at = now(), sha256 = declared_sha256, length = 5, media_type = 'image/png'"
+)
+SEALED = "state = 'sealed', sealed_at = now(), preview_sha256 = decode(repeat('03', 32), 'hex')"
+REJECTED = "state = 'rejected', rejected_at = now(), reason = 'expired'"
+
+
 @pytest.mark.parametrize(
-    "change",
+    ("change", "said"),
     [
-        "declared_sha256 = decode(repeat('02', 32), 'hex')", "captured_at = now() + interval '1 day'",
-        "officer_id = (select id from users where id <> officer_id and town_id = evidence.town_id limit 1)",
-        "id = gen_random_uuid()",
+        ("declared_sha256 = decode(repeat('02', 32), 'hex')", "does not change"),
+        ("captured_at = now() + interval '1 day'", "does not change"),
+        ("officer_id = (select id from users where id <> officer_id and town_id = evidence.town_id limit 1)",
+         "does not change"),
+        ("id = gen_random_uuid()", "does not change"),
+        ("area_id = (select id from areas where id <> area_id and town_id = evidence.town_id limit 1)",
+         "does not change"),
+        ("length = 6", "does not change"),
+        ("sha256 = decode(repeat('02', 32), 'hex')", "does not change"),
+        ("media_type = 'image/jpeg'", "does not change"), ("media_type = null", "does not change"),
+        ("preview_sha256 = decode(repeat('02', 32), 'hex')", "does not change"),
+        ("preview_sha256 = null", "does not change"),
+        ("state = 'received', sealed_at = null", "stays so"),
+        ("state = 'rejected', sealed_at = null, rejected_at = now(), reason = 'expired'", "stays so"),
     ],
 )  # fmt: skip
-def test_what_was_declared_at_capture_does_not_change(owner_engine: Engine, town: Town, change: str) -> None:
+def test_what_was_declared_at_capture_and_what_was_sealed_does_not_change(
+    owner_engine: Engine, town: Town, change: str, said: str
+) -> None:
     with owner_engine.connect() as connection:
         found = _row(connection, town)
-        with pytest.raises(DBAPIError, match="does not change"):
+        for step in (ARRIVED, SEALED):
+            connection.execute(text(f"update evidence set {step} where id = :id"), {"id": found})
+        with pytest.raises(DBAPIError, match=said):
             connection.execute(text(f"update evidence set {change} where id = :id"), {"id": found})
+
+
+@pytest.mark.parametrize("change", ["state = 'uploading'", ARRIVED, SEALED])
+def test_what_was_rejected_stays_rejected(owner_engine: Engine, town: Town, change: str) -> None:
+    with owner_engine.connect() as connection:
+        found = _row(connection, town)
+        connection.execute(text(f"update evidence set {REJECTED} where id = :id"), {"id": found})
+        back = f"update evidence set {change}, rejected_at = null, reason = null where id = :id"
+        with pytest.raises(DBAPIError, match="stays so"):
+            connection.execute(text(back), {"id": found})
 
 
 def test_each_entry_of_a_chain_that_is_altered_put_in_or_taken_out_is_found(
@@ -174,6 +223,129 @@ def test_the_custody_log_names_no_person_and_no_place(connection: Connection, to
         for entry in custody.of(uow, with_chain(uow, town)):
             assert entry.digests.keys() <= {"declared_sha256", "sha256", "length", "captured_at"}
             assert town["officer_a"].login not in str(entry.digests)
+
+
+# --- The room of a town
+
+
+def taken(uow: UnitOfWork) -> tuple[int, int]:
+    """What the counter says, and what the rows sum up to."""
+    counted = uow.session.execute(text("select coalesce(max(bytes), 0) from evidence_rooms")).scalar_one()
+    summed = uow.session.execute(text("select coalesce(sum(room_bytes), 0) from evidence")).scalar_one()
+    return int(counted), int(summed)
+
+
+def test_two_who_want_the_last_room_at_once_do_not_both_get_it(live_town: Town) -> None:
+    """Each in a transaction of his own, begun before any ends; what is kept never goes beyond the quota."""
+    town = live_town
+    officer = town["officer_a"]
+    with unit_of_work(town.id) as uow:
+        on_shift(uow, town, officer)
+    room = evidence.Room(of_one=1 << 20, of_town=35, free=1 << 40)
+    ready = threading.Barrier(8)
+
+    def want(_: int) -> str:
+        ready.wait()
+        try:
+            with unit_of_work(town.id) as uow:
+                evidence.begin(
+                    uow, officer.actor(), evidence.Declared(new_id(), b"\x01" * 32, uow.now, 10, ""), room
+                )
+                time.sleep(0.05)
+        except Full as refused:
+            return refused.code
+        return "begun"
+
+    with ThreadPoolExecutor(8) as pool:
+        told = sorted(pool.map(want, range(8)))
+    assert told == ["begun"] * 3 + ["quota_exceeded"] * 5
+    with unit_of_work(town.id) as uow:
+        assert taken(uow) == (30, 30)
+
+
+def test_what_a_photo_takes_of_the_room_follows_its_length_and_is_free_again_when_it_is_rejected(
+    live_town: Town,
+) -> None:
+    town = live_town
+    officer, system = town["officer_a"].actor(), system_actor(town.id)
+    room = evidence.Room(of_one=100, of_town=120, free=1 << 40)
+    with unit_of_work(town.id) as uow:
+        on_shift(uow, town, town["officer_a"])
+        begin = lambda length: evidence.begin(
+            uow, officer, evidence.Declared(new_id(), b"\x01" * 32, uow.now, length, ""), room
+        )
+        first = begin(None)
+        assert taken(uow) == (100, 100), "as long as it may become"
+        with pytest.raises(Full):
+            begin(30)
+        evidence.say_length(uow, officer, first.id, 40, room)
+        assert taken(uow) == (40, 40)
+        second = begin(30)
+        assert taken(uow) == (70, 70)
+        evidence.reject(uow, system, access.evidence(uow, system, first.id, lock=True), EvidenceFault.EXPIRED)
+        assert taken(uow) == (30, 30)
+        assert evidence.look_at(uow, officer, second.id).room_bytes == 30
+        uow.session.rollback()
+
+
+# --- What was rejected
+
+
+@pytest.mark.parametrize("other", [None, "uploading", "received", "sealed", "rejected"])
+def test_the_bytes_of_what_was_rejected_go_after_a_while_unless_other_evidence_has_or_brings_them(
+    connection: Connection, town: Town, monkeypatch: pytest.MonkeyPatch, other: str | None
+) -> None:
+    officer, system, dropped = town["officer_a"].actor(), system_actor(town.id), list[bytes]()
+    digest = hashlib.sha256(str(other).encode()).digest()
+    with unit_of_work(town.id) as uow:
+        on_shift(uow, town, town["officer_a"])
+
+        def brought(state: str | None) -> None:
+            found = evidence.begin(uow, officer, evidence.Declared(new_id(), digest, uow.now, 5, ""), ROOM)
+            if state in ("received", "sealed"):
+                evidence.receive(uow, system, found, sha256=digest, length=5, media_type="image/jpeg")
+            if state == "sealed":
+                evidence.seal(uow, system, found, pictures.Picture(4, 3), preview_sha256=None)
+            if state == "rejected":
+                evidence.reject(uow, system, found, EvidenceFault.EXPIRED)
+
+        brought("rejected")
+        if other is not None:
+            brought(other)
+        assert (evidence.drop_rejected(uow, dropped.append), dropped) == (0, []), "not at once"
+        monkeypatch.setattr(evidence, "DROPPED_AFTER", timedelta(0))
+        assert evidence.drop_rejected(uow, dropped.append) == (2 if other == "rejected" else 1)
+        assert set(dropped) == ({digest} if other in (None, "rejected") else set())
+        assert evidence.drop_rejected(uow, dropped.append) == 0
+
+
+def test_no_upload_begins_while_bytes_are_thrown_away(live_town: Town) -> None:
+    """Whoever brings the same bytes again brings them after those are gone, and not before."""
+    town = live_town
+    officer, system, seen = town["officer_a"].actor(), system_actor(town.id), list[str]()
+    declared = lambda uow: evidence.Declared(new_id(), b"\x01" * 32, uow.now, 5, "")
+    with unit_of_work(town.id) as uow:
+        on_shift(uow, town, town["officer_a"])
+        evidence.reject(uow, system, evidence.begin(uow, officer, declared(uow), ROOM), EvidenceFault.EXPIRED)
+
+    def again() -> None:
+        with unit_of_work(town.id) as uow:
+            evidence.begin(uow, officer, declared(uow), ROOM)
+            seen.append("begun")
+
+    bringing = threading.Thread(target=again)
+
+    def drop(_: bytes) -> None:
+        bringing.start()
+        bringing.join(0.5)
+        seen.append("dropped")
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(evidence, "DROPPED_AFTER", timedelta(0))
+        with unit_of_work(town.id) as uow:
+            assert evidence.drop_rejected(uow, drop) == 1
+    bringing.join(10)
+    assert seen == ["dropped", "begun"]
 
 
 # --- The decoder
@@ -222,52 +394,110 @@ def test_a_film_of_many_frames_is_no_photo(tmp_path: Path) -> None:
         assert pictures.look(file, tmp_path / "preview", most_pixels=1_000_000).fault == fault, kind
 
 
-def test_a_decoder_that_cannot_begin_says_nothing_of_the_picture(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What is wrong here rejects nobody's photo: the job is taken again."""
-    monkeypatch.setattr(pictures, "MOST_MEMORY_BYTES", 1)
-    file = tmp_path / "photo.jpg"
-    file.write_bytes(photos.photo())
-    broken = tmp_path / "PIL"
-    broken.mkdir()
-    (broken / "__init__.py").write_text("raise ImportError")
-    (broken / "Image.py").write_text("")
+@pytest.fixture
+def decoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., pictures.Picture]:
+    """A look by a decoder that does what it is told, in the same process with the same limits as the real one."""
+    (tmp_path / "PIL").mkdir()
+    (tmp_path / "PIL" / "ImageOps.py").write_text("")
     (tmp_path / "backend").symlink_to(pictures.ROOT / "backend")
     monkeypatch.setattr(pictures, "ROOT", tmp_path)
+    file = tmp_path / "photo.jpg"
+    file.write_bytes(photos.photo())
+
+    def look(does: str, begins: str = "", **limits: Any) -> pictures.Picture:
+        (tmp_path / "PIL" / "__init__.py").write_text(begins)
+        body = f"def open(*_, **__):\n    import os, signal, time\n    {does}\n"
+        (tmp_path / "PIL" / "Image.py").write_text(body)
+        return pictures.look(
+            file, tmp_path / "preview", most_pixels=1_000_000, limits=pictures.Limits(**limits)
+        )
+
+    return look
+
+
+@pytest.mark.parametrize(
+    ("does", "fault", "limits"),
+    [
+        ("bytearray(1 << 30)", "too_many_pixels", {}),
+        ("bytearray(300 << 20)", "too_many_pixels", {"memory_bytes": 250 << 20}),
+        ("while True: pass", "not_an_image", {"cpu_s": 1, "patience_s": 30.0}),
+        ("raise ValueError", "not_an_image", {}),
+        ("raise OSError('image file is truncated')", "not_an_image", {}),
+    ],
+    ids=["memory", "less memory", "processor", "refused", "truncated"],
+)
+def test_what_uses_up_what_a_decoder_may_take_is_no_photo(
+    decoder: Callable[..., pictures.Picture], does: str, fault: str, limits: dict[str, Any]
+) -> None:
+    """F65: the limits are the kernel's, and what meets one is rejected like what a decoder refuses."""
+    assert decoder(does, **limits).fault == fault
+
+
+@pytest.mark.parametrize(
+    ("does", "limits"),
+    [
+        ("time.sleep(60)", {"patience_s": 1.0}),
+        ("os.kill(os.getpid(), signal.SIGKILL)", {}),
+        ("os.kill(os.getpid(), signal.SIGTERM)", {}),
+        ("raise OSError(28, 'No space left on device')", {}),
+        ("", {"begins": "raise ImportError"}),
+        ("", {"begins": "raise MemoryError"}),
+    ],
+    ids=["slow machine", "killed", "ended", "full disk", "missing", "no memory to begin"],
+)
+def test_a_decoder_that_is_kept_from_its_work_says_nothing_of_the_picture(
+    decoder: Callable[..., pictures.Picture], does: str, limits: dict[str, Any]
+) -> None:
+    """What is wrong here rejects nobody's photo: the job is taken again."""
     with pytest.raises(RuntimeError):
-        pictures.look(file, tmp_path / "preview", most_pixels=1_000_000)
+        decoder(does or "pass", **limits)
+
+
+def test_a_real_decoder_meets_its_memory_limit_and_the_same_picture_is_sealed_with_more(
+    tmp_path: Path,
+) -> None:
+    from PIL import Image
+
+    file = tmp_path / "large.png"
+    Image.new("RGB", (4800, 4800)).save(file)
+    look = lambda megabytes: pictures.look(
+        file, tmp_path / "preview", most_pixels=30_000_000,
+        limits=pictures.Limits(memory_bytes=megabytes << 20),
+    )  # fmt: skip
+    assert look(768) == pictures.Picture(4800, 4800)
+    assert look(100).fault == "too_many_pixels"
 
 
 # --- The store and the spool
 
 
 @pytest.mark.parametrize("make", [Folder, lambda _: Memory()], ids=["folder", "memory"])
-def test_a_store_keeps_what_it_is_given_under_its_digest(tmp_path: Path, make: Any) -> None:
+def test_a_store_keeps_what_it_is_given_under_its_town_and_digest(tmp_path: Path, make: Any) -> None:
     data = b"x" * 600_000
     digest = hashlib.sha256(data).digest()
     (tmp_path / "given").write_bytes(data)
-    store = make(tmp_path / "store")
+    store, here, elsewhere = make(tmp_path / "store"), new_id(), new_id()
     with pytest.raises(Gone):
-        store.read(digest)
-    for _ in range(2):
-        store.keep(digest, tmp_path / "given")
+        store.read(here, digest)
+    for town_id in (here, here, elsewhere):
+        store.keep(town_id, digest, tmp_path / "given")
     (tmp_path / "given").unlink()
-    assert b"".join(store.read(digest)) == data
+    assert b"".join(store.read(here, digest)) == data
     assert store.free_bytes() > 0
-    store.drop(digest)
-    store.drop(digest)
+    store.drop(here, digest)
+    store.drop(here, digest)
     with pytest.raises(Gone):
-        store.read(digest)
+        store.read(here, digest)
+    assert b"".join(store.read(elsewhere, digest)) == data, "what one town throws away, another still has"
 
 
 def test_a_file_of_the_store_lies_under_its_digest_and_is_read_by_nobody_else(tmp_path: Path) -> None:
     (tmp_path / "given").write_bytes(b"x")
-    store, digest = Folder(tmp_path / "store"), hashlib.sha256(b"x").digest()
-    store.keep(digest, tmp_path / "given")
-    path = store.path(digest)
+    store, town_id, digest = Folder(tmp_path / "store"), new_id(), hashlib.sha256(b"x").digest()
+    store.keep(town_id, digest, tmp_path / "given")
+    path = store.path(town_id, digest)
     assert path.relative_to(tmp_path / "store" / "objects").as_posix() == (
-        f"{digest.hex()[:2]}/{digest.hex()[2:4]}/{digest.hex()}"
+        f"{town_id}/{digest.hex()[:2]}/{digest.hex()[2:4]}/{digest.hex()}"
     )
     assert (path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o077) == (0o600, 0)
     assert [one.name for one in path.parent.iterdir()] == [digest.hex()]
@@ -295,18 +525,66 @@ def test_an_upload_is_open_once_and_its_hash_goes_on_also_in_another_process(tmp
         assert part.offset == 12, "what has begun is not begun again"
 
 
+def no_room(*_: Any, **__: Any) -> Any:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
 def test_a_disk_that_is_full_keeps_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spool, upload_id = Spool(tmp_path), new_id()
     spool.make(upload_id)
     with spool.opened(upload_id) as part:
         part.add(b"there")
-
-        def full(*_: Any) -> int:
-            raise OSError(28, "No space left on device")
-
         with monkeypatch.context() as patched, pytest.raises(Full):
-            patched.setattr("backend.adapters.storage.os.pwrite", full)
+            patched.setattr("backend.adapters.storage.os.pwrite", no_room)
             part.add(b"more")
         assert part.offset == 5
         part.add(b" and more")
     assert spool.path(upload_id).read_bytes() == b"there and more"
+
+
+def test_a_checked_part_for_which_there_is_no_room_is_not_there_in_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool, upload_id = Spool(tmp_path), new_id()
+    spool.make(upload_id)
+    data = bytes(range(256)) * 4096
+    with spool.opened(upload_id) as part, closing(spool.chunk()) as chunk:
+        part.add(b"there")
+        chunk.add(data[:600_000])
+        chunk.add(data[600_000:])
+        with monkeypatch.context() as patched, pytest.raises(Full):
+            patched.setattr("backend.adapters.storage.os.fsync", no_room)
+            part.add_checked(chunk)
+        assert (part.offset, spool.path(upload_id).read_bytes()) == (5, b"there")
+        part.add_checked(chunk)
+        assert part.sha256.digest() == hashlib.sha256(b"there" + data).digest()
+    assert spool.path(upload_id).read_bytes() == b"there" + data
+
+
+@pytest.mark.parametrize(
+    ("lacks", "act"),
+    [
+        ("os.open", lambda store, spool, given: spool.make(new_id())),
+        ("tempfile.TemporaryFile", lambda store, spool, given: spool.chunk()),
+        ("tempfile.mkstemp", lambda store, spool, given: store.keep(new_id(), bytes(32), given)),
+        ("os.fsync", lambda store, spool, given: store.keep(new_id(), bytes(32), given)),
+    ],
+    ids=["spool", "chunk", "store", "sync"],
+)
+def test_a_disk_that_is_full_is_called_so_wherever_it_is_found_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lacks: str, act: Any
+) -> None:
+    """507 and no 500; what else goes wrong with a disk is no matter of room."""
+    given = tmp_path / "given"
+    given.write_bytes(b"x")
+    store, spool = Folder(tmp_path), Spool(tmp_path)
+    with monkeypatch.context() as patched, pytest.raises(Full):
+        patched.setattr(f"backend.adapters.storage.{lacks}", no_room)
+        act(store, spool, given)
+
+    def broken(*_: Any, **__: Any) -> Any:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patched, pytest.raises(OSError, match="Input/output"):
+        patched.setattr(f"backend.adapters.storage.{lacks}", broken)
+        act(store, spool, given)
