@@ -21,7 +21,7 @@ export const dispatch = createDispatch(session, api, duty, changes, {
   now: () => Date.now(),
 })
 export const reports = createReports(session, api, changes)
-export const photos = createPhotos(session, api)
+export const photos = createPhotos(session, api, changes)
 export const calls = createCalls(session, api, duty, changes, {
   alert: () => ring(false),
   here: () => duty.recorder.here.value,

@@ -17,7 +17,7 @@ import { Recorder, type Here } from './recorder'
 import { Sender, type SenderState } from './sender'
 
 /** Raise it when the notice says something new: everybody reads it again. */
-export const NOTICE_VERSION = 2
+export const NOTICE_VERSION = 3
 
 export interface StartForm {
   plannedEndAt: Date | null

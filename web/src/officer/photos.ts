@@ -5,11 +5,14 @@
  * on none of the three changes. It goes up in parts (tus), so that a network that comes and goes costs a part and never
  * the whole, and goes on where it stopped, also after the app was closed. It leaves the phone's store when the server
  * has compared the hash and found a picture. The envelope has a version, so that an older release's photos still go.
+ * The pixels lie beside it: how far a photo has come is written down also on a phone that has no room for a second copy.
  */
 import { openDB, type DBSchema, type IDBPDatabase } from 'idb'
 import { computed, reactive, ref, shallowRef } from 'vue'
-import { Offline, Problem, type Api } from '@/shared/api'
+import { explain, Offline, Problem, type Api } from '@/shared/api'
+import type { Changes } from '@/shared/changes'
 import { newId } from '@/shared/ids'
+import { EVERYTHING, Patience, Sleep } from '@/shared/patience'
 import type { Session } from '@/shared/session'
 import { instant } from '@/shared/time'
 import type { Instant, OfficerEvidence } from '@/shared/types'
@@ -20,12 +23,10 @@ export interface Photo {
   /** Its name for the server and for what it is taken for, made when it was taken. */
   id: string
   owner: string
-  blob: Blob
-  /** A small one to be looked at on this phone, where the browser could make it. */
-  thumb: Blob | null
   name: string
   type: string
   sha256: string
+  /** When it was added, which is at most `FRESH_MS` after it was taken. */
   captured_at: Instant
   /** `draft`: belongs to what is not filed yet. `waiting`: to be sent. `arrived`: all of it is there and is looked at. */
   state: 'draft' | 'waiting' | 'arrived' | 'refused'
@@ -34,8 +35,15 @@ export interface Photo {
   /** Why the server does not take it. */
   refusal?: string
 }
+export interface Pixels {
+  id: string
+  blob: Blob
+  /** A small one to be looked at on this phone, where the browser could make it. */
+  thumb: Blob | null
+}
 interface Tables extends DBSchema {
   photos: { key: string; value: Photo; indexes: { of: string } }
+  pixels: { key: string; value: Pixels }
 }
 
 const STORE = 'xungeng-officer-photos'
@@ -46,15 +54,26 @@ const TYPES = ['image/jpeg', 'image/png', 'image/webp']
 const THUMB_PX = 320
 const FIRST_DELAY_MS = 2_000
 const LONGEST_DELAY_MS = 60_000
-const ASK_MS = 3_000
+/** Another tab may have stored something, or have been closed before it was sent. */
+const LOOK_AGAIN_MS = 60_000
+/** An upload of which nothing moves for so long is broken off: others wait behind it. */
+const STALL_MS = 60_000
+/** A file that is older than this was not taken for what is being filled in. */
+const FRESH_MS = 5 * 60_000
 /** What was taken for a form that was never filed is forgotten after a day. */
 const DRAFTS_MS = 24 * 3_600_000
+/** Nothing of whoever does not come back stays longer: a day more than the server lets an upload take. */
+const OTHERS_MS = 15 * 24 * 3_600_000
 
 /** Why a photo could not be taken; the word is one of `photos.failed` in the locales. */
 export class NotTaken extends Error {
-  constructor(readonly why: 'type' | 'insecure' | 'storage') {
+  constructor(readonly why: 'type' | 'insecure' | 'storage' | 'old' | 'gone') {
     super(why)
   }
+}
+/** A sentence for the officer about why a photo was not taken, or about what else went wrong. */
+export function explainTaking(error: unknown, t: (key: string, values?: Record<string, unknown>) => string): string {
+  return error instanceof NotTaken ? t(`photos.failed.${error.why}`) : explain(error, t)
 }
 
 /** An envelope of any release as one of this release, or null if a newer release wrote it. */
@@ -67,9 +86,15 @@ export class PhotoStore {
   private constructor(private readonly db: IDBPDatabase<Tables>) {}
 
   static async open(name = STORE): Promise<PhotoStore> {
-    const db = await openDB<Tables>(name, 1, {
-      upgrade(database) {
-        database.createObjectStore('photos', { keyPath: 'id' }).createIndex('of', 'owner')
+    const db = await openDB<Tables>(name, 2, {
+      async upgrade(database, from, _to, transaction) {
+        const pixels = database.createObjectStore('pixels', { keyPath: 'id' })
+        if (from === 0) return void database.createObjectStore('photos', { keyPath: 'id' }).createIndex('of', 'owner')
+        const photos = transaction.objectStore('photos')
+        for (const { blob, thumb, ...photo } of (await photos.getAll()) as (Photo & Pixels)[]) {
+          void pixels.put({ id: photo.id, blob, thumb })
+          void photos.put(photo)
+        }
       },
       // Another tab with a newer release must be able to upgrade the store.
       blocking: (_current, _blocked, event) => (event.target as IDBDatabase).close(),
@@ -77,22 +102,41 @@ export class PhotoStore {
     return new PhotoStore(db)
   }
   /** It is on the phone when this returns. */
-  async put(photo: Photo): Promise<void> {
-    await this.db.put('photos', photo)
-  }
-  async change(id: string, more: Partial<Photo>): Promise<void> {
-    const transaction = this.db.transaction('photos', 'readwrite')
-    const photo = await transaction.store.get(id)
-    if (photo) void transaction.store.put({ ...photo, ...more })
+  async put(photo: Photo, pixels: Omit<Pixels, 'id'>): Promise<void> {
+    const transaction = this.db.transaction(['photos', 'pixels'], 'readwrite')
+    void transaction.objectStore('photos').put(photo).catch(() => undefined)
+    void transaction.objectStore('pixels').put({ id: photo.id, ...pixels }).catch(() => undefined)
     await transaction.done
   }
+  async change(id: string, more: Partial<Photo>): Promise<void> {
+    await this.changeAll([id], more)
+  }
+  /** All of them or none; false if one is not here. */
+  async changeAll(ids: readonly string[], more: Partial<Photo>): Promise<boolean> {
+    const transaction = this.db.transaction('photos', 'readwrite')
+    const found = (await Promise.all(ids.map((id) => transaction.store.get(id)))).filter((photo) => photo !== undefined)
+    const all = found.length === ids.length
+    if (all) for (const photo of found) void transaction.store.put({ ...photo, ...more }).catch(() => undefined)
+    await transaction.done
+    return all
+  }
   async drop(id: string): Promise<void> {
-    await this.db.delete('photos', id)
+    const transaction = this.db.transaction(['photos', 'pixels'], 'readwrite')
+    void transaction.objectStore('photos').delete(id).catch(() => undefined)
+    void transaction.objectStore('pixels').delete(id).catch(() => undefined)
+    await transaction.done
+  }
+  async pixels(id: string): Promise<Pixels | null> {
+    return (await this.db.get('pixels', id)) ?? null
   }
   /** Whose photos are here, in the order of their taking: their ids have it. */
   async of(owner: string): Promise<Photo[]> {
     const found = (await this.db.getAllFromIndex('photos', 'of', owner)).map(readPhoto).filter((photo) => photo !== null)
     return found.sort((a, b) => a.id.localeCompare(b.id))
+  }
+  /** Everybody's: whoever has been here. */
+  async all(): Promise<Photo[]> {
+    return (await this.db.getAll('photos')).map(readPhoto).filter((photo) => photo !== null)
   }
   close(): void {
     this.db.close()
@@ -100,7 +144,7 @@ export class PhotoStore {
 }
 
 /** How one photo is brought up: `begun` is told once the server knows of it. Throws a refusal, or what may pass. */
-export type Bring = (photo: Photo, told: { begun: () => void; progress: (share: number) => void; signal: AbortSignal }) => Promise<void>
+export type Bring = (photo: Photo, blob: Blob, told: { begun: () => void; progress: (share: number) => void; signal: AbortSignal }) => Promise<void>
 
 /** A refusal of the server that is about the photo, by its code; anything else is tried again. */
 export class Refused extends Error {
@@ -117,7 +161,7 @@ export interface PhotoSurroundings {
   locks: Pick<LockManager, 'request'> | null
 }
 
-export function createPhotos(session: Session, api: Api, given: Partial<PhotoSurroundings> = {}) {
+export function createPhotos(session: Session, api: Api, changes: Pick<Changes, 'onChange'>, given: Partial<PhotoSurroundings> = {}) {
   const around: PhotoSurroundings = {
     bring: given.bring ?? byTus(session),
     now: given.now ?? (() => Date.now()),
@@ -128,17 +172,36 @@ export function createPhotos(session: Session, api: Api, given: Partial<PhotoSur
   /** How much of a photo is up, from 0 to 1. */
   const progress = reactive(new Map<string, number>())
   const thumbs = reactive(new Map<string, string>())
-  const trouble = ref<'offline' | 'busy' | 'signed_out' | null>(null)
+  /** Why something waits; `storage`: the phone does not read or write what is on it. */
+  const trouble = ref<'offline' | 'busy' | 'signed_out' | 'storage' | null>(null)
 
   const unsent = computed(() => mine.value.filter(({ state }) => state === 'waiting'))
   const arrived = computed(() => mine.value.filter(({ state }) => state === 'arrived'))
   const refused = computed(() => mine.value.filter(({ state }) => state === 'refused'))
 
-  let store: PhotoStore | null = null
+  const patience = new Patience({ firstDelayMs: FIRST_DELAY_MS, longestDelayMs: LONGEST_DELAY_MS, now: around.now, random: around.random })
+  const rest = new Sleep()
+  /** What they were taken for is just being kept: they do not go before it. */
+  const held = new Set<string>()
+  let opening: Promise<PhotoStore> | null = null
   let owner: string | null = null
   let abort = new AbortController()
-  let wake: (() => void) | null = null
-  let failures = 0
+
+  /** Opened once more after it broke, or after another tab's newer release has closed it. */
+  function shelf(): Promise<PhotoStore> {
+    if (!opening) {
+      const opened = PhotoStore.open()
+      opened.catch(() => {
+        if (opening === opened) opening = null
+      })
+      opening = opened
+    }
+    return opening
+  }
+  function shut(): void {
+    opening?.then((store) => store.close()).catch(() => undefined)
+    opening = null
+  }
 
   async function begin(): Promise<void> {
     const user = session.user.value
@@ -146,36 +209,55 @@ export function createPhotos(session: Session, api: Api, given: Partial<PhotoSur
     leave()
     owner = user.id
     abort = new AbortController()
-    const opened = await PhotoStore.open().catch(() => null)
-    if (owner !== user.id) return opened?.close()
-    store = opened
-    await forgetDrafts()
-    await recount()
+    const { signal } = abort
     globalThis.addEventListener('online', hurry)
-    void alone(user.id, abort.signal)
+    await sweep()
+    await recount().catch(() => undefined)
+    if (!signal.aborted) void run(signal)
   }
 
-  /** What waits stays on the phone for his next sign-in. */
+  /** What waits stays on the phone for his next sign-in, and not for ever. */
   function leave(): void {
     if (!owner) return
     abort.abort()
-    wake?.()
+    rest.wake()
     globalThis.removeEventListener('online', hurry)
-    store?.close()
-    store = null
+    shut()
     owner = null
     mine.value = []
     progress.clear()
     for (const url of thumbs.values()) URL.revokeObjectURL(url)
     thumbs.clear()
     trouble.value = null
-    failures = 0
+    patience.clear()
+  }
+
+  /** Deletes, at each start and of everybody, drafts after a day, and the rest when its time is over but what is about to be sent. */
+  async function sweep(): Promise<void> {
+    try {
+      const store = await shelf()
+      for (const { id, state, owner: whose, captured_at } of await store.all()) {
+        const age = around.now() - Date.parse(captured_at)
+        const going = whose === session.user.value?.id && (state === 'waiting' || state === 'arrived')
+        if (state === 'draft' ? age > DRAFTS_MS : age > OTHERS_MS && !going) await store.drop(id)
+      }
+    } catch {
+      // A store that cannot be read is told where it is needed.
+    } finally {
+      if (!owner) shut()
+    }
   }
 
   async function recount(): Promise<void> {
     const whose = owner
-    if (!store || !whose) return
+    if (!whose) return
+    const store = await shelf()
     const found = await store.of(whose)
+    for (const { id } of found) {
+      if (thumbs.has(id)) continue
+      const pixels = await store.pixels(id)
+      if (owner === whose && pixels && !thumbs.has(id)) thumbs.set(id, URL.createObjectURL(pixels.thumb ?? pixels.blob))
+    }
     if (owner !== whose) return
     mine.value = found
     const here = new Set(found.map(({ id }) => id))
@@ -184,14 +266,16 @@ export function createPhotos(session: Session, api: Api, given: Partial<PhotoSur
       URL.revokeObjectURL(url)
       thumbs.delete(id)
     }
-    for (const { id, thumb, blob } of found) if (!thumbs.has(id)) thumbs.set(id, URL.createObjectURL(thumb ?? blob))
   }
 
   /** Hashes a photo and stores it as a draft; it is on the phone when this returns. Throws `NotTaken`. */
   async function take(file: File): Promise<Photo> {
     const whose = owner
-    if (!whose || !store) throw new NotTaken('storage')
+    const chosenAt = around.now()
+    if (!whose) throw new NotTaken('storage')
     if (!TYPES.includes(file.type)) throw new NotTaken('type')
+    // The camera is asked for and need not be what opens: an older picture is no picture of this.
+    if (chosenAt - file.lastModified > FRESH_MS) throw new NotTaken('old')
     if (!globalThis.crypto?.subtle) throw new NotTaken('insecure')
     const bytes = await file.arrayBuffer()
     const sha256 = hex(await crypto.subtle.digest('SHA-256', bytes))
@@ -199,174 +283,243 @@ export function createPhotos(session: Session, api: Api, given: Partial<PhotoSur
       v: 1,
       id: newId(),
       owner: whose,
-      // The file of the camera may be gone by the time that there is a network: the bytes are kept.
-      blob: new Blob([bytes], { type: file.type }),
-      thumb: await small(file),
       name: file.name,
       type: file.type,
       sha256,
-      captured_at: instant(around.now()),
+      captured_at: instant(chosenAt),
       state: 'draft',
       begun: false,
     }
-    try {
-      await store.put(photo)
-    } catch {
-      throw new NotTaken('storage')
-    }
-    await recount()
+    // The file of the camera may be gone by the time that there is a network: the bytes are kept.
+    const pixels = { blob: new Blob([bytes], { type: file.type }), thumb: await small(file) }
+    await stored(async (store) => {
+      await store.put(photo, pixels)
+      await recount()
+    })
     return photo
   }
 
-  /** What they were taken for is filed: they are sent from now on. */
-  async function keep(ids: readonly string[]): Promise<void> {
-    for (const id of ids) await store?.change(id, { state: 'waiting' })
-    await recount()
-    hurry()
+  /**
+   * Keeps what they were taken for, by `press`; they are sent from then on. Throws `NotTaken` if they are not on the phone,
+   * before anything is pressed, or what the press throws: then they are drafts as before.
+   */
+  async function keep(ids: readonly string[], press: () => Promise<void>): Promise<void> {
+    if (!ids.length) return await press()
+    for (const id of ids) held.add(id)
+    try {
+      // Written down first: what is kept without them would never be joined by them.
+      if (!(await stored((store) => store.changeAll(ids, { state: 'waiting' })))) throw new NotTaken('gone')
+      try {
+        await press()
+      } catch (error) {
+        await stored((store) => store.changeAll(ids, { state: 'draft' })).catch(() => undefined)
+        throw error
+      }
+    } finally {
+      for (const id of ids) held.delete(id)
+      await recount().catch(() => undefined)
+      rest.wake()
+    }
+  }
+  async function stored<T>(work: (store: PhotoStore) => Promise<T>): Promise<T> {
+    if (!owner) throw new NotTaken('storage')
+    try {
+      return await work(await shelf())
+    } catch (error) {
+      // A phone that is full still gives out what is on it; anything else may be cured by opening it once more.
+      if (!(error instanceof DOMException && error.name === 'QuotaExceededError')) shut()
+      throw new NotTaken('storage')
+    }
   }
   /** Takes a photo back that belongs to nothing yet. */
   async function discard(id: string): Promise<void> {
-    if (mine.value.find((photo) => photo.id === id)?.state !== 'draft') return
-    await store?.drop(id)
-    await recount()
+    if (mine.value.find((photo) => photo.id === id)?.state === 'draft') await remove(id)
   }
   /** The officer has read why a photo was not taken. */
-  async function dismiss(id: string): Promise<void> {
-    await store?.drop(id)
-    await recount()
-  }
-  async function forgetDrafts(): Promise<void> {
-    for (const photo of (await store?.of(owner!)) ?? []) {
-      if (photo.state === 'draft' && around.now() - Date.parse(photo.captured_at) > DRAFTS_MS) await store?.drop(photo.id)
-    }
-  }
-
-  function hurry(): void {
-    failures = 0
-    wake?.()
-  }
-
-  async function alone(whose: string, signal: AbortSignal): Promise<void> {
-    const work = () => run(whose, signal)
+  const dismiss = (id: string) => remove(id)
+  async function remove(id: string): Promise<void> {
     try {
-      await (around.locks ? around.locks.request('xungeng.officer.photos', { signal }, work) : work())
-    } catch {
-      // Told to stop while another tab sends; or the store was closed under it.
-    }
-  }
-
-  async function run(whose: string, signal: AbortSignal): Promise<void> {
-    while (!signal.aborted && owner === whose && store) {
+      await (await shelf()).drop(id)
       await recount()
-      const next = unsent.value[0] ?? arrived.value[0]
-      if (!next) {
-        trouble.value = null
-        await sleep(null, signal)
-        continue
-      }
+    } catch {
+      // It stays to be seen, or is swept.
+      shut()
+    }
+  }
+
+  /** The network is back, or somebody asks: try everything at once. */
+  function hurry(): void {
+    patience.clear()
+    rest.wake()
+  }
+
+  changes.onChange((change) => {
+    if (change !== null && change.kind !== 'evidence') return
+    const told = arrived.value.filter(({ id }) => change === null || change.id === id)
+    for (const { id } of told) patience.forget(id)
+    if (told.length) rest.wake()
+  })
+
+  async function run(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      rest.listen()
+      let due: number | 'now'
       try {
-        if (next.state === 'waiting') await send(next, signal)
-        else await ask(next, signal)
-      } catch (error) {
+        due = await alone(signal, () => sendNext(signal))
+      } catch {
         if (signal.aborted) return
-        await afterTrouble(next, error, signal)
+        // The phone is full, its store is broken, or a newer release's tab has closed it.
+        shut()
+        trouble.value = 'storage'
+        due = patience.wait(EVERYTHING)
       }
+      if (due !== 'now' && !signal.aborted) await rest.sleep(Math.max(0, Math.min(LOOK_AGAIN_MS, due - around.now())))
     }
   }
 
-  async function send(photo: Photo, signal: AbortSignal): Promise<void> {
-    await around.bring(photo, {
-      begun: () => void store?.change(photo.id, { begun: true }),
-      progress: (share) => progress.set(photo.id, share),
+  /** One tab at a time, and each for one photo: what is taken in another waits no longer than that. */
+  async function alone<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
+    return around.locks ? await around.locks.request('xungeng.officer.photos', { signal }, work) : await work()
+  }
+
+  /** Sends or asks about one photo that is due; otherwise says when to look again. */
+  async function sendNext(signal: AbortSignal): Promise<number | 'now'> {
+    await recount()
+    if (signal.aborted) return 'now'
+    const open = [...unsent.value, ...arrived.value].filter(({ id }) => !held.has(id))
+    if (!open.length) {
+      trouble.value = null
+      return Infinity
+    }
+    const next = open.find(({ id }) => patience.isDue(id))
+    if (!next) {
+      if (open.some(({ state }) => state === 'waiting')) trouble.value ??= 'busy'
+      return Math.min(...open.map(({ id }) => patience.dueAt(id)))
+    }
+    try {
+      if (next.state === 'waiting') await send(next, signal)
+      else await ask(next)
+    } catch (error) {
+      if (signal.aborted) return 'now'
+      await afterTrouble(next, error)
+    }
+    return 'now'
+  }
+
+  async function send({ id, ...photo }: Photo, signal: AbortSignal): Promise<void> {
+    const store = await shelf()
+    const pixels = await store.pixels(id)
+    if (!pixels) throw new Refused('gone')
+    const told = {
+      begun: () => void store.change(id, { begun: true }).catch(() => undefined),
+      progress: (share: number) => progress.set(id, share),
       signal,
-    })
-    failures = 0
-    trouble.value = null
-    progress.delete(photo.id)
-    await store?.change(photo.id, { state: 'arrived', begun: true })
+    }
+    try {
+      await around.bring({ id, ...photo }, pixels.blob, told)
+    } catch (error) {
+      // All of it was there, and this phone had not written it down.
+      if (!(error instanceof Problem && error.code === 'upload_complete')) throw error
+    }
+    await store.change(id, { state: 'arrived', begun: true })
+    well(id)
   }
 
-  /** Asks what the server has found of a photo that is there. */
-  async function ask(photo: Photo, signal: AbortSignal): Promise<void> {
-    const found = await api.get<OfficerEvidence>(`/api/v1/officer/evidence/${photo.id}`)
+  /** Asks what the server has found of a photo that is there; while it is looked at, less and less often. */
+  async function ask({ id }: Photo): Promise<void> {
+    const found = await api.get<OfficerEvidence>(`/api/v1/officer/evidence/${id}`)
+    const store = await shelf()
     if (found.state === 'rejected') throw new Refused(found.reason ?? 'rejected')
-    if (found.state === 'sealed') await store?.drop(photo.id)
-    else if (found.state === 'uploading') await store?.change(photo.id, { state: 'waiting' })
-    else await sleep(ASK_MS, signal)
-    failures = 0
+    if (found.state === 'sealed') await store.drop(id)
+    else if (found.state === 'uploading') await store.change(id, { state: 'waiting' })
+    if (found.state === 'sealed') well(id)
+    else {
+      patience.forget(EVERYTHING)
+      patience.wait(id)
+      trouble.value = null
+    }
+  }
+  function well(id: string): void {
+    progress.delete(id)
+    patience.answered(id)
     trouble.value = null
   }
 
-  async function afterTrouble(photo: Photo, error: unknown, signal: AbortSignal): Promise<void> {
-    progress.delete(photo.id)
+  /** What passes is tried again; anything but an answer or a dead network is thrown on. */
+  async function afterTrouble({ id, state }: Photo, error: unknown): Promise<void> {
+    progress.delete(id)
     if (error instanceof Refused) {
-      await store?.change(photo.id, { state: 'refused', refusal: error.code })
-      failures = 0
-      return
+      await (await shelf()).change(id, { state: 'refused', refusal: error.code })
+      return well(id)
     }
-    if (error instanceof Problem && error.status === 404 && photo.state === 'arrived') {
-      await store?.change(photo.id, { state: 'waiting', begun: false })
-      return
-    }
-    const signedOut = error instanceof Problem && error.status === 401
-    trouble.value = signedOut ? 'signed_out' : error instanceof Offline ? 'offline' : 'busy'
-    const ceiling = Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** failures)
-    failures += 1
-    await sleep(ceiling * (0.5 + 0.5 * around.random()), signal)
+    if (error instanceof Offline) {
+      trouble.value = 'offline'
+      patience.wait(EVERYTHING)
+    } else if (error instanceof Problem) {
+      // Too many requests are about all of them, and so is a sign-in that is over.
+      trouble.value = error.status === 401 ? 'signed_out' : 'busy'
+      patience.wait([401, 429].includes(error.status) ? EVERYTHING : id, error.retryAfterS)
+      if (error.status === 404 && state === 'arrived') await (await shelf()).change(id, { state: 'waiting', begun: false })
+    } else throw error
   }
 
-  /** Until the time is over or somebody wakes it; without a time, until there is something new. */
-  function sleep(ms: number | null, signal: AbortSignal): Promise<void> {
-    return new Promise((resolve) => {
-      if (signal.aborted) return resolve()
-      let timer: ReturnType<typeof setTimeout> | undefined
-      const done = () => {
-        clearTimeout(timer)
-        wake = null
-        resolve()
-      }
-      if (ms !== null) timer = setTimeout(done, ms)
-      wake = done
-    })
-  }
-
-  return { mine, unsent, arrived, refused, progress, thumbs, trouble, begin, leave, take, keep, discard, dismiss, hurry }
+  return { mine, unsent, arrived, refused, progress, thumbs, trouble, begin, leave, sweep, take, keep, discard, dismiss, hurry }
 }
 export type Photos = ReturnType<typeof createPhotos>
 
 /** Brings a photo up by tus, from where the server says that it stands. The protocol's own part is loaded when needed. */
 export function byTus(session: Session): Bring {
-  return async (photo, { begun, progress, signal }) => {
+  return async (photo, blob, { begun, progress, signal }) => {
     const { Upload } = await import('tus-js-client').catch((error: unknown) => {
       throw new Offline(error)
     })
     const endpoint = `${globalThis.location.origin}${UPLOADS}`
-    await new Promise<void>((resolve, reject) => {
-      const upload = new Upload(photo.blob, {
-        endpoint,
-        // Asked how far it is only where the server knows of it: anything else would be a look at what is not there.
-        uploadUrl: photo.begun ? `${endpoint}/${photo.id}` : null,
-        metadata: { id: photo.id, sha256: photo.sha256, captured_at: photo.captured_at, filename: photo.name, filetype: photo.type },
-        chunkSize: PART_BYTES,
-        retryDelays: [],
-        storeFingerprintForResuming: false,
-        onBeforeRequest: async (request) => request.setHeader('Authorization', `Bearer ${await session.accessToken()}`),
-        onUploadUrlAvailable: begun,
-        onProgress: (sent, total) => progress(total ? sent / total : 0),
-        onSuccess: () => resolve(),
-        onError: (error) => reject(meaning(error)),
+    let stalled: ReturnType<typeof setTimeout> | undefined
+    let stop = () => {}
+    const moves = () => {
+      clearTimeout(stalled)
+      stalled = setTimeout(() => stop(), STALL_MS)
+    }
+    try {
+      await new Promise<void>((resolve, reject) => {
+        const upload = new Upload(blob, {
+          endpoint,
+          // Asked how far it is only where the server knows of it: anything else would be a look at what is not there.
+          uploadUrl: photo.begun ? `${endpoint}/${photo.id}` : null,
+          metadata: { id: photo.id, sha256: photo.sha256, captured_at: photo.captured_at, filename: photo.name, filetype: photo.type },
+          chunkSize: PART_BYTES,
+          retryDelays: [],
+          storeFingerprintForResuming: false,
+          onBeforeRequest: async (request) => {
+            request.setHeader('Authorization', `Bearer ${await session.accessToken()}`)
+            moves()
+          },
+          onUploadUrlAvailable: begun,
+          onProgress: (sent, total) => {
+            moves()
+            progress(total ? sent / total : 0)
+          },
+          onSuccess: () => resolve(),
+          onError: (error) => reject(meaning(error)),
+        })
+        stop = () => void upload.abort().finally(() => reject(new Offline()))
+        signal.addEventListener('abort', stop, { once: true })
+        moves()
+        upload.start()
       })
-      signal.addEventListener('abort', () => void upload.abort().finally(() => reject(new Offline())), { once: true })
-      upload.start()
-    }).catch(async (error: unknown) => {
+    } catch (error) {
       if (error instanceof Problem && error.status === 401) await session.refresh()
       throw error
-    })
+    } finally {
+      // The signal lives as long as the sign-in: nothing of this photo hangs on it.
+      signal.removeEventListener('abort', stop)
+      clearTimeout(stalled)
+    }
   }
 }
 
 interface Answered {
-  originalResponse?: { getStatus(): number; getBody(): string } | null
+  originalResponse?: { getStatus(): number; getBody(): string; getHeader(name: string): string | undefined } | null
   causingError?: unknown
 }
 /** Codes of refusals that are about the moment and not about the photo. */
@@ -379,14 +532,16 @@ export function meaning(error: unknown): Error {
   if (!originalResponse) return error instanceof Problem ? error : new Offline(error)
   const status = originalResponse.getStatus()
   let code = `http_${status}`
+  let retry_after_s = Number(originalResponse.getHeader('Retry-After')) || undefined
   try {
-    const told = JSON.parse(originalResponse.getBody()) as { code?: string; fault?: string }
+    const told = JSON.parse(originalResponse.getBody()) as { code?: string; fault?: string; retry_after_s?: number }
+    retry_after_s = told.retry_after_s ?? retry_after_s
     code = told.fault ?? told.code ?? code
   } catch {
     // A proxy's own words.
   }
   const passing = status >= 500 || [0, 401, 404, 408, 423, 425, 429, 460].includes(status) || PASSING.has(code)
-  return passing ? new Problem({ status, code }) : new Refused(code)
+  return passing ? new Problem({ status, code, retry_after_s }) : new Refused(code)
 }
 
 function hex(digest: ArrayBuffer): string {

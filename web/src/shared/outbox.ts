@@ -9,6 +9,7 @@ import { openDB, type DBSchema, type IDBPDatabase } from 'idb'
 import { ref } from 'vue'
 import { Problem } from './api'
 import { newId } from './ids'
+import { EVERYTHING, Patience, Sleep, type PatienceOptions } from './patience'
 import { instant } from './time'
 import type { Instant } from './types'
 
@@ -117,11 +118,7 @@ export interface CourierState {
   retryAt: number | null
 }
 
-export interface CourierOptions {
-  firstDelayMs: number
-  longestDelayMs: number
-  now: () => number
-  random: () => number
+export interface CourierOptions extends PatienceOptions {
   /** One tab at a time sends; without web locks the keys alone keep a press from being done twice. */
   locks: Pick<LockManager, 'request'> | null
 }
@@ -133,18 +130,13 @@ export interface Outcome {
   problem?: Problem
 }
 
-/** The whole lane waits when the server cannot be reached; a server that is busy with one thing holds up that alone. */
-const EVERYTHING = ''
-
 /** Brings the presses of one lane to the server, each until it is answered: lost answers are asked for again. */
 export class Courier {
   readonly state = ref<CourierState>({ trouble: null, retryAt: null })
   private readonly options: CourierOptions
   private running = false
-  private failures = new Map<string, number>()
-  private notBefore = new Map<string, number>()
-  private wake: (() => void) | null = null
-  private pending = false
+  private readonly patience: Patience
+  private readonly rest = new Sleep()
 
   constructor(
     private readonly outbox: Outbox,
@@ -163,6 +155,7 @@ export class Courier {
       locks: globalThis.navigator?.locks ?? null,
       ...options,
     }
+    this.patience = new Patience(this.options)
   }
 
   start(): void {
@@ -176,19 +169,17 @@ export class Courier {
 
   stop(): void {
     this.running = false
-    this.wake?.()
+    this.rest.wake()
   }
 
   /** There is something new to send; what failed before keeps its wait. */
   notice(): void {
-    this.pending = true
-    this.wake?.()
+    this.rest.wake()
   }
 
   /** The network is back, or somebody asks: try everything at once. */
   hurry(): void {
-    this.failures.clear()
-    this.notBefore.clear()
+    this.patience.clear()
     this.notice()
   }
 
@@ -204,12 +195,12 @@ export class Courier {
 
   private async run(): Promise<void> {
     while (this.running) {
-      this.pending = false
+      this.rest.listen()
       const next = await this.alone(() => this.sendNext())
       if (!this.running) return
       if (next === 'sent') continue
       this.state.value = { trouble: next === null ? null : this.state.value.trouble, retryAt: next }
-      if (!this.pending) await this.sleep(next === null ? null : Math.max(0, next - this.options.now()))
+      await this.rest.sleep(next === null ? null : Math.max(0, next - this.options.now()))
     }
   }
 
@@ -224,14 +215,13 @@ export class Courier {
     for (const press of await this.outbox.waiting(this.owner, this.lane)) {
       if (!heads.has(press.subject)) heads.set(press.subject, press)
     }
-    const dueAt = ({ subject }: Press) => Math.max(this.notBefore.get(EVERYTHING) ?? 0, this.notBefore.get(subject) ?? 0)
-    const due = [...heads.values()].find((press) => dueAt(press) <= this.options.now())
+    const due = [...heads.values()].find(({ subject }) => this.patience.isDue(subject))
     if (!this.running) return null
     if (due) {
       await this.deliver(due)
       return 'sent'
     }
-    return heads.size ? Math.min(...[...heads.values()].map(dueAt)) : null
+    return heads.size ? Math.min(...[...heads.keys()].map((subject) => this.patience.dueAt(subject))) : null
   }
 
   private async deliver(press: Press): Promise<void> {
@@ -256,33 +246,13 @@ export class Courier {
       await this.outbox.refuse(press.n, { status, code, current: error.document.current ?? null })
       outcome = { press, problem: error }
     }
-    this.failures.clear()
-    this.notBefore.delete(EVERYTHING)
+    this.patience.calm()
     this.state.value = { trouble: null, retryAt: null }
     await this.answered(outcome)
   }
 
   private wait(whom: string, trouble: 'offline' | 'busy', askedS: number | null = null): void {
-    const { firstDelayMs, longestDelayMs, now, random } = this.options
-    const failures = this.failures.get(whom) ?? 0
-    this.failures.set(whom, failures + 1)
-    const ceiling = Math.min(longestDelayMs, firstDelayMs * 2 ** failures)
-    this.notBefore.set(whom, now() + Math.max((askedS ?? 0) * 1000, ceiling * (0.5 + 0.5 * random())))
-    this.state.value = { trouble, retryAt: this.notBefore.get(whom)! }
-  }
-
-  /** Until the time is over or somebody wakes it; without a time, until there is something new. */
-  private sleep(ms: number | null): Promise<void> {
-    return new Promise((resolve) => {
-      let timer: ReturnType<typeof setTimeout> | undefined
-      const done = () => {
-        clearTimeout(timer)
-        this.wake = null
-        resolve()
-      }
-      if (ms !== null) timer = setTimeout(done, ms)
-      this.wake = done
-    })
+    this.state.value = { trouble, retryAt: this.patience.wait(whom, askedS) }
   }
 }
 

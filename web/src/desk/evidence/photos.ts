@@ -9,7 +9,7 @@ export const heard = ref(0)
 
 const AGAIN_MS = 15_000
 
-export type Shown = { state: 'loading' } | { state: 'here'; url: string } | { state: 'withheld' | 'failed' }
+export type Shown = { state: 'loading' } | { state: 'here'; url: string } | { state: 'withheld' | 'missing' | 'failed' }
 
 /** How far a photo has come, in one word. */
 export function standing({ evidence }: DeskPhoto): 'expected' | 'uploading' | 'received' | 'sealed' | 'rejected' {
@@ -21,6 +21,8 @@ const isOver = (photo: DeskPhoto) => ['sealed', 'rejected'].includes(standing(ph
 export function usePhotos(of: Ref<'reports' | 'tasks'>, id: Ref<string>, count: Ref<number>) {
   const photos = shallowRef<DeskPhoto[]>([])
   const failing = ref(false)
+  /** Nothing has been heard of them yet. */
+  const waiting = ref(true)
   const shown = reactive(new Map<string, Shown>())
   const unfinished = computed(() => photos.value.length < count.value || photos.value.some((photo) => !isOver(photo)))
   let run = 0
@@ -29,6 +31,7 @@ export function usePhotos(of: Ref<'reports' | 'tasks'>, id: Ref<string>, count: 
     for (const one of shown.values()) if (one.state === 'here') URL.revokeObjectURL(one.url)
     shown.clear()
     photos.value = []
+    waiting.value = true
   }
 
   async function read(): Promise<void> {
@@ -42,6 +45,8 @@ export function usePhotos(of: Ref<'reports' | 'tasks'>, id: Ref<string>, count: 
       for (const photo of answer.items) if (photo.evidence?.has_preview && !shown.has(photo.id)) void load(photo.id)
     } catch {
       if (mine === run) failing.value = true
+    } finally {
+      if (mine === run) waiting.value = false
     }
   }
 
@@ -53,8 +58,9 @@ export function usePhotos(of: Ref<'reports' | 'tasks'>, id: Ref<string>, count: 
       const answer = await api.response('GET', `/api/v1/desk/evidence/${photoId}/preview`, { accept: 'image/jpeg', timeoutMs: 60_000 })
       found = { state: 'here', url: URL.createObjectURL(await answer.blob()) }
     } catch (error) {
-      // What is not ours to see will not be by asking again.
-      found = { state: error instanceof Problem && [403, 404, 410].includes(error.status) ? 'withheld' : 'failed' }
+      // What is not ours to see will not be by asking again, and what has left the store does not come back by it.
+      const status = error instanceof Problem ? error.status : null
+      found = { state: status === 410 ? 'missing' : status === 403 || status === 404 ? 'withheld' : 'failed' }
     }
     if (id.value === mine && shown.has(photoId)) shown.set(photoId, found)
     else if (found.state === 'here') URL.revokeObjectURL(found.url)
@@ -77,5 +83,5 @@ export function usePhotos(of: Ref<'reports' | 'tasks'>, id: Ref<string>, count: 
     clearInterval(timer)
     forget()
   })
-  return { photos, failing, shown, read, load }
+  return { photos, failing, waiting, shown, read, load }
 }
