@@ -66,6 +66,22 @@ create table evidence_rooms (
   constraint ck_evidence_rooms_bytes check (bytes >= 0)
 );
 
+-- Which photos the results of a task have named: what one has shown stays shown, also when it is done again.
+create table task_photos (
+  task_id uuid not null references tasks,
+  evidence_id uuid not null,
+  officer_id uuid not null references users,
+  town_id uuid not null references towns,
+  named_at timestamptz not null,
+  constraint pk_task_photos primary key (task_id, evidence_id)
+);
+create index ix_task_photos_evidence on task_photos (evidence_id);
+insert into task_photos
+  select t.id, one.id::uuid, t.resolved_by, t.town_id, t.resolved_at
+  from tasks t, jsonb_array_elements_text(t.result -> 'evidence_ids') as one (id)
+  where t.resolved_by is not null and t.resolved_at is not null
+  on conflict do nothing;
+
 create table custody (
   evidence_id uuid not null references evidence,
   seq integer not null,
@@ -85,7 +101,6 @@ create table custody (
 -- Which report or task a photo belongs to is asked from the photo as well.
 create index ix_reports_evidence_before on reports using gin (evidence_before);
 create index ix_reports_evidence_after on reports using gin (evidence_after);
-create index ix_tasks_evidence on tasks using gin ((result -> 'evidence_ids'));
 """
 
 FUNCTIONS = """
@@ -136,10 +151,10 @@ create trigger evidence_stays before update on evidence for each row execute fun
 """
 
 BACK = """
-drop index ix_tasks_evidence;
 drop index ix_reports_evidence_after;
 drop index ix_reports_evidence_before;
 drop table custody;
+drop table task_photos;
 drop table evidence_rooms;
 drop table evidence;
 drop function evidence_stays();
@@ -151,15 +166,15 @@ drop function custody_follows();
 def upgrade() -> None:
     op.execute(TABLES)
     op.execute(FUNCTIONS)
-    for table in ("evidence", "evidence_rooms", "custody"):
+    for table in ("evidence", "evidence_rooms", "task_photos", "custody"):
         op.execute(f"alter table {table} enable row level security")
         op.execute(
             f"create policy town on {table} to xungeng_app, xungeng_auditor using (town_id = (select xungeng_town()))"
             " with check (town_id = (select xungeng_town()))"
         )
     op.execute("grant select, insert, update on evidence, evidence_rooms to xungeng_app")
-    op.execute("grant select, insert on custody to xungeng_app")
-    op.execute("grant select on evidence, evidence_rooms, custody to xungeng_auditor")
+    op.execute("grant select, insert on task_photos, custody to xungeng_app")
+    op.execute("grant select on evidence, evidence_rooms, task_photos, custody to xungeng_auditor")
 
 
 def downgrade() -> None:

@@ -22,7 +22,7 @@ from backend.core.identity import Actor, system_actor
 from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import CustodyAct, EvidenceFault, EvidenceKind, Role
 from backend.core.vocabulary import EvidenceState as E
-from backend.models import Evidence, EvidenceRoom, Report, Shift, Task
+from backend.models import Evidence, EvidenceRoom, Report, Shift, Task, TaskPhoto
 from notifications import changes, recipients
 from workflows import access, custody
 from workflows.machine import Machine, step
@@ -98,8 +98,10 @@ def begin(uow: UnitOfWork, actor: Actor, declared: Declared, room: Room) -> Evid
         )
     wanted = declared.length if declared.length is not None else room.of_one
     check_length(wanted, room)
+    _take_room(
+        uow, wanted, room
+    )  # First, so that whoever begins several at once is counted one after the other.
     _check_open(uow, actor.user_id)
-    _take_room(uow, wanted, room)
     made = uow.session.scalar(
         insert(Evidence)
         .values(
@@ -244,10 +246,15 @@ def arrived(
     elif media_type is None:
         reject(uow, system, found, EvidenceFault.NOT_AN_IMAGE)
     else:
-        jobs.enqueue(
-            uow, EXAMINE, once=f"{EXAMINE}:{found.id}", town_id=str(uow.town), evidence_id=str(found.id)
-        )
+        _queue(uow, found.id)
     return found
+
+
+def _queue(uow: UnitOfWork, evidence_id: UUID) -> None:
+    jobs.enqueue(
+        uow, EXAMINE, once=f"{EXAMINE}:{evidence_id}", queue=jobs.PHOTO_QUEUE,
+        town_id=str(uow.town), evidence_id=str(evidence_id),
+    )  # fmt: skip
 
 
 def receive(
@@ -349,7 +356,7 @@ def look_again(uow: UnitOfWork, *, after: timedelta = timedelta(minutes=10)) -> 
         .limit(200)
     ).all()
     for one in waiting:
-        jobs.enqueue(uow, EXAMINE, once=f"{EXAMINE}:{one}", town_id=str(uow.town), evidence_id=str(one))
+        _queue(uow, one)
     return len(waiting)
 
 
@@ -488,14 +495,28 @@ def of_reports(uow: UnitOfWork, reports: Iterable[Report]) -> dict[UUID, list[Re
 
 
 def of_tasks(uow: UnitOfWork, tasks: Iterable[Task]) -> dict[UUID, list[Referred]]:
-    """Return the photos of each task's result, as far as they have come."""
-    named = {
-        task.id: [
-            ("result", UUID(one), task.resolved_by) for one in (task.result or {}).get("evidence_ids", [])
-        ]
-        for task in tasks
-    }
+    """Return the photos that the results of each task have named, the first ones first, as far as they have come."""
+    named: dict[UUID, list[tuple[str, UUID, UUID | None]]] = {task.id: [] for task in tasks}
+    photos = select(TaskPhoto).where(TaskPhoto.task_id.in_(named))
+    for photo in uow.session.scalars(photos.order_by(TaskPhoto.named_at, TaskPhoto.evidence_id)):
+        named[photo.task_id].append(("result", photo.evidence_id, photo.officer_id))
     return _known(uow, named)
+
+
+def name_in_result(uow: UnitOfWork, task: Task, officer_id: UUID, evidence_ids: Sequence[UUID]) -> None:
+    """Write down which photos a result names, so that they stay shown when the task is done again."""
+    for evidence_id in evidence_ids:
+        uow.session.execute(
+            insert(TaskPhoto)
+            .values(
+                task_id=task.id,
+                evidence_id=evidence_id,
+                officer_id=officer_id,
+                town_id=uow.town,
+                named_at=uow.now,
+            )
+            .on_conflict_do_nothing()
+        )
 
 
 def _known(

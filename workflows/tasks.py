@@ -543,6 +543,7 @@ def resolve(
         return task
     task.result = result.document()
     task.resolved_by = actor.user_id
+    evidence.name_in_result(uow, task, share.officer_id, result.evidence_ids)
     TASK.fire(uow, actor, task, "resolve", command_id=command_id, device_at=device_at)
     _free(uow, task, [share.officer_id])
     for other in active(task):

@@ -6,7 +6,7 @@ from backend.models.call import Call, CallAnswer
 from backend.models.command import Command
 from backend.models.deadline import Deadline, LadderRung, Number
 from backend.models.device import Device, DeviceCredential
-from backend.models.evidence import Custody, Evidence, EvidenceRoom
+from backend.models.evidence import Custody, Evidence, EvidenceRoom, TaskPhoto
 from backend.models.fix import Fix, GateCounter, LateDay, LatestPosition, QuarantinedFix, TrackDay
 from backend.models.imported_track import ImportedTrack
 from backend.models.journal import Disclosure, Journal
@@ -60,6 +60,7 @@ __all__ = [
     "Shift",
     "Task",
     "TaskKind",
+    "TaskPhoto",
     "Throttle",
     "Town",
     "TrackDay",

@@ -14,8 +14,8 @@ from sqlalchemy import (
     PrimaryKeyConstraint,
     and_,
     literal,
-    literal_column,
     or_,
+    select,
     text,
 )
 from sqlalchemy.dialects import postgresql
@@ -126,10 +126,27 @@ class Evidence(Base):
         return and_(named, self.is_shown_by(Report.officer_id))
 
     def shown_in_task(self) -> ColumnElement[bool]:
-        """Return the condition that the result of a task shows it."""
-        # In the words of the index: what a parameter names, an index is not found for.
-        named = literal_column("(tasks.result -> 'evidence_ids')", postgresql.JSONB)
-        return and_(named.contains([str(self.id)]), self.is_shown_by(Task.resolved_by))
+        """Return the condition that a result of a task shows it, or has shown it before the task was done again."""
+        named = select(TaskPhoto.task_id).where(
+            TaskPhoto.evidence_id == self.id, self.is_shown_by(TaskPhoto.officer_id)
+        )
+        return Task.id.in_(named)
+
+
+class TaskPhoto(Base):
+    """That a result of a task has named a photo; it stays when the task is done again."""
+
+    __tablename__ = "task_photos"
+    __table_args__ = (
+        PrimaryKeyConstraint("task_id", "evidence_id", name="pk_task_photos"),
+        Index("ix_task_photos_evidence", "evidence_id"),
+    )
+
+    task_id: Mapped[UUID] = mapped_column(ForeignKey("tasks.id"))
+    evidence_id: Mapped[UUID]
+    officer_id: Mapped[UUID] = mapped_column(ForeignKey("users.id"))
+    town_id: Mapped[TownId]
+    named_at: Mapped[datetime]
 
 
 class EvidenceRoom(Base):

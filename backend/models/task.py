@@ -79,7 +79,6 @@ class Task(Base):
         Index("ix_tasks_open_area", "area_id", postgresql_where=text("state not in ('closed', 'cancelled')")),
         Index("ix_tasks_source", "source_id", postgresql_where=text("source_id is not null")),
         Index("ix_tasks_kind_id", "kind_id"),
-        Index("ix_tasks_evidence", text("(result -> 'evidence_ids')"), postgresql_using="gin"),
         CheckConstraint(
             "state in ('open', 'offered', 'accepted', 'en_route', 'on_site', 'suspended', 'resolved', 'closed',"
             " 'cancelled')",

@@ -1,6 +1,6 @@
 """The officer's offers and tasks: see them, answer them, do them."""
 
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from backend.core.identity import Actor
@@ -32,6 +32,13 @@ def _documents(uow: UnitOfWork, actor: Actor, found: Any) -> list[dict[str, Any]
 
 def _one(uow: UnitOfWork, actor: Actor, task: Any) -> dict[str, Any]:
     return _documents(uow, actor, [task])[0]
+
+
+def _result(actor: Actor, task: Any) -> dict[str, Any] | None:
+    """What came of it; which photos, only to who took them: another's id is nothing to begin an upload with."""
+    if task.result is None or task.resolved_by == actor.user_id:
+        return cast(dict[str, Any] | None, task.result)
+    return {**task.result, "evidence_ids": []}
 
 
 def _document(actor: Actor, task: Any, near: dict[UUID, str], gone: set[UUID]) -> dict[str, Any]:
@@ -77,7 +84,7 @@ def _document(actor: Actor, task: Any, near: dict[UUID, str], gone: set[UUID]) -
         "suggests": near.get(task.id),
         "suspended_by": share.suspended_by,
         "reason": share.reason,
-        "result": None if has_left else task.result,
+        "result": None if has_left else _result(actor, task),
         "actions": tasks.officer_actions(actor, task),
     }
 

@@ -609,6 +609,40 @@ def test_a_task_shows_what_was_taken_by_whoever_resolved_it(world: World, duty: 
     assert (one["of"], one["evidence"]["id"]) == ("result", str(photo_id))
     assert duty.desk.get(f"{DESK}/{photo_id}/content").status_code == 200
 
+    # Given back, and resolved with another one: what the desk has seen of it goes on being seen.
+    def shown() -> list[str]:
+        listed = duty.desk.get(f"/api/v1/desk/tasks/{task['id']}/evidence").json["items"]
+        return [one["evidence"]["id"] for one in listed]
+
+    again = duty.desk.post(f"/api/v1/desk/tasks/{task['id']}/rework", {"reason": "再看一次"})
+    assert again.status_code == 200, again.text
+    assert shown() == [str(photo_id)]
+    second = sealed(world, duty.phone, photo(seed=97))
+    for action in ("depart", "arrive"):
+        duty.press(task, action)
+    assert duty.press(task, "resolve", evidence_ids=[str(second)], **result).status_code == 200
+    assert shown() == [str(photo_id), str(second)]
+    for one in (photo_id, second):
+        assert duty.desk.get(f"{DESK}/{one}/content").status_code == 200
+
+
+def test_which_photos_a_result_names_its_mates_are_not_told(world: World, duty: Beat, signed_in: Any) -> None:
+    """Another's id, whose photo is still on its phone, is nothing to begin an upload with."""
+    mate = Beat(world, signed_in)
+    both = {"officer_ids": [str(duty.person.id), str(mate.person.id)]}
+    task = duty.task(offer=both, needed=2)
+    for one in (duty, mate):
+        one.be_at(duty.place[0], duty.place[1])
+        for action in ("accept", "arrive"):
+            assert one.press(task, action).status_code == 200
+    result = {"text": "已劝离", "answers": {"found": True}, "evidence_ids": [str(uuid.uuid4())]}
+    assert duty.press(task, "resolve", **result).status_code == 200
+    mine, theirs = (
+        one.phone.get(f"/api/v1/officer/tasks/{task['id']}").json["result"] for one in (duty, mate)
+    )
+    assert (mine["text"], mine["evidence_ids"]) == ("已劝离", result["evidence_ids"])
+    assert (theirs["text"], theirs["evidence_ids"]) == ("已劝离", [])
+
 
 def test_of_a_photo_the_desks_hear_where_it_is_shown_and_until_then_its_officer_alone(
     world: World, duty: Beat, signed_in: Any

@@ -193,30 +193,31 @@ def test_a_wrong_password_is_told_and_the_right_one_opens_the_map_and_what_the_r
 
 
 def test_an_officer_moves_on_the_map_within_a_second_of_the_commit(
-    desk: Desk, town: Town, walker: Walker
+    chromium: Browser, town: Town, walker: Walker
 ) -> None:
     """The mark sets out as soon as the fix is committed, and glides to it instead of jumping."""
-    page = desk.live(town.accounts["supervisor"])
-    desk.wait_shown(walker.id, walker.lon, walker.lat)
-    page.evaluate(
-        f"([lon, lat]) => {LIVE}.map.jumpTo({{ center: [lon, lat], zoom: 16 }})", [walker.lon, walker.lat]
-    )
-    page.wait_for_function(f"() => {LIVE}.map.loaded()")
-    assert desk.ink_at(walker.id) == 255
-    before = desk.shown_at(walker.id)
-    assert before is not None
-    time.sleep(3)
-    walker.step(east_m=20)
-    page.wait_for_function(
-        f"([id, lon]) => {LIVE}.markers.shownAt(id)[0] > lon + 1e-7",
-        arg=[walker.id, before[0]], timeout=2_000, polling=20,
-    )  # fmt: skip
-    # What is compared is the browser's own clock of when it heard with the server's of when it was told.
-    between = desk.shown_at(walker.id)
-    assert between is not None
-    assert before[0] < between[0] < walker.lon
-    desk.wait_shown(walker.id, walker.lon, walker.lat)
-    assert desk.ink_at(walker.id) == 255
+    with seated(chromium, town, reduced_motion="no-preference") as desk:
+        page = desk.live(town.accounts["supervisor"])
+        desk.wait_shown(walker.id, walker.lon, walker.lat)
+        page.evaluate(
+            f"([lon, lat]) => {LIVE}.map.jumpTo({{ center: [lon, lat], zoom: 16 }})", [walker.lon, walker.lat]
+        )
+        page.wait_for_function(f"() => {LIVE}.map.loaded()")
+        assert desk.ink_at(walker.id) == 255
+        before = desk.shown_at(walker.id)
+        assert before is not None
+        time.sleep(3)
+        walker.step(east_m=20)
+        page.wait_for_function(
+            f"([id, lon]) => {LIVE}.markers.shownAt(id)[0] > lon + 1e-7",
+            arg=[walker.id, before[0]], timeout=2_000, polling=20,
+        )  # fmt: skip
+        # What is compared is the browser's own clock of when it heard with the server's of when it was told.
+        between = desk.shown_at(walker.id)
+        assert between is not None
+        assert before[0] < between[0] < walker.lon
+        desk.wait_shown(walker.id, walker.lon, walker.lat)
+        assert desk.ink_at(walker.id) == 255
 
 
 def test_a_fix_is_on_the_desk_within_a_second(desk: Desk, town: Town, walker: Walker) -> None:
