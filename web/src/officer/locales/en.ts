@@ -340,7 +340,7 @@ export default {
     keep: 'Tracks are deleted after {n} days. Photos are not deleted by themselves yet.',
     keepUnknown: "For as long as the town's rules say; then they are deleted. Photos are not deleted by themselves yet.",
     offlineTitle: 'Without a connection',
-    offline: 'Fixes and photos wait on this phone and are sent later. If you do not sign in here again, photos are deleted from it after 15 days. Clearing the browser data loses them; the app notices and tells you.',
+    offline: 'Fixes and photos wait on this phone and are sent later. If you do not sign in here again, photos are deleted from it after 15 days. Clearing the browser data loses them; the app notices lost fixes and tells you.',
     accept: 'I have read this',
     accepted: 'You have confirmed this.',
     nowStart: 'Confirmed. Now press “Start shift” once more.',
