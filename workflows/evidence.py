@@ -161,8 +161,6 @@ def _take_room(uow: UnitOfWork, more: int, room: Room) -> None:
     Raises:
         Full: there is not so much left.
     """
-    if more > room.free:
-        raise Full("storage_full", "The disk has no room left for evidence.")
     taken = insert(EvidenceRoom).values(town_id=uow.town, bytes=more)
     bytes_then = EvidenceRoom.bytes + taken.excluded.bytes
     took = uow.session.scalar(
@@ -174,6 +172,14 @@ def _take_room(uow: UnitOfWork, more: int, room: Room) -> None:
     )
     if took is None or took > room.of_town:  # The town's first one meets no row and no condition.
         raise Full("quota_exceeded", "The town's room for evidence is used up.")
+    # What others have been promised and have not brought yet is no longer free, though the disk does not know.
+    promised = uow.session.scalar(
+        select(func.coalesce(func.sum(Evidence.room_bytes), 0)).where(
+            Evidence.town_id == uow.town, Evidence.state == E.UPLOADING
+        )
+    )
+    if more + int(promised or 0) > room.free:
+        raise Full("storage_full", "The disk has no room left for evidence.")
 
 
 def _give_room_back(uow: UnitOfWork, less: int) -> None:

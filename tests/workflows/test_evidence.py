@@ -263,6 +263,22 @@ def test_two_who_want_the_last_room_at_once_do_not_both_get_it(live_town: Town) 
         assert taken(uow) == (30, 30)
 
 
+def test_what_others_were_promised_of_the_disk_is_not_promised_again(live_town: Town) -> None:
+    """The database lies on the same disk: uploads that have begun and have not come yet count as if they were here."""
+    officer = live_town["officer_a"]
+    room = evidence.Room(of_one=1000, of_town=1 << 40, free=2500)
+    with unit_of_work(live_town.id) as uow:
+        on_shift(uow, live_town, officer)
+        begin = lambda: evidence.begin(
+            uow, officer.actor(), evidence.Declared(new_id(), b"\x01" * 32, uow.now, 1000, ""), room
+        )
+        begin()
+        begin()
+        with pytest.raises(Full) as refused:
+            begin()
+    assert refused.value.code == "storage_full"
+
+
 def test_what_a_photo_takes_of_the_room_follows_its_length_and_is_free_again_when_it_is_rejected(
     live_town: Town,
 ) -> None:
