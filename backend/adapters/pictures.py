@@ -1,9 +1,10 @@
 """Pictures that came from outside: what kind they are by their content, and a look at them in a process with limits.
 
 What somebody sends may be made to fill the memory or to break the decoder. So it is decoded by a child process that may
-take so much memory, processor time and so many pixels and no more, and knows no secret: its environment is empty. Of a
-picture that it could decode there is a smaller one, made anew from the pixels, in which nothing else of the file is
-left (no EXIF, no place, nothing that is appended).
+take so much memory, processor time and so many pixels and no more, and is given no secret: its environment is empty. It
+runs as the same user, so these are bounds on what a file may use up and no walls around whoever takes the decoder over.
+Of a picture that it could decode there is a smaller one, made anew from the pixels, in which nothing else of the file
+is left (no EXIF, no place, nothing that is appended).
 """
 
 from __future__ import annotations
