@@ -873,6 +873,9 @@ def test_of_presses_at_once_exactly_one_takes_effect(
         if kind == "device" and stays:  # Leave none behind: an officer has a bounded number of them.
             with unit_of_work(live_town.id) as uow:
                 devices.revoke(uow, live_town["supervisor"].actor(), row_id, command_id=new_id())
+        if kind == "call_answer":  # The same for the open calls of a desk.
+            with unit_of_work(live_town.id) as uow:
+                calls.cancel(uow, live_town["desk_a"].actor(), after["call_id"], command_id=new_id())
 
 
 @pytest.mark.parametrize(
