@@ -52,8 +52,8 @@ def duty(world: World, signed_in: Any) -> Beat:
 def begin(caller: Caller, data: bytes, *, length: Any = None, headers: Any = None, **told: str) -> Any:
     photo_id, header = metadata(data, **told)
     sent = {**TUS, "Upload-Metadata": header, "Upload-Length": str(len(data) if length is None else length)}
-    answer = caller.send("POST", UPLOADS, headers={**sent, **(headers or {})})
-    answer.photo_id = photo_id  # type: ignore[attr-defined]
+    answer: Any = caller.send("POST", UPLOADS, headers={**sent, **(headers or {})})
+    answer.photo_id = photo_id
     return answer
 
 

@@ -102,7 +102,7 @@ def answering(name: str) -> Iterator[int]:
             self.end_headers()
             self.wfile.write(body)
 
-        do_POST = do_PATCH = do_GET  # noqa: N815
+        do_POST = do_PATCH = do_GET  # noqa: N815  # As http.server looks for them.
 
         def log_message(self, format: str, *args: object) -> None:
             pass
