@@ -3,11 +3,12 @@
 A fold over the fixes of one device in time order: ``watch, ended = watch.take(fix, fences)``. Noise decides the shape
 of it. The error of a receiver between houses is 10 to 40 m and stays the same for a minute or more, so averaging over a
 visit does not remove it; the reported accuracy is wrong by a factor of two either way. What is hardly touched is the
-speed, which is measured by Doppler. So somebody who moves has to be inside the fence by his place alone, and to
-somebody who stands the doubt is granted: his place may be off by what his accuracy admits. A place belongs to the
-nearest checkpoint, so standing at one is no visit to its neighbour.
+speed, which is measured by Doppler. So whoever moves has to be inside the fence by his place alone. Whoever stands is
+at one place, the mean of all fixes since he came, and to him the doubt is granted: that place may be off by what his
+accuracy admits. A place belongs to the nearest checkpoint, so standing at one is no visit to its neighbour.
 
-What was seen late is folded again from a moment at which nothing was open; see ``follow``.
+What was seen late is folded again from a moment at which nothing was open; see ``follow``. What was tried and measured
+stands in docs/decisions/0024-visits.md.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
 
 from geo.fixes import HIDDEN, Fix, Flag
+from geo.footing import SLACK
 from geo.motion import GAP_S, said_by
 
 LOOKBACK_S = 2 * GAP_S
@@ -35,14 +37,13 @@ UNKNOWN_ACCURACY_M = 20.0
 LEAST_ACCURACY_M = 3.0
 MOST_RADIUS_M = 1_000.0
 BESIDE_M = 10.0
-"""So much nearer than the checkpoint of an open stay another one has to be to end it: two fences that meet would pass
-somebody who stands between them to and fro with the noise."""
+"""Checkpoints no farther apart than this cannot be told apart by a receiver: who is at one is at both."""
 OUT_S = 15.0
 """A stay ends when fixes over so many seconds are outside; a single outlier does not end it."""
 STROLL_MPS = 1.2
 """How fast one goes to a place and leaves it, where the fix on the way does not tell."""
-STILL_OVER_S = 20.0
-STILL_MPS = 0.5
+STILL_OVER_S = 30.0
+STILL_MPS = 0.6
 RECENT = 6
 """So many fixes say whether somebody stands where the receiver does not tell its speed."""
 RUNG_S = 60.0
@@ -146,6 +147,58 @@ class Seen(msgspec.Struct, frozen=True, array_like=True, gc=False):
     speed_mps: float | None
 
 
+class Stand(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Somebody who stands: from when to when, and where he is by the mean of all fixes of it, weighted by accuracy.
+
+    The sums are in degrees from the first fix. `before` is the fix before it; `out` is the first of the latest fixes
+    that are so far off that they are no part of it.
+    """
+
+    before: Seen | None
+    first: Seen
+    last: Seen
+    fixes: int = 0
+    weight: float = 0.0
+    east_deg: float = 0.0
+    north_deg: float = 0.0
+    mocks: int = 0
+    doubtful: int = 0
+    silent_s: float = 0.0
+    out: Seen | None = None
+
+    def place(self) -> Seen:
+        """The place as a fix: the mean of all, of the mean accuracy, because errors that last are not averaged out."""
+        first = self.first
+        return Seen(
+            self.last.at,
+            first.lon + self.east_deg / self.weight,
+            first.lat + self.north_deg / self.weight,
+            math.sqrt(self.fixes / self.weight),
+            0.0,
+        )
+
+    def may_hold(self, seen: Seen) -> bool:
+        """Whether a fix may have been measured at this place: fixes a minute apart can belong to two stands."""
+        place = self.place()
+        return _between_m(place, seen) <= SLACK * (_accuracy_m(place) + _accuracy_m(seen))
+
+    def after(self, seen: Seen, silent_s: float) -> Stand:
+        """The same with one more fix."""
+        weight = _weight(seen)
+        return Stand(
+            self.before,
+            self.first,
+            seen,
+            self.fixes + 1,
+            self.weight + weight,
+            self.east_deg + weight * _wrapped_deg(seen.lon - self.first.lon),
+            self.north_deg + weight * (seen.lat - self.first.lat),
+            self.mocks,
+            self.doubtful,
+            max(self.silent_s, silent_s),
+        )
+
+
 class Stay(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """An open presence: what has been added up so far, and where it was last seen inside and first outside again."""
 
@@ -155,7 +208,7 @@ class Stay(msgspec.Struct, frozen=True, array_like=True, gc=False):
     last: Seen
     last_still: bool
     last_inner_m: float
-    """How far inside of the bound that held for it the last fix inside was."""
+    """How far inside of the bound that held for it the last place inside was."""
     fixes: int = 0
     nearest_m: float = MOST_RADIUS_M
     weight: float = 0.0
@@ -190,20 +243,22 @@ class Watch(msgspec.Struct, frozen=True, gc=False):
     """What is known of one device's track so far; JSON and back changes nothing.
 
     `at` and `seq` are the key of the newest fix folded. `recent` are the last believable fixes without a gap between
-    them, `open` the stays that go on. `rungs` are moments at which nothing was open, close together near the end and
-    farther apart before it, so that what comes late is folded again from not much earlier than it belongs.
+    them, `open` the stays that go on, `stand` where he stands now, if that may be in a fence. `rungs` are moments at
+    which nothing was open, close together near the end and farther apart before it, so that what comes late is folded
+    again from not much earlier than it belongs.
     """
 
     at: datetime | None = None
     seq: int = 0
     recent: tuple[Seen, ...] = ()
     open: tuple[Stay, ...] = ()
+    stand: Stand | None = None
     rungs: tuple[datetime, ...] = ()
 
     @property
     def is_quiet(self) -> bool:
         """Whether nothing is open. All that is known then follows from the fixes of the last LOOKBACK_S (`resumed`)."""
-        return not self.open
+        return not self.open and self.stand is None
 
     def is_new(self, fix: Fix) -> bool:
         """Whether a fix belongs behind all that were folded; if not, it is one of them, or it came late."""
@@ -217,41 +272,53 @@ class Watch(msgspec.Struct, frozen=True, gc=False):
                 found = rung
         return found
 
-    def presences(self) -> list[Presence]:
-        """The stays that go on."""
-        return [stay.presence(None) for stay in self.open]
+    def presences(self, fences: Fences) -> list[Presence]:
+        """What `take` has not told as ended yet: as it is known now, `left_at` is None where it goes on."""
+        going, ended = _settled(self.stand, self.open, fences)
+        return ended + [stay.presence(None) for stay in going]
 
-    def close(self) -> list[Presence]:
-        """The stays that go on, ended where they were last seen: nothing more is to come of this track."""
-        return [stay.presence(stay.last.at) for stay in self.open]
+    def close(self, fences: Fences) -> list[Presence]:
+        """The same, ended where they were last seen: nothing more is to come of this track."""
+        going, ended = _settled(self.stand, self.open, fences)
+        return ended + [stay.presence(stay.last.at) for stay in going]
 
     def take(self, fix: Fix, fences: Fences) -> tuple[Watch, list[Presence]]:
         """The state after one more fix, and the presences that it ended. What is not new changes nothing."""
         if not self.is_new(fix):
             return self, []
         rungs = self.rungs
-        if not self.open and self.at is not None and fix.fixed_at > self.at:
+        if self.is_quiet and self.at is not None and fix.fixed_at > self.at:
             rungs = _with_rung(rungs, self.at)
         if fix.flags & HIDDEN:
-            mock = bool(fix.flags & Flag.MOCK)
-            counted = tuple(
-                msgspec.structs.replace(stay, mocks=stay.mocks + mock, doubtful=stay.doubtful + 1)
-                for stay in self.open
-            )
-            return Watch(fix.fixed_at, fix.seq, self.recent, counted, rungs), []
+            mocks = int(bool(fix.flags & Flag.MOCK))
+            counted = tuple(_doubted(stay, mocks) for stay in self.open)
+            stand = self.stand and _doubted(self.stand, mocks)
+            return Watch(fix.fixed_at, fix.seq, self.recent, counted, stand, rungs), []
         seen = Seen(fix.fixed_at, fix.lon, fix.lat, fix.accuracy_m, fix.speed_mps)
-        recent = self.recent
+        recent, stand, going = self.recent, self.stand, self.open
         ended: list[Presence] = []
-        going: list[Stay] = list(self.open)
-        silent_s = _seconds(recent[-1], seen) if recent else 0.0
+        silent_s = _seconds(recent[-1], seen) if recent else GAP_S
         if silent_s > GAP_S:
-            ended = [stay.presence(stay.last.at, GAP_S) for stay in going]
-            going, recent = [], ()
-        still = _is_still(recent, seen)
-        near = fences.near(seen.lon, seen.lat, _doubt_m(seen) if still else 0.0)
-        open_, over = _go_on(going, seen, still, silent_s, near, fences)
-        open_ += _begin(open_, recent[-1] if recent else None, seen, still, near)
-        return Watch(fix.fixed_at, fix.seq, _with_seen(recent, seen), tuple(open_), rungs), ended + over
+            going, ended = _settled(stand, going, fences)
+            ended += [stay.presence(stay.last.at, GAP_S) for stay in going]
+            going, recent, stand, silent_s = (), (), None, GAP_S
+        before = recent[-1] if recent else None
+        still = _is_still(recent, stand, seen)
+        may_stay = still and bool(fences.near(seen.lon, seen.lat, MOST_DOUBT_M))
+        if may_stay and (stand is None or stand.may_hold(seen)):
+            stand = (stand or Stand(before, seen, seen)).after(seen, silent_s)
+        elif still and stand is not None and _seconds(stand.out or stand.last, seen) < OUT_S:
+            stand = msgspec.structs.replace(stand, out=stand.out or seen)
+        else:
+            going, over = _settled(stand, going, fences)
+            ended += over
+            if may_stay:
+                stand = Stand(before, seen, seen).after(seen, silent_s)
+            else:
+                stand = None
+                going, over = _passed(going, before, seen, silent_s, fences)
+                ended += over
+        return Watch(fix.fixed_at, fix.seq, _with_seen(recent, seen), going, stand, rungs), ended
 
 
 NOTHING_SEEN = Watch()
@@ -321,74 +388,96 @@ def follow(
     return Followed(watch, ended, is_again=True, again_from=since)
 
 
-def _go_on(
-    stays: Iterable[Stay], seen: Seen, still: bool, silent_s: float, near: list[Near], fences: Fences
-) -> tuple[list[Stay], list[Presence]]:
-    """What a fix makes of the open stays: those that go on, and those that it ends."""
+def _settled(
+    stand: Stand | None, stays: tuple[Stay, ...], fences: Fences
+) -> tuple[tuple[Stay, ...], list[Presence]]:
+    """The stays after a stand that is over: one place for all of it, so that it belongs to one checkpoint."""
+    if stand is None:
+        return stays, []
+    return _placed(stays, stand, stand.place(), fences)
+
+
+def _passed(
+    stays: tuple[Stay, ...], before: Seen | None, seen: Seen, silent_s: float, fences: Fences
+) -> tuple[tuple[Stay, ...], list[Presence]]:
+    """The stays after the fix of somebody who moves."""
+    if not stays and not fences.near(seen.lon, seen.lat):
+        return (), []
+    passing = Stand(before, seen, seen, 1, _weight(seen), silent_s=silent_s)
+    return _placed(stays, passing, seen, fences, still=False)
+
+
+def _placed(
+    stays: tuple[Stay, ...], stand: Stand, place: Seen, fences: Fences, still: bool = True
+) -> tuple[tuple[Stay, ...], list[Presence]]:
+    """What somebody's place makes of the stays: those that go on or begin, and those that it ends."""
+    doubt_m = min(DOUBT * _accuracy_m(place), MOST_DOUBT_M) if still else 0.0
+    here = _here(fences.near(place.lon, place.lat, doubt_m), fences)
     going: list[Stay] = []
     ended: list[Presence] = []
     for stay in stays:
-        silence_s = max(stay.silent_s, silent_s)
+        distance_m = here.pop(stay.checkpoint_id, None)
         fence = fences.get(stay.checkpoint_id)
         if fence is None:
-            ended.append(stay.presence(stay.last.at, silence_s))
-            continue
-        fences.measured += 1
-        distance_m = _distance_m(fence, seen.lon, seen.lat)
-        inner_m = fence.radius_m + (_doubt_m(seen) if still else 0.0) - distance_m
-        if inner_m >= 0.0 and near[0].distance_m >= distance_m - BESIDE_M:
-            going.append(_seen_inside(stay, fence, seen, still, distance_m, inner_m, silence_s))
-            continue
-        out = stay.out or seen
-        out_m = stay.out_m if stay.out else max(0.0, distance_m - fence.radius_m)
-        stay = msgspec.structs.replace(stay, out=out, out_m=out_m, silent_s=silence_s)
-        if _seconds(out, seen) >= OUT_S:
-            ended.append(stay.presence(_left_at(stay)))
+            ended.append(stay.presence(stay.last.at, stand.silent_s))
+        elif distance_m is not None:
+            going.append(_seen_inside(stay, fence, stand, place, still, distance_m, doubt_m))
         else:
-            going.append(stay)
-    return going, ended
+            out, out_m = stay.out, stay.out_m
+            if out is None:
+                fences.measured += 1
+                out, out_m = stand.first, _distance_m(fence, place.lon, place.lat) - fence.radius_m
+            silent_s = max(stay.silent_s, stand.silent_s)
+            stay = msgspec.structs.replace(stay, out=out, out_m=out_m, silent_s=silent_s)
+            if _seconds(out, stand.last) >= OUT_S:
+                ended.append(stay.presence(_left_at(stay)))
+            else:
+                going.append(stay)
+    for checkpoint_id, distance_m in here.items():
+        fence = fences.get(checkpoint_id)
+        assert fence is not None
+        inner_m = fence.radius_m + doubt_m - distance_m
+        arrived_at = stand.first.at
+        if stand.before is not None:
+            outside_m = _distance_m(fence, stand.before.lon, stand.before.lat) - fence.radius_m
+            arrived_at = _crossed_at(stand.before, stand.first, outside_m, inner_m, still)
+        stay = Stay(checkpoint_id, fence.min_dwell_s, arrived_at, stand.first, still, inner_m)
+        going.append(_seen_inside(stay, fence, stand, place, still, distance_m, doubt_m))
+    return tuple(going), ended
 
 
-def _begin(going: list[Stay], before: Seen | None, seen: Seen, still: bool, near: list[Near]) -> list[Stay]:
-    """The stays that a fix begins: at the nearest checkpoint, and at another that is all but the same place."""
-    begun: list[Stay] = []
+def _here(near: list[Near], fences: Fences) -> dict[UUID, float]:
+    """The checkpoints at which somebody is, and how far they are: the nearest, and others that are all but the same."""
+    here: dict[UUID, float] = {}
     for fence, distance_m in near:
-        nearest = near[0].fence
-        if fence is not nearest and _distance_m(fence, nearest.lon, nearest.lat) > BESIDE_M:
-            continue
-        if any(stay.checkpoint_id == fence.checkpoint_id for stay in going):
-            continue
-        inner_m = fence.radius_m + (_doubt_m(seen) if still else 0.0) - distance_m
-        arrived_at = seen.at
-        if before is not None:
-            outside_m = _distance_m(fence, before.lon, before.lat) - fence.radius_m
-            arrived_at = _crossed_at(before, seen, outside_m, inner_m, still)
-        nothing = Stay(fence.checkpoint_id, fence.min_dwell_s, arrived_at, seen, still, inner_m)
-        silent_s = GAP_S if before is None else _seconds(before, seen)
-        begun.append(_seen_inside(nothing, fence, seen, still, distance_m, inner_m, silent_s))
-    return begun
+        if here:
+            fences.measured += 1
+            if _distance_m(fence, near[0].fence.lon, near[0].fence.lat) > BESIDE_M:
+                continue
+        here[fence.checkpoint_id] = distance_m
+    return here
 
 
 def _seen_inside(
-    stay: Stay, fence: Fence, seen: Seen, still: bool, distance_m: float, inner_m: float, silent_s: float
+    stay: Stay, fence: Fence, stand: Stand, place: Seen, still: bool, distance_m: float, doubt_m: float
 ) -> Stay:
-    weight = 1.0 / _accuracy_m(seen) ** 2
+    weight = stand.weight
+    east_deg = _wrapped_deg(place.lon - fence.lon) * math.cos(math.radians(fence.lat))
     return Stay(
         stay.checkpoint_id,
         stay.min_dwell_s,
         stay.arrived_at,
-        seen,
+        stand.last,
         still,
-        inner_m,
-        stay.fixes + 1,
+        fence.radius_m + doubt_m - distance_m,
+        stay.fixes + stand.fixes,
         min(stay.nearest_m, distance_m),
         stay.weight + weight,
-        stay.east_m
-        + weight * _wrapped_deg(seen.lon - fence.lon) * _M_PER_DEG * math.cos(math.radians(fence.lat)),
-        stay.north_m + weight * (seen.lat - fence.lat) * _M_PER_DEG,
-        stay.mocks,
-        stay.doubtful,
-        silent_s,
+        stay.east_m + weight * east_deg * _M_PER_DEG,
+        stay.north_m + weight * (place.lat - fence.lat) * _M_PER_DEG,
+        max(stay.mocks, stand.mocks),
+        max(stay.doubtful, stand.doubtful),
+        max(stay.silent_s, stand.silent_s),
     )
 
 
@@ -415,11 +504,16 @@ def _crossed_at(out: Seen, inside: Seen, outside_m: float, inner_m: float, still
     return out.at + timedelta(seconds=math.copysign(crossed_s, takes_s))
 
 
-def _is_still(recent: tuple[Seen, ...], seen: Seen) -> bool:
-    """Whether somebody stands, by the speed that his receiver reports, or by how far he came lately."""
+def _is_still(recent: tuple[Seen, ...], stand: Stand | None, seen: Seen) -> bool:
+    """Whether somebody stands, by the speed that his receiver reports, or by how far he came lately.
+
+    Between the two thresholds of a reported speed nothing changes.
+    """
     moving = said_by(seen.speed_mps)
     if moving is not None:
         return not moving
+    if seen.speed_mps is not None and stand is not None:
+        return True
     past = None
     for past in reversed(recent):
         if _seconds(past, seen) >= STILL_OVER_S:
@@ -456,8 +550,12 @@ def _accuracy_m(seen: Seen) -> float:
     return UNKNOWN_ACCURACY_M if accuracy_m is None else max(accuracy_m, LEAST_ACCURACY_M)
 
 
-def _doubt_m(seen: Seen) -> float:
-    return min(DOUBT * _accuracy_m(seen), MOST_DOUBT_M)
+def _weight(seen: Seen) -> float:
+    return 1.0 / _accuracy_m(seen) ** 2
+
+
+def _doubted(kept: Any, mocks: int) -> Any:
+    return msgspec.structs.replace(kept, mocks=kept.mocks + mocks, doubtful=kept.doubtful + 1)
 
 
 def _wrapped_deg(lon: float) -> float:

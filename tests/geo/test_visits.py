@@ -80,7 +80,7 @@ def walk(
 def presences(fixes: Iterable[Fix], fences: Fences) -> list[Presence]:
     """All presences of a track that is over, in the order of their arrival."""
     watch, ended = fold(NOTHING_SEEN, fixes, fences)
-    return sorted([*ended, *watch.close()], key=lambda p: (p.arrived_at, p.checkpoint_id))
+    return sorted([*ended, *watch.close(fences)], key=lambda p: (p.arrived_at, p.checkpoint_id))
 
 
 def visited(fixes: Iterable[Fix], fences: Fences) -> list[int]:
@@ -174,10 +174,10 @@ def test_a_stay_goes_on_until_he_left_and_is_a_visit_while_it_does():
     track = walk((0, 0, 300))
     watch, ended = fold(NOTHING_SEEN, track, street(1))
     assert ended == []
-    (there,) = watch.presences()
+    (there,) = watch.presences(street(1))
     assert there.left_at is None
     assert there.is_visit
-    assert watch.close() == [msgspec.structs.replace(there, left_at=track[-1].fixed_at)]
+    assert watch.close(street(1)) == [msgspec.structs.replace(there, left_at=track[-1].fixed_at)]
 
 
 def test_a_checkpoint_that_is_gone_ends_the_stay_at_it():
@@ -263,8 +263,8 @@ def test_the_order_of_arrival_and_the_batches_change_nothing_and_neither_do_dupl
     assert sorted(caller.told, key=lambda p: (p.arrived_at, p.checkpoint_id)) == sorted(
         ended, key=lambda p: (p.arrived_at, p.checkpoint_id)
     )
-    assert caller.watch.presences() == watch.presences()
-    assert caller.watch.close() == watch.close()
+    assert caller.watch.presences(TOWN) == watch.presences(TOWN)
+    assert caller.watch.close(TOWN) == watch.close(TOWN)
 
 
 @given(track=tracks(), cut=st.integers(0, 40))
@@ -277,7 +277,7 @@ def test_at_a_quiet_moment_the_last_minutes_say_all(track, cut):
         again = resumed(f for f in before if f.fixed_at >= since)
         (whole, ended), (part, ended_again) = fold(watch, after, TOWN), fold(again, after, TOWN)
         assert ended_again == ended
-        assert part.open == whole.open
+        assert (part.open, part.stand) == (whole.open, whole.stand)
 
 
 @given(track=tracks())
