@@ -137,7 +137,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Points(msgspec.Struct, frozen=True):
-    """One part of a proof: how many points for what (`Part` or `Doubt`), of how many, and the figure they follow from."""
+    """One part of a proof: how many points for what (`Part` or `Doubt`), of how many, and from what figure."""
 
     code: str
     points: int
