@@ -127,7 +127,7 @@ class Course(msgspec.Struct, frozen=True, gc=False):
         )
 
     def take(self, fix: Fix, corridor: Corridor) -> tuple[Course, list[Deviation]]:
-        """The state after one more fix, and the deviation that it ended. What is not new or is hidden is no evidence."""
+        """The state after one more fix, and the deviation that it ended. What is not new or is hidden says nothing."""
         if not self.is_new(fix):
             return self, []
         rungs = self.rungs
