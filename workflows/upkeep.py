@@ -41,6 +41,7 @@ def keep_partitions(uow: UnitOfWork, *, ahead_days: int, fix_retention_days: int
             ("quarantined_fixes", today, today + timedelta(days=ahead_days), "1 day"),
             ("journal", today, today + JOURNALS_AHEAD, "1 month"),
             ("disclosures", today, today + JOURNALS_AHEAD, "1 month"),
+            ("visits", today - LATE_AT_MOST, today + JOURNALS_AHEAD, "1 month"),
         )
     )  # fmt: skip
     dropped = sum(
