@@ -44,6 +44,7 @@ from workflows import (
     deadlines,
     dispatching,
     evidence,
+    patrol_clocks,
     sessions,
     task_deadlines,
     throttling,
@@ -77,6 +78,7 @@ DEADLINES: Mapping[str, deadlines.Act] = {
     "assignment": task_deadlines.offer_due,
     "alarm": alarms.see_to,
     "call": calls.time_due,
+    "patrol": patrol_clocks.time_due,
 }
 """Who sees to a deadline, by what it belongs to."""
 

@@ -11,6 +11,7 @@ alter table checkpoints
   add column min_dwell_s integer not null default 30,
   add column questions jsonb not null default '[]',
   add column label_token text not null default replace(gen_random_uuid()::text, '-', ''),
+  add column tag_token text not null default replace(gen_random_uuid()::text, '-', ''),
   add column tag_uid text,
   add column tag_signs boolean not null default false,
   add column tag_counter integer,
@@ -18,6 +19,7 @@ alter table checkpoints
   add column retired_at timestamptz,
   add column version integer not null default 1,
   add constraint uq_checkpoints_label_token unique (label_token),
+  add constraint uq_checkpoints_tag_token unique (tag_token),
   add constraint ck_checkpoints_fence check (radius_m between 5 and 500 and min_dwell_s between 0 and 3600),
   add constraint ck_checkpoints_tag check ((tag_uid is not null or not tag_signs)
     and (tag_counter is null or tag_signs));
@@ -88,6 +90,7 @@ create table patrols (
   sequence text not null,
   allowed_s integer not null,
   corridor_m real,
+  adherence jsonb,
   state text not null,
   officer_ids uuid[] not null default '{}',
   scheduled_at timestamptz not null,
@@ -217,10 +220,7 @@ create table visit_states (
   device_id uuid primary key references devices,
   town_id uuid not null references towns,
   officer_id uuid not null references users,
-  shift_id uuid not null references shifts,
-  folded_until timestamptz,
   state jsonb not null,
-  quiet_at timestamptz[] not null default '{}',
   fresh jsonb not null default '[]',
   updated_at timestamptz not null
 );
@@ -354,11 +354,11 @@ def downgrade() -> None:
     op.execute("drop index uq_checkpoints_tag_uid")
     op.execute("drop index ix_checkpoints_area_id")
     op.execute(
-        "alter table checkpoints drop constraint uq_checkpoints_label_token, drop constraint ck_checkpoints_fence,"
-        " drop constraint ck_checkpoints_tag"
+        "alter table checkpoints drop constraint uq_checkpoints_label_token, drop constraint uq_checkpoints_tag_token,"
+        " drop constraint ck_checkpoints_fence, drop constraint ck_checkpoints_tag"
     )
     for column in (
-        "radius_m", "min_dwell_s", "questions", "label_token", "tag_uid", "tag_signs", "tag_counter", "created_at",
-        "retired_at", "version",
+        "radius_m", "min_dwell_s", "questions", "label_token", "tag_token", "tag_uid", "tag_signs", "tag_counter",
+        "created_at", "retired_at", "version",
     ):  # fmt: skip
         op.execute(f"alter table checkpoints drop column {column}")

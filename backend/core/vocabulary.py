@@ -426,6 +426,9 @@ class NoticeKind(StrEnum):
     BROADCAST_SENT = "broadcast.sent"
     BROADCAST_ENDED = "broadcast.ended"
     REPORT_ANSWERED = "report.answered"
+    PATROL_LATE = "patrol.late"
+    PATROL_MISSED = "patrol.missed"
+    PATROL_DEVIATED = "patrol.deviated"
 
 
 class NoticeChannel(StrEnum):

@@ -59,7 +59,7 @@ class Patrol(Base):
 
     ``scheduled_at`` and ``start_by`` are the window of a planned one, ``officer_ids`` who may start it; if empty, every
     officer of the area. ``reason`` is why it ended early or was cancelled, ``explanation`` what the officer says of one
-    that was late, missed or not whole.
+    that was late, missed or not whole. ``adherence`` is where the watch over its corridor stands.
     """
 
     __tablename__ = "patrols"
@@ -112,6 +112,7 @@ class Patrol(Base):
     sequence: Mapped[str]
     allowed_s: Mapped[int]
     corridor_m: Mapped[float | None]
+    adherence: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     state: Mapped[str]
     officer_ids: Mapped[list[UUID]] = mapped_column(UUIDS, server_default=text("'{}'"))
     scheduled_at: Mapped[datetime]

@@ -70,14 +70,16 @@ class Road(Base):
 class Checkpoint(Base):
     """A point that a round passes: its fence, and what proves that somebody was there.
 
-    ``label_token`` is the unguessable part of the address on its printed label and in its tag; ``tag_counter`` the last
-    counter of a tag that signs. ``questions`` are those of a task kind: what is asked of whoever comes by.
+    ``label_token`` and ``tag_token`` are the unguessable parts of the addresses on its printed label and in its tag;
+    they differ, so that who photographs the label does not pass for the tag. ``tag_counter`` is the last counter of a
+    tag that signs. ``questions`` are those of a task kind: what is asked of whoever comes by.
     """
 
     __tablename__ = "checkpoints"
     __table_args__ = (
         UniqueConstraint("town_id", "code", name="uq_checkpoints_town_code"),
         UniqueConstraint("label_token", name="uq_checkpoints_label_token"),
+        UniqueConstraint("tag_token", name="uq_checkpoints_tag_token"),
         Index("ix_checkpoints_geom", "geom", postgresql_using="gist"),
         Index("ix_checkpoints_area_id", "area_id"),
         Index(
@@ -104,6 +106,7 @@ class Checkpoint(Base):
     label_token: Mapped[str] = mapped_column(
         server_default=text("replace((gen_random_uuid())::text, '-', '')")
     )
+    tag_token: Mapped[str] = mapped_column(server_default=text("replace((gen_random_uuid())::text, '-', '')"))
     tag_uid: Mapped[str | None]
     tag_signs: Mapped[bool] = mapped_column(server_default=text("false"))
     tag_counter: Mapped[int | None]

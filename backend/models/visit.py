@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, DateTime, ForeignKey, Index, PrimaryKeyConstraint, Text, text
+from sqlalchemy import CheckConstraint, ForeignKey, Index, PrimaryKeyConstraint, Text, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -76,9 +76,8 @@ class VisitWatch(Base):
 
 
 class VisitState(Base):
-    """Where the detection of visits stands with one device: a fold over its fixes, which goes on from here.
+    """Where the detection of visits stands with one device: ``geo.visits.Watch``, a fold that goes on from here.
 
-    ``quiet_at`` are moments at which nothing was open, from where it can be done again when older fixes come;
     ``fresh`` names the fixes that are in it and were received so lately that they will be read once more.
     """
 
@@ -87,11 +86,6 @@ class VisitState(Base):
     device_id: Mapped[UUID] = mapped_column(ForeignKey("devices.id"), primary_key=True)
     town_id: Mapped[TownId]
     officer_id: Mapped[UUID] = mapped_column(ForeignKey("users.id"))
-    shift_id: Mapped[UUID] = mapped_column(ForeignKey("shifts.id"))
-    folded_until: Mapped[datetime | None]
     state: Mapped[dict[str, Any]]
-    quiet_at: Mapped[list[datetime]] = mapped_column(
-        ARRAY(DateTime(timezone=True)), server_default=text("'{}'")
-    )
     fresh: Mapped[list[Any]] = mapped_column(JSONB, server_default=text("'[]'"))
     updated_at: Mapped[datetime]
