@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.sql import Select
 
 from backend.core.errors import WrongState
@@ -17,7 +17,7 @@ from backend.core.identity import Actor
 from backend.core.paging import Page, moment_and_id, page
 from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import PointState, Verdict
-from backend.models import Patrol, PatrolPoint, Visit
+from backend.models import Checkpoint, Patrol, PatrolPoint, User, Visit
 from notifications import changes, recipients
 from workflows import access, journal
 
@@ -65,8 +65,13 @@ def _within(patrol: Patrol, checkpoint_ids: Sequence[UUID], now: datetime) -> Se
         Visit.arrived_at <= (patrol.ended_at or now),
         or_(Visit.left_at.is_(None), Visit.left_at >= patrol.began_at),
         Visit.checkpoint_id.in_(checkpoint_ids),
-        or_(Visit.verdict.is_(None), Visit.verdict != Verdict.DOUBTFUL),
+        counts(),
     )
+
+
+def counts() -> ColumnElement[bool]:
+    """Return the condition that a visit counts: nobody who looked at it has found it doubtful."""
+    return or_(Visit.verdict.is_(None), Visit.verdict != Verdict.DOUBTFUL)
 
 
 def _state(point: PatrolPoint) -> PointState:
@@ -127,27 +132,37 @@ def actions(actor: Actor, visit: Visit) -> list[str]:
     return ["review"] if able else []
 
 
+def named(uow: UnitOfWork, found: Sequence[Visit]) -> tuple[dict[UUID, Checkpoint], dict[UUID, User]]:
+    """Return the checkpoints and the officers of visits, by id."""
+    checkpoints = select(Checkpoint).where(Checkpoint.id.in_({visit.checkpoint_id for visit in found}))
+    people = select(User).where(User.id.in_({visit.officer_id for visit in found}))
+    return (
+        {row.id: row for row in uow.session.scalars(checkpoints)},
+        {row.id: row for row in uow.session.scalars(people)},
+    )
+
+
 def at_desk(
     uow: UnitOfWork,
     actor: Actor,
     *,
     since: datetime,
     until: datetime,
-    officer_id: UUID | None = None,
     checkpoint_id: UUID | None = None,
     flagged: bool = False,
     after: Sequence[str] | None,
     limit: int,
 ) -> Page[Visit]:
-    """Return the visits in the actor's areas that began in a span, newest first; ``flagged``: what waits for a look."""
+    """Return the visits in the actor's areas that began in a span, newest first; ``flagged``: what waits for a look.
+
+    Not by officer: what one person did over weeks is asked of his track, with a reason that he can read.
+    """
     query = select(Visit).where(
         Visit.town_id == uow.town,
         Visit.arrived_at >= since,
         Visit.arrived_at < until,
         access.within(Visit.area_id, access.roots(actor, "see", "visit")),
     )
-    if officer_id is not None:
-        query = query.where(Visit.officer_id == officer_id)
     if checkpoint_id is not None:
         query = query.where(Visit.checkpoint_id == checkpoint_id)
     if flagged:
