@@ -49,6 +49,7 @@ from workflows import (
     task_deadlines,
     throttling,
     upkeep,
+    visit_watch,
     watchdog,
 )
 
@@ -197,6 +198,13 @@ def watch_shifts(timestamp: int) -> None:
             log.warning("more alarms than one look changes", town_id=str(town_id), changes=len(changes))
     if failures:
         raise ExceptionGroup("The watchdog failed.", failures)
+
+
+@app.periodic(cron="* * * * * */15")
+@app.task(name="visits.watch", queueing_lock="visits.watch", lock="visits.watch")
+def watch_visits(timestamp: int) -> None:
+    """Find visits in what phones sent since the last look."""
+    in_every_town(visit_watch.look, to_the_end=True)
 
 
 # A look that said nothing of the photo (a busy machine, a killed decoder, a lost database) is taken again soon: while
