@@ -14,6 +14,7 @@ from sqlalchemy import (
     ColumnExpressionArgument,
     Select,
     and_,
+    any_,
     exists,
     func,
     literal,
@@ -448,7 +449,7 @@ def _is_his(uow: UnitOfWork, actor: Actor, found: Patrol) -> bool:
 
 def for_officer(actor: Actor) -> ColumnElement[bool]:
     """Return the condition that a patrol is one that the officer has begun, or that is for him to begin."""
-    by_name = Patrol.officer_ids.any(actor.user_id)  # type: ignore[arg-type]
+    by_name = literal(actor.user_id, postgresql.UUID(as_uuid=True)) == any_(Patrol.officer_ids)
     of_area = (func.cardinality(Patrol.officer_ids) == 0) & within(
         Patrol.area_id, roots(actor, "do", "patrol")
     )

@@ -65,8 +65,12 @@ def schedule(uow: UnitOfWork, plan: Plan, at: datetime) -> Patrol | None:
     """Make the patrol of a plan for one moment; None when it exists, however often and by however many it is made.
 
     The route, its points and checkpoints as they are now are what this patrol goes by; a route that is changed later
-    changes those that are made later. ``plan.route.points`` has to be loaded.
+    changes those that are made later. ``plan.route.points`` has to be loaded; whoever holds the plan's row leaves no
+    number out.
     """
+    known = select(Patrol.id).where(Patrol.plan_id == plan.id, Patrol.scheduled_at == at)
+    if uow.session.scalar(known) is not None:
+        return None
     made = insert(Patrol).values(
         id=new_id(), town_id=uow.town, number=numbers.next_number(uow, PATROL.kind), plan_id=plan.id,
         state=PATROL.initial, officer_ids=list(plan.officer_ids), scheduled_at=at,
@@ -80,7 +84,7 @@ def schedule(uow: UnitOfWork, plan: Plan, at: datetime) -> Patrol | None:
     deadlines.put(uow, PATROL.kind, patrol_id, Due.LATE, at + timedelta(seconds=plan.late_after_s))
     deadlines.put(uow, PATROL.kind, patrol_id, Due.MISS, at + timedelta(seconds=plan.window_s))
     journal.write(uow, system_actor(uow.town), PATROL.kind, patrol_id, "schedule", after=PATROL.initial)
-    patrol = read(uow, patrol_id)
+    patrol = access.patrol(uow, system_actor(uow.town), patrol_id)
     _announce(uow, patrol, "schedule")
     return patrol
 
@@ -352,6 +356,17 @@ def _end(
     uow.session.flush()
     visits.attach(uow, patrol)
     _announce(uow, patrol, action)
+
+
+def settle(uow: UnitOfWork, officer_id: UUID, since: datetime, until: datetime) -> None:
+    """Let what is known by now of an officer's visits in a span count for his patrols of that time."""
+    for patrol_id in visits.concerned(uow, officer_id, since, until):
+        patrol = access.patrol(uow, system_actor(uow.town), patrol_id, lock=True)
+        if changed := visits.attach(uow, patrol):
+            _note(
+                uow, system_actor(uow.town), patrol, "settle", command_id=None,
+                data={"checkpoint_ids": [str(one) for one in changed]},
+            )  # fmt: skip
 
 
 def leave(uow: UnitOfWork, shift: Shift, at: datetime) -> None:

@@ -1,8 +1,9 @@
-"""Visits: what makes a point of a patrol visited, and what a person says who looked at a doubtful one.
+"""Visits: what makes a point of a patrol visited.
 
 A visit is found in fixes (``workflows.visit_watch``) or scanned (``workflows.scans``), at any checkpoint of the town
 and on a patrol or not. A patrol takes the best visit of its officer at each of its points, also after its end, because
-fixes may come days later; a point whose visit turned out to be none is open again.
+fixes may come days later; a point whose visit turned out to be none is open again. What a person says of a doubtful
+visit is in ``reviews``.
 """
 
 from collections.abc import Sequence
@@ -12,14 +13,12 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.sql import Select
 
-from backend.core.errors import WrongState
 from backend.core.identity import Actor
 from backend.core.paging import Page, moment_and_id, page
 from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import PointState, Verdict
 from backend.models import Checkpoint, Patrol, PatrolPoint, User, Visit
-from notifications import changes, recipients
-from workflows import access, journal
+from workflows import access
 
 LONGEST = timedelta(days=2)
 """No visit is longer: it lies in a shift."""
@@ -89,38 +88,6 @@ def concerned(uow: UnitOfWork, officer_id: UUID, since: datetime, until: datetim
         or_(Patrol.ended_at.is_(None), Patrol.ended_at >= since),
     )
     return list(uow.session.scalars(begun.order_by(Patrol.id)))
-
-
-# --- What a person says of a doubtful one
-
-
-def review(
-    uow: UnitOfWork, actor: Actor, visit_id: UUID, *, verdict: Verdict, note: str, command_id: UUID | None
-) -> Visit:
-    """Say that a flagged visit is genuine, or that it is doubtful and does not count; the reason is needed.
-
-    Raises:
-        NotVisible: it is in none of the actor's areas. WrongState: somebody has judged it, or nothing is flagged.
-    """
-    visit = access.visit(uow, actor, visit_id, verb="review", lock=True)
-    if visit.verdict is not None or not visit.flags:
-        raise WrongState(visit.verdict or "unflagged", [])
-    visit.verdict, visit.review_note = verdict, note
-    visit.reviewed_at, visit.reviewed_by = uow.now, actor.user_id
-    visit.version += 1
-    journal.write(
-        uow,
-        actor,
-        "visit",
-        visit.id,
-        "review",
-        command_id=command_id,
-        reason=note,
-        data={"verdict": str(verdict)},
-    )
-    uow.session.flush()
-    changes.tell(uow, "visit", visit, "review", to=recipients.hear_of_visit(visit))
-    return visit
 
 
 # --- Looks

@@ -15,7 +15,7 @@ from mobile_api.desk.task_schemas import DeskPersonSchema, DeskTaskReasonSchema
 from mobile_api.endpoint import Door
 from mobile_api.fields import Moment, Word, line, names, place
 from mobile_api.paging import PageQuerySchema, decode_cursor, page_of
-from workflows import coverage, patrol_looks, patrols, visits
+from workflows import coverage, patrol_looks, patrols, reviews, visits
 
 blp = Door("patrols", Audience.DESK, "", "Patrols and visits in your areas.")
 SEE, MANAGE = ("see", "patrol"), ("manage", "patrol")
@@ -279,9 +279,9 @@ def review_visit(
     uow: UnitOfWork, actor: Actor, visit_id: UUID, command_id: UUID, body: dict[str, Any]
 ) -> dict[str, Any]:
     """Say of a flagged visit whether it is genuine, and why."""
-    return _visit_documents(uow, actor, [visits.review(uow, actor, visit_id, command_id=command_id, **body)])[
-        0
-    ]
+    return _visit_documents(
+        uow, actor, [reviews.review(uow, actor, visit_id, command_id=command_id, **body)]
+    )[0]
 
 
 @blp.query(
