@@ -45,6 +45,7 @@ from workflows import (
     dispatching,
     evidence,
     patrol_clocks,
+    plans,
     sessions,
     task_deadlines,
     throttling,
@@ -239,6 +240,13 @@ def tidy_evidence(timestamp: int) -> None:
         needed = in_every_town(partial(evidence.spooled, evidence_ids=old))
         for upload_id in set(old).difference(*needed):
             spool.drop(upload_id)
+
+
+@app.periodic(cron="*/10 * * * *")
+@app.task(name="plans.make_ahead", queueing_lock="plans.make_ahead", lock="plans.make_ahead")
+def make_patrols_ahead(timestamp: int) -> None:
+    """Make the patrols of the next day and a half, each once."""
+    in_every_town(plans.make_ahead, to_the_end=True)
 
 
 @app.periodic(cron="7 * * * *")
