@@ -277,6 +277,7 @@ def forget_expired(timestamp: int) -> None:
             + deadlines.forget_done(uow)
             + upkeep.forget_notices(uow, retention_days=config.notice_retention_days)
             + upkeep.forget_tracks(uow, retention_days=config.fix_retention_days)
+            + upkeep.forget_visits(uow, retention_days=config.visit_retention_days)
         )
 
     deleted = sum(in_every_town(forget))

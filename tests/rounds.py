@@ -110,7 +110,7 @@ def make_visit(
     *,
     at: datetime,
     dwell_s: int = 40,
-    score: int = 80,
+    proof: int = 80,
     flags: Sequence[str] = (),
     area: str = "a",
     shift_id: UUID | None = None,
@@ -119,7 +119,7 @@ def make_visit(
     made = Visit(
         id=new_id(), town_id=town.id, arrived_at=at, left_at=at + timedelta(seconds=dwell_s),
         checkpoint_id=checkpoint_id, officer_id=person.id, shift_id=shift_id or new_id(), area_id=town.areas[area],
-        method="dwell", dwell_s=dwell_s, facts={}, parts=[], score=score, flags=list(flags), created_at=uow.now,
+        method="dwell", dwell_s=dwell_s, facts={}, parts=[], proof=proof, flags=list(flags), created_at=uow.now,
     )  # fmt: skip
     uow.session.add(made)
     uow.session.flush()
