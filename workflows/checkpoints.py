@@ -16,6 +16,7 @@ from sqlalchemy.orm import joinedload
 from backend.core.errors import Conflict, Forbidden, Invalid, Stale, WrongState
 from backend.core.identity import Actor
 from backend.core.ids import new_id
+from backend.core.native import NativeThreads
 from backend.core.paging import Page, page, text_and_id
 from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import Role
@@ -32,6 +33,8 @@ RADIUS_M, MIN_DWELL_S = 25.0, 30
 """The fence of a checkpoint of which a file says no other."""
 MOST_TOLD = 50
 """Refused rows that a refusal of the whole file names."""
+READING: Final = NativeThreads(1, "files")
+"""Where files are read: one takes up to a second, in which the sockets of this process go on."""
 
 
 class Outcome(StrEnum):
@@ -311,7 +314,7 @@ def import_file(
         Invalid: ``bad_checkpoints``: it is no such file, or, unless it is tried, a row is refused; nothing is kept.
     """
     try:
-        rows = checkpoint_files.checkpoints(data, form)
+        rows = READING.run(checkpoint_files.checkpoints, data, form)
     except FeatureError as error:
         raise Invalid(str(error), "bad_checkpoints", document=[str(error)]) from None
     importing = _Importing(uow, actor, command_id, keeps=not dry_run)

@@ -34,7 +34,6 @@ class DeskPlanWhenSchema(Schema):
         format="%H:%M", required=True,
         metadata={
             "description": "Hour and minute; the time of each occurrence for which the rule says no other.",
-            "type": "string", "format": None, "pattern": "^[0-2][0-9]:[0-5][0-9]$", "example": "08:30",
         },
     )  # fmt: skip
     ends_on = Day(load_default=None, allow_none=True, metadata={"description": "The last day; null: no end."})
@@ -78,10 +77,7 @@ class DeskPlanSchema(Schema):
     name = names(required=True)
     rule = fields.String(required=True)
     starts_on = fields.Date(required=True)
-    starts_at = fields.Time(
-        format="%H:%M", required=True,
-        metadata={"type": "string", "format": None, "example": "08:30"},
-    )  # fmt: skip
+    starts_at = fields.Time(format="%H:%M", required=True)
     ends_on = fields.Date(allow_none=True, required=True)
     window_s = fields.Integer(required=True)
     late_after_s = fields.Integer(required=True)
