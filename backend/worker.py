@@ -46,6 +46,7 @@ from workflows import (
     dispatching,
     evidence,
     patrol_clocks,
+    plans,
     sessions,
     task_deadlines,
     throttling,
@@ -268,6 +269,13 @@ def _verify_custody(uow: UnitOfWork) -> None:
             evidence_id=str(broken.evidence_id),
             place=broken.place,
         )
+
+
+@app.periodic(cron="*/10 * * * *")
+@app.task(name="plans.make_ahead", queueing_lock="plans.make_ahead", lock="plans.make_ahead")
+def make_patrols_ahead(timestamp: int) -> None:
+    """Make the patrols of the next day and a half, each once."""
+    in_every_town(plans.make_ahead, to_the_end=True)
 
 
 @app.periodic(cron="7 * * * *")
