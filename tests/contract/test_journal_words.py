@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 NOBODY_COMMANDS = {
     ("session", "sign_in"), ("town", "create"), ("task_kind", "create"), ("task", "overdue"), ("task", "nobody_left"),
     ("task", "move"), ("alarm", "cover"), ("patrol", "schedule"), ("patrol", "settle"), ("patrol", "late"),
-    ("patrol", "overdue"), ("visit", "withdraw"),
+    ("patrol", "overdue"), ("visit", "withdraw"), ("patrol", "deviate"),
 }  # fmt: skip
 """Acts without a command of a client: who signs in is not known before, towns begin with kinds that the operator
 brings, what is missed is missed by the clock, for whom an outage stands it finds as well, a task follows who called for

@@ -539,6 +539,7 @@ export default {
       import_roads: 'import roads',
       import_checkpoints: 'import checkpoints',
       delete: 'delete',
+      deviate: 'leave the route',
       pause: 'pause a patrol',
       end_early: 'end a patrol early',
       skip: 'skip a checkpoint',
