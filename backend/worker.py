@@ -45,6 +45,7 @@ from workflows import (
     dispatching,
     evidence,
     patrol_clocks,
+    plans,
     sessions,
     task_deadlines,
     throttling,
@@ -241,6 +242,13 @@ def tidy_evidence(timestamp: int) -> None:
             spool.drop(upload_id)
 
 
+@app.periodic(cron="*/10 * * * *")
+@app.task(name="plans.make_ahead", queueing_lock="plans.make_ahead", lock="plans.make_ahead")
+def make_patrols_ahead(timestamp: int) -> None:
+    """Make the patrols of the next day and a half, each once."""
+    in_every_town(plans.make_ahead, to_the_end=True)
+
+
 @app.periodic(cron="7 * * * *")
 @app.task(name="upkeep.partitions", queueing_lock="upkeep.partitions", lock="upkeep.partitions")
 def keep_partitions(timestamp: int) -> None:
@@ -269,6 +277,7 @@ def forget_expired(timestamp: int) -> None:
             + deadlines.forget_done(uow)
             + upkeep.forget_notices(uow, retention_days=config.notice_retention_days)
             + upkeep.forget_tracks(uow, retention_days=config.fix_retention_days)
+            + upkeep.forget_visits(uow, retention_days=config.visit_retention_days)
         )
 
     deleted = sum(in_every_town(forget))

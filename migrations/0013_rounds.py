@@ -112,12 +112,13 @@ create table patrols (
   created_at timestamptz not null,
   version integer not null default 1,
   constraint uq_patrols_town_number unique (town_id, number),
-  constraint uq_patrols_plan unique (plan_id, scheduled_at),
   constraint ck_patrols_state check (state in ('planned', 'active', 'paused', 'completed', 'ended_early', 'missed',
     'cancelled')),
   constraint ck_patrols_planned check (start_by >= scheduled_at and (plan_id is null or start_by is not null)),
   constraint ck_patrols_begun check ((state in ('active', 'paused', 'completed', 'ended_early'))
     = (officer_id is not null and shift_id is not null and began_at is not null and started_at is not null)),
+  constraint ck_patrols_planned_only check (state <> 'planned'
+    or num_nonnulls(officer_id, began_at, started_at, paused_at, finished_at, missed_at, cancelled_at) = 0),
   constraint ck_patrols_paused check (state <> 'paused' or paused_at is not null),
   constraint ck_patrols_over check ((state in ('completed', 'ended_early')) = (finished_at is not null)
     and (finished_at is null) = (ended_at is null) and ended_at >= began_at),
@@ -126,6 +127,8 @@ create table patrols (
   constraint ck_patrols_cancelled check ((state = 'cancelled') = (cancelled_at is not null)),
   constraint ck_patrols_explained check ((explanation is null) = (explained_at is null))
 );
+-- What is cancelled because its plan was changed may be made anew for the same moment.
+create unique index uq_patrols_plan on patrols (plan_id, scheduled_at) where state <> 'cancelled';
 create index ix_patrols_scheduled on patrols (town_id, scheduled_at desc, id desc);
 create index ix_patrols_officer on patrols (officer_id, began_at desc) where officer_id is not null;
 create index ix_patrols_area_id on patrols (area_id);
@@ -137,7 +140,6 @@ create table patrol_points (
   position smallint not null,
   town_id uuid not null references towns,
   checkpoint_id uuid not null references checkpoints,
-  state text not null default 'pending',
   visit_id uuid,
   visited_at timestamptz,
   answers jsonb,
@@ -146,11 +148,8 @@ create table patrol_points (
   skipped_at timestamptz,
   constraint pk_patrol_points primary key (patrol_id, position),
   constraint uq_patrol_points_checkpoint unique (patrol_id, checkpoint_id),
-  constraint ck_patrol_points_state check (state in ('pending', 'visited', 'skipped')),
-  constraint ck_patrol_points_visited check ((state = 'visited') = (visit_id is not null)
-    and (visit_id is null) = (visited_at is null)),
-  constraint ck_patrol_points_skipped check ((reason is null) = (skipped_at is null)
-    and (state <> 'skipped' or reason is not null)),
+  constraint ck_patrol_points_visited check ((visit_id is null) = (visited_at is null)),
+  constraint ck_patrol_points_skipped check ((reason is null) = (skipped_at is null)),
   constraint ck_patrol_points_answers check ((answers is null) = (answered_at is null))
 );
 create index ix_patrol_points_checkpoint_id on patrol_points (checkpoint_id);
@@ -180,12 +179,11 @@ create table visits (
   device_id uuid,
   shift_id uuid not null,
   area_id uuid not null,
-  patrol_id uuid,
   method text not null,
   dwell_s integer not null,
   facts jsonb not null,
   parts jsonb not null,
-  score smallint not null,
+  proof smallint not null,
   flags text[] not null default '{}',
   command_id uuid,
   created_at timestamptz not null,
@@ -197,7 +195,7 @@ create table visits (
   constraint pk_visits primary key (arrived_at, id),
   constraint ck_visits_span check (left_at >= arrived_at and dwell_s >= 0),
   constraint ck_visits_method check (method in ('dwell', 'nfc', 'nfc_signed', 'qr')),
-  constraint ck_visits_score check (score between 0 and 100),
+  constraint ck_visits_proof check (proof between 0 and 100),
   constraint ck_visits_verdict check (verdict in ('genuine', 'doubtful')),
   constraint ck_visits_reviewed check ((verdict is null) = (reviewed_at is null)
     and (reviewed_at is null) = (reviewed_by is null))
@@ -206,7 +204,6 @@ create index ix_visits_id on visits (id);
 create index ix_visits_officer on visits (officer_id, arrived_at desc);
 create index ix_visits_device on visits (device_id, arrived_at desc);
 create index ix_visits_checkpoint on visits (checkpoint_id, arrived_at desc);
-create index ix_visits_patrol on visits (patrol_id) where patrol_id is not null;
 create index ix_visits_to_look_at on visits (town_id, arrived_at desc, id desc)
   where flags <> '{}' and reviewed_at is null;
 create table visits_default partition of visits default;
@@ -220,7 +217,7 @@ create table visit_states (
   device_id uuid primary key references devices,
   town_id uuid not null references towns,
   officer_id uuid not null references users,
-  state jsonb not null,
+  fold jsonb not null,
   fresh jsonb not null default '[]',
   updated_at timestamptz not null
 );

@@ -32,9 +32,9 @@ def make_checkpoint(
 ) -> Checkpoint:
     """Write a checkpoint so many metres north of the place of a community."""
     made = Checkpoint(
-        id=new_id(), town_id=town.id, area_id=town.areas[area], code=f"c-{new_id().hex[-12:]}",
-        name={"zh-CN": "东门", "en": "East gate"}, geom=from_shape(Point(*north_of(town, north_m, area)), srid=4326),
-        created_at=uow.now, **{"radius_m": 20.0, "min_dwell_s": 30, **more},
+        id=new_id(), town_id=town.id, area_id=town.areas[area], name={"zh-CN": "东门", "en": "East gate"},
+        geom=from_shape(Point(*north_of(town, north_m, area)), srid=4326), created_at=uow.now,
+        **{"code": f"c-{new_id().hex[-12:]}", "radius_m": 20.0, "min_dwell_s": 30, **more},
     )  # fmt: skip
     uow.session.add(made)
     uow.session.flush()
@@ -110,7 +110,7 @@ def make_visit(
     *,
     at: datetime,
     dwell_s: int = 40,
-    score: int = 80,
+    proof: int = 80,
     flags: Sequence[str] = (),
     area: str = "a",
     shift_id: UUID | None = None,
@@ -119,7 +119,7 @@ def make_visit(
     made = Visit(
         id=new_id(), town_id=town.id, arrived_at=at, left_at=at + timedelta(seconds=dwell_s),
         checkpoint_id=checkpoint_id, officer_id=person.id, shift_id=shift_id or new_id(), area_id=town.areas[area],
-        method="dwell", dwell_s=dwell_s, facts={}, parts=[], score=score, flags=list(flags), created_at=uow.now,
+        method="dwell", dwell_s=dwell_s, facts={}, parts=[], proof=proof, flags=list(flags), created_at=uow.now,
     )  # fmt: skip
     uow.session.add(made)
     uow.session.flush()

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import or_, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 
@@ -23,7 +23,7 @@ from backend.core.errors import Conflict, Forbidden, NotVisible, WrongState
 from backend.core.identity import Actor, system_actor
 from backend.core.ids import new_id
 from backend.core.uow import UnitOfWork
-from backend.core.vocabulary import Due, PointState, Role
+from backend.core.vocabulary import Due, Role
 from backend.core.vocabulary import PatrolState as P
 from backend.core.vocabulary import Sequence as Order
 from backend.models import Patrol, PatrolDeviation, PatrolPoint, Plan, Route, Shift
@@ -38,16 +38,14 @@ OVER = {P.COMPLETED, P.ENDED_EARLY}
 
 PATROL = Machine(
     "patrol", P.PLANNED,
-    #    action       from             to             by                   stamps
-    step("start",     {P.PLANNED},     P.ACTIVE,      OFFICER,             "started_at"),
-    step("pause",     {P.ACTIVE},      P.PAUSED,      OFFICER,             "paused_at"),
-    step("resume",    {P.PAUSED},      P.ACTIVE,      OFFICER,             None),
-    step("finish",    GOING,           P.COMPLETED,   OFFICER,             "finished_at"),
-    step("end_early", GOING,           P.ENDED_EARLY, (*OFFICER, *SYSTEM), "finished_at"),
-    step("miss",      {P.PLANNED},     P.MISSED,      SYSTEM,              "missed_at"),
-    step("revive",    {P.MISSED},      P.PLANNED,     SYSTEM,              None),
-    step("revive",    {P.ENDED_EARLY}, P.ACTIVE,      SYSTEM,              None),
-    step("cancel",    {P.PLANNED},     P.CANCELLED,   (*DESK, *SYSTEM),    "cancelled_at"),
+    #    action       from                    to             by                   stamps
+    step("start",     {P.PLANNED, P.MISSED},  P.ACTIVE,      OFFICER,             "started_at"),
+    step("pause",     {P.ACTIVE},             P.PAUSED,      OFFICER,             "paused_at"),
+    step("resume",    {P.PAUSED},             P.ACTIVE,      OFFICER,             None),
+    step("finish",    GOING | {P.ENDED_EARLY}, P.COMPLETED,  OFFICER,             "finished_at"),
+    step("end_early", GOING,                  P.ENDED_EARLY, (*OFFICER, *SYSTEM), "finished_at"),
+    step("miss",      {P.PLANNED},            P.MISSED,      SYSTEM,              "missed_at"),
+    step("cancel",    {P.PLANNED},            P.CANCELLED,   (*DESK, *SYSTEM),    "cancelled_at"),
 )  # fmt: skip
 
 SHIFT_OVER = "shift over"
@@ -68,7 +66,12 @@ def schedule(uow: UnitOfWork, plan: Plan, at: datetime) -> Patrol | None:
     changes those that are made later. ``plan.route.points`` has to be loaded; whoever holds the plan's row leaves no
     number out.
     """
-    known = select(Patrol.id).where(Patrol.plan_id == plan.id, Patrol.scheduled_at == at)
+    # What the desk has called off stays so; what a change of the plan has cancelled may be made anew.
+    known = select(Patrol.id).where(
+        Patrol.plan_id == plan.id,
+        Patrol.scheduled_at == at,
+        or_(Patrol.state != P.CANCELLED, Patrol.reason != PLAN_CHANGED),
+    )
     if uow.session.scalar(known) is not None:
         return None
     made = insert(Patrol).values(
@@ -76,14 +79,16 @@ def schedule(uow: UnitOfWork, plan: Plan, at: datetime) -> Patrol | None:
         state=PATROL.initial, officer_ids=list(plan.officer_ids), scheduled_at=at,
         start_by=at + timedelta(seconds=plan.window_s), created_at=uow.now, version=1, **_as_planned(plan.route),
     )  # fmt: skip
-    made = made.on_conflict_do_nothing(index_elements=[Patrol.plan_id, Patrol.scheduled_at])
+    made = made.on_conflict_do_nothing(
+        index_elements=[Patrol.plan_id, Patrol.scheduled_at], index_where=text("state <> 'cancelled'")
+    )
     patrol_id = uow.session.scalar(made.returning(Patrol.id))
     if patrol_id is None:
         return None
     _add_points(uow, patrol_id, plan.route)
     deadlines.put(uow, PATROL.kind, patrol_id, Due.LATE, at + timedelta(seconds=plan.late_after_s))
     deadlines.put(uow, PATROL.kind, patrol_id, Due.MISS, at + timedelta(seconds=plan.window_s))
-    journal.write(uow, system_actor(uow.town), PATROL.kind, patrol_id, "schedule", after=PATROL.initial)
+    journal.write(uow, system_actor(uow.town), "patrol", patrol_id, "schedule", after=PATROL.initial)
     patrol = access.patrol(uow, system_actor(uow.town), patrol_id)
     _announce(uow, patrol, "schedule")
     return patrol
@@ -109,7 +114,6 @@ def _add_points(uow: UnitOfWork, patrol_id: UUID, route: Route) -> None:
                 "position": n,
                 "town_id": uow.town,
                 "checkpoint_id": one,
-                "state": "pending",
             }
             for n, one in enumerate(checkpoint_ids)
         ],
@@ -166,15 +170,15 @@ def start(
         Conflict: ``not_on_shift``; ``patrol_running``, he is on another; ``too_early`` or ``too_late`` for its window.
         WrongState: somebody has begun it, or it is over.
     """
-    shift = _shift_at(uow, actor, device_at)
+    access.patrol(uow, actor, patrol_id, verb="do")
+    shift = shift_at(uow, actor, device_at)
     patrol = access.patrol(uow, actor, patrol_id, verb="do", lock=True)
     if PATROL.replayed(uow, actor, patrol, "start", command_id):
         return read(uow, patrol.id)
-    at = _moment(uow, device_at, shift)
+    at = moment_of(uow, device_at, shift)
     if patrol.state in (P.PLANNED, P.MISSED):
+        # Pressed in its window it counts, whatever the clock has said until the press came.
         _refuse_outside_window(patrol, at)
-    if patrol.state == P.MISSED:
-        PATROL.fire(uow, system_actor(uow.town), patrol, "revive", command_id=None)
     return _begin(uow, actor, patrol, shift, at, command_id=command_id, device_at=device_at)
 
 
@@ -193,11 +197,11 @@ def set_out(
         NotVisible: there is no such route in use where he is an officer.
         Conflict: ``not_on_shift``; ``patrol_running``; ``id_taken``, the id that the phone made is another's.
     """
-    shift = _shift_at(uow, actor, device_at)
     route = access.route(uow, actor, route_id, verb="go")
+    shift = shift_at(uow, actor, device_at)
     if route.retired_at is not None:
         raise WrongState("retired", [])
-    at = _moment(uow, device_at, shift)
+    at = moment_of(uow, device_at, shift)
     patrol = Patrol(
         id=patrol_id or new_id(), town_id=uow.town, number=numbers.next_number(uow, PATROL.kind),
         state=PATROL.initial, scheduled_at=at, created_at=uow.now, version=1, **_as_planned(route),
@@ -329,13 +333,15 @@ def _finish(
     if PATROL.replayed(uow, actor, patrol, action, command_id):
         return read(uow, patrol.id)
     at = _bounded(uow, device_at)
-    closed_by_shift = patrol.state == P.ENDED_EARLY and patrol.reason == SHIFT_OVER
-    if closed_by_shift and patrol.ended_at is not None and at < patrol.ended_at:
-        # His press was on its way when his shift closed by itself.
-        PATROL.fire(uow, system_actor(uow.town), patrol, "revive", command_id=None)
-        patrol.finished_at = patrol.ended_at = patrol.reason = None
+    if patrol.state == P.ENDED_EARLY and not _closed_after(patrol, at):
+        raise WrongState(str(patrol.state), officer_actions(actor, patrol))
     _end(uow, actor, patrol, action, at, reason, command_id=command_id, device_at=device_at)
     return read(uow, patrol.id)
+
+
+def _closed_after(patrol: Patrol, at: datetime) -> bool:
+    """Say whether a patrol ended with its shift after ``at``: a press of that time was on its way meanwhile."""
+    return patrol.reason == SHIFT_OVER and patrol.ended_at is not None and at < patrol.ended_at
 
 
 def _end(
@@ -363,10 +369,11 @@ def settle(uow: UnitOfWork, officer_id: UUID, since: datetime, until: datetime) 
     for patrol_id in visits.concerned(uow, officer_id, since, until):
         patrol = access.patrol(uow, system_actor(uow.town), patrol_id, lock=True)
         if changed := visits.attach(uow, patrol):
-            _note(
-                uow, system_actor(uow.town), patrol, "settle", command_id=None,
+            journal.write(
+                uow, system_actor(uow.town), "patrol", patrol.id, "settle",
                 data={"checkpoint_ids": [str(one) for one in changed]},
             )  # fmt: skip
+            _changed(uow, patrol, "settle")
 
 
 def leave(uow: UnitOfWork, shift: Shift, at: datetime) -> None:
@@ -397,10 +404,11 @@ def skip(
     if PATROL.replayed(uow, actor, patrol, "skip", command_id):
         return read(uow, patrol.id)
     point.reason, point.skipped_at = reason, _bounded(uow, device_at)
-    if point.state == PointState.PENDING:
-        point.state = PointState.SKIPPED
-    _note(uow, actor, patrol, "skip", command_id=command_id, device_at=device_at, reason=reason,
-          data={"checkpoint_id": str(checkpoint_id)})  # fmt: skip
+    journal.write(
+        uow, actor, "patrol", patrol.id, "skip", command_id=command_id, device_at=device_at, reason=reason,
+        data={"checkpoint_id": str(checkpoint_id)},
+    )  # fmt: skip
+    _changed(uow, patrol, "skip")
     return read(uow, patrol.id)
 
 
@@ -425,8 +433,11 @@ def answer(
         return read(uow, patrol.id)
     questions.check_answers(point.checkpoint.questions, answers)
     point.answers, point.answered_at = dict(answers), _bounded(uow, device_at)
-    _note(uow, actor, patrol, "answer", command_id=command_id, device_at=device_at,
-          data={"checkpoint_id": str(checkpoint_id)})  # fmt: skip
+    journal.write(
+        uow, actor, "patrol", patrol.id, "answer", command_id=command_id, device_at=device_at,
+        data={"checkpoint_id": str(checkpoint_id)},
+    )  # fmt: skip
+    _changed(uow, patrol, "answer")
     return read(uow, patrol.id)
 
 
@@ -457,15 +468,18 @@ def explain(
             raise NotVisible()
         said = found
     said.explanation, said.explained_at = text, uow.now
-    _note(uow, actor, patrol, "explain", command_id=command_id,
-          data={"deviation_id": str(deviation_id)} if deviation_id else None)  # fmt: skip
+    journal.write(
+        uow, actor, "patrol", patrol.id, "explain", command_id=command_id,
+        data={"deviation_id": str(deviation_id)} if deviation_id else None,
+    )  # fmt: skip
+    _changed(uow, patrol, "explain")
     return read(uow, patrol.id)
 
 
 def _own(uow: UnitOfWork, actor: Actor, patrol_id: UUID) -> Patrol:
     """Return a locked patrol that the actor himself has begun; of one that another has begun he is told so."""
     patrol = access.patrol(uow, actor, patrol_id, verb="do", lock=True)
-    if patrol.officer_id is not None and patrol.officer_id != actor.user_id:
+    if patrol.officer_id not in (None, actor.user_id) and Role.SYSTEM not in actor.roles:
         raise Forbidden("not_your_patrol", "Another officer has begun this patrol.")
     return patrol
 
@@ -485,8 +499,12 @@ def _own_point(
 # --- When it was
 
 
-def _shift_at(uow: UnitOfWork, actor: Actor, device_at: datetime | None) -> Shift:
-    """Return the officer's shift at the moment of a press, held so that it does not end meanwhile."""
+def shift_at(uow: UnitOfWork, actor: Actor, device_at: datetime | None) -> Shift:
+    """Return the officer's shift at the moment of a press, held so that it does not end meanwhile.
+
+    Raises:
+        Conflict: ``not_on_shift``; he was on none then, and is on none now.
+    """
     access.require(actor, "do", "patrol")
     at = _bounded(uow, device_at)
     during = select(Shift).where(Shift.officer_id == actor.user_id, access.during(at, at))
@@ -504,7 +522,8 @@ def _bounded(uow: UnitOfWork, device_at: datetime | None) -> datetime:
     return uow.now if device_at is None or device_at > uow.now + AHEAD else min(device_at, uow.now)
 
 
-def _moment(uow: UnitOfWork, device_at: datetime | None, shift: Shift) -> datetime:
+def moment_of(uow: UnitOfWork, device_at: datetime | None, shift: Shift) -> datetime:
+    """Return when something was pressed in a shift: by the phone's clock, within the shift and not in the future."""
     return max(_bounded(uow, device_at), shift.started_at)
 
 
@@ -529,12 +548,14 @@ def see_to(uow: UnitOfWork, patrol: Patrol, about: Due) -> None:
     if about is Due.OVERDUE:
         if patrol.state in GOING and patrol.overdue_at is None:
             patrol.overdue_at = uow.now
-            _note(uow, system_actor(uow.town), patrol, "overdue", command_id=None)
+            journal.write(uow, system_actor(uow.town), "patrol", patrol.id, "overdue")
+            _changed(uow, patrol, "overdue")
     elif patrol.state != P.PLANNED:
         return
     elif about is Due.LATE:
         patrol.late_at = uow.now
-        _note(uow, system_actor(uow.town), patrol, "late", command_id=None)
+        journal.write(uow, system_actor(uow.town), "patrol", patrol.id, "late")
+        _changed(uow, patrol, "late")
         telling.of_patrol(uow, patrol, "late")
     elif about is Due.MISS:
         miss(uow, system_actor(uow.town), patrol)
@@ -558,7 +579,9 @@ def officer_actions(actor: Actor, patrol: Patrol) -> list[str]:
     """Return what an officer may do with a patrol now, of those that he sees."""
     if patrol.officer_id is not None and patrol.officer_id != actor.user_id:
         return []
-    able = [action for action in PATROL.actions(actor, patrol) if action != "cancel"]
+    # What is over by its state may be changed by a press that was on its way, and by none from now on.
+    able = [] if patrol.state in OVER | {P.MISSED} else PATROL.actions(actor, patrol)
+    able = [action for action in able if action != "cancel"]
     if patrol.began_at is not None:
         able += ["skip", "answer"]
     if patrol.state == P.MISSED or patrol.late_at or patrol.state in OVER:
@@ -579,23 +602,9 @@ def running(uow: UnitOfWork, officer_id: UUID) -> Patrol | None:
     )
 
 
-def _note(
-    uow: UnitOfWork,
-    actor: Actor,
-    patrol: Patrol,
-    action: str,
-    *,
-    command_id: UUID | None,
-    device_at: datetime | None = None,
-    reason: str | None = None,
-    data: Mapping[str, Any] | None = None,
-) -> None:
-    """Write down an act that moves nothing, and tell of it."""
+def _changed(uow: UnitOfWork, patrol: Patrol, action: str) -> None:
+    """Tell of an act that moved nothing."""
     patrol.version += 1
-    journal.write(
-        uow, actor, PATROL.kind, patrol.id, action, before=patrol.state, after=patrol.state, command_id=command_id,
-        device_at=device_at, reason=reason, data=data,
-    )  # fmt: skip
     _announce(uow, patrol, action)
 
 

@@ -86,6 +86,15 @@ def forget_notices(uow: UnitOfWork, *, retention_days: int) -> int:
     return gone
 
 
+def forget_visits(uow: UnitOfWork, *, retention_days: int) -> int:
+    """Delete this town's visits that are past their time; that a point of a patrol was visited, and when, stays."""
+    done = uow.session.execute(
+        text("delete from visits where town_id = xungeng_town() and arrived_at < :before"),
+        {"before": uow.now - timedelta(days=retention_days)},
+    )
+    return int(done.rowcount)  # type: ignore[attr-defined]
+
+
 def forget_tracks(uow: UnitOfWork, *, retention_days: int) -> int:
     """Delete this town's thinned tracks of closed days with the fixes they were made of, old imports, and the places
     of alarms that are over and of officers' answers to calls (P22).

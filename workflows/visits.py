@@ -22,6 +22,7 @@ from workflows import access
 
 LONGEST = timedelta(days=2)
 """No visit is longer: it lies in a shift."""
+OWN_SINCE = timedelta(days=31)
 
 
 def attach(uow: UnitOfWork, patrol: Patrol) -> list[UUID]:
@@ -35,18 +36,16 @@ def attach(uow: UnitOfWork, patrol: Patrol) -> list[UUID]:
     best: dict[UUID, Visit] = {}
     for visit in uow.session.scalars(_within(patrol, list(points), uow.now)):
         known = best.get(visit.checkpoint_id)
-        if known is None or (visit.score, known.arrived_at) > (known.score, visit.arrived_at):
+        if known is None or (visit.proof, known.arrived_at) > (known.proof, visit.arrived_at):
             best[visit.checkpoint_id] = visit
     changed = []
     for checkpoint_id, point in points.items():
         visit_id = visited_at = None
         if (found := best.get(checkpoint_id)) is not None:
             visit_id, visited_at = found.id, max(found.arrived_at, patrol.began_at)
-            found.patrol_id = patrol.id
         if (point.visit_id, point.visited_at) == (visit_id, visited_at):
             continue
         point.visit_id, point.visited_at = visit_id, visited_at
-        point.state = _state(point)
         changed.append(checkpoint_id)
     uow.session.flush()
     return changed
@@ -73,7 +72,8 @@ def counts() -> ColumnElement[bool]:
     return or_(Visit.verdict.is_(None), Visit.verdict != Verdict.DOUBTFUL)
 
 
-def _state(point: PatrolPoint) -> PointState:
+def state_of(point: PatrolPoint) -> PointState:
+    """Return what became of a point: visited, skipped with a reason, or neither yet."""
     if point.visit_id is not None:
         return PointState.VISITED
     return PointState.PENDING if point.reason is None else PointState.SKIPPED
@@ -134,6 +134,16 @@ def at_desk(
         query = query.where(Visit.checkpoint_id == checkpoint_id)
     if flagged:
         query = query.where(func.cardinality(Visit.flags) > 0, Visit.reviewed_at.is_(None))
+    return _page(uow, query, after, limit)
+
+
+def own(uow: UnitOfWork, actor: Actor, *, after: Sequence[str] | None, limit: int) -> Page[Visit]:
+    """Return an officer's own visits of the last month, newest first."""
+    query = select(Visit).where(Visit.officer_id == actor.user_id, Visit.arrived_at > uow.now - OWN_SINCE)
+    return _page(uow, query, after, limit)
+
+
+def _page(uow: UnitOfWork, query: Select[Visit], after: Sequence[str] | None, limit: int) -> Page[Visit]:
     if key := moment_and_id(after):
         query = query.where(
             or_(Visit.arrived_at < key[0], (Visit.arrived_at == key[0]) & (Visit.id < key[1]))

@@ -65,7 +65,9 @@ class Patrol(Base):
     __tablename__ = "patrols"
     __table_args__ = (
         UniqueConstraint("town_id", "number", name="uq_patrols_town_number"),
-        UniqueConstraint("plan_id", "scheduled_at", name="uq_patrols_plan"),
+        Index(
+            "uq_patrols_plan", "plan_id", "scheduled_at", unique=True, postgresql_where=text("state <> 'cancelled'")
+        ),
         Index("ix_patrols_scheduled", "town_id", text("scheduled_at desc"), text("id desc")),
         Index(
             "ix_patrols_officer", "officer_id", text("began_at desc"), postgresql_where=text("officer_id is not null")
@@ -88,6 +90,11 @@ class Patrol(Base):
             "(state in ('active', 'paused', 'completed', 'ended_early')) = (officer_id is not null"
             " and shift_id is not null and began_at is not null and started_at is not null)",
             name="ck_patrols_begun",
+        ),
+        CheckConstraint(
+            "state <> 'planned' or num_nonnulls(officer_id, began_at, started_at, paused_at, finished_at, missed_at,"
+            " cancelled_at) = 0",
+            name="ck_patrols_planned_only",
         ),
         CheckConstraint("state <> 'paused' or paused_at is not null", name="ck_patrols_paused"),
         CheckConstraint(
@@ -152,15 +159,8 @@ class PatrolPoint(Base):
         PrimaryKeyConstraint("patrol_id", "position", name="pk_patrol_points"),
         UniqueConstraint("patrol_id", "checkpoint_id", name="uq_patrol_points_checkpoint"),
         Index("ix_patrol_points_checkpoint_id", "checkpoint_id"),
-        CheckConstraint("state in ('pending', 'visited', 'skipped')", name="ck_patrol_points_state"),
-        CheckConstraint(
-            "(state = 'visited') = (visit_id is not null) and (visit_id is null) = (visited_at is null)",
-            name="ck_patrol_points_visited",
-        ),
-        CheckConstraint(
-            "(reason is null) = (skipped_at is null) and (state <> 'skipped' or reason is not null)",
-            name="ck_patrol_points_skipped",
-        ),
+        CheckConstraint("(visit_id is null) = (visited_at is null)", name="ck_patrol_points_visited"),
+        CheckConstraint("(reason is null) = (skipped_at is null)", name="ck_patrol_points_skipped"),
         CheckConstraint("(answers is null) = (answered_at is null)", name="ck_patrol_points_answers"),
     )
 
@@ -168,7 +168,6 @@ class PatrolPoint(Base):
     position: Mapped[Small]
     town_id: Mapped[TownId]
     checkpoint_id: Mapped[UUID] = mapped_column(ForeignKey("checkpoints.id"))
-    state: Mapped[str] = mapped_column(server_default=text("'pending'"))
     visit_id: Mapped[UUID | None]
     visited_at: Mapped[datetime | None]
     answers: Mapped[dict[str, Any] | None] = mapped_column(JSONB)

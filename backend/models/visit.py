@@ -14,7 +14,7 @@ from backend.models.base import Base, Small, TownId
 class Visit(Base):
     """A presence at a checkpoint, computed from fixes or scanned, with its proof. Partitioned by month.
 
-    ``facts`` is what the proof was judged by, ``parts`` the points it got for what, ``score`` their sum (0 to 100),
+    ``facts`` is what the proof was judged by, ``parts`` the points it got for what, ``proof`` their sum (0 to 100),
     ``flags`` what a person should look at. A flag takes no visit away; ``verdict`` is what that person found.
     """
 
@@ -25,14 +25,13 @@ class Visit(Base):
         Index("ix_visits_officer", "officer_id", text("arrived_at desc")),
         Index("ix_visits_device", "device_id", text("arrived_at desc")),
         Index("ix_visits_checkpoint", "checkpoint_id", text("arrived_at desc")),
-        Index("ix_visits_patrol", "patrol_id", postgresql_where=text("patrol_id is not null")),
         Index(
             "ix_visits_to_look_at", "town_id", text("arrived_at desc"), text("id desc"),
             postgresql_where=text("flags <> '{}' and reviewed_at is null"),
         ),
         CheckConstraint("left_at >= arrived_at and dwell_s >= 0", name="ck_visits_span"),
         CheckConstraint("method in ('dwell', 'nfc', 'nfc_signed', 'qr')", name="ck_visits_method"),
-        CheckConstraint("score between 0 and 100", name="ck_visits_score"),
+        CheckConstraint("proof between 0 and 100", name="ck_visits_proof"),
         CheckConstraint("verdict in ('genuine', 'doubtful')", name="ck_visits_verdict"),
         CheckConstraint(
             "(verdict is null) = (reviewed_at is null) and (reviewed_at is null) = (reviewed_by is null)",
@@ -50,12 +49,11 @@ class Visit(Base):
     device_id: Mapped[UUID | None]
     shift_id: Mapped[UUID]
     area_id: Mapped[UUID]
-    patrol_id: Mapped[UUID | None]
     method: Mapped[str]
     dwell_s: Mapped[int]
     facts: Mapped[dict[str, Any]]
     parts: Mapped[list[dict[str, Any]]] = mapped_column(JSONB)
-    score: Mapped[Small]
+    proof: Mapped[Small]
     flags: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
     command_id: Mapped[UUID | None]
     created_at: Mapped[datetime]
@@ -86,6 +84,6 @@ class VisitState(Base):
     device_id: Mapped[UUID] = mapped_column(ForeignKey("devices.id"), primary_key=True)
     town_id: Mapped[TownId]
     officer_id: Mapped[UUID] = mapped_column(ForeignKey("users.id"))
-    state: Mapped[dict[str, Any]]
+    fold: Mapped[dict[str, Any]]
     fresh: Mapped[list[Any]] = mapped_column(JSONB, server_default=text("'[]'"))
     updated_at: Mapped[datetime]

@@ -3,6 +3,7 @@
 from mobile_api.desk import (
     alarms,
     calls,
+    checkpoints,
     devices,
     evidence,
     imported_tracks,
@@ -12,9 +13,11 @@ from mobile_api.desk import (
     officers,
     oversight,
     patrols,
+    plans,
     referrals,
     replays,
     reports,
+    routes,
     shifts,
     task_kinds,
     tasks,
@@ -40,4 +43,7 @@ BLUEPRINTS = (
     alarms.blp,
     calls.blp,
     notices.blp,
+    checkpoints.blp,
+    routes.blp,
+    plans.blp,
 )

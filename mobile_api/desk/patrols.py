@@ -154,12 +154,11 @@ class DeskVisitSchema(Schema):
     version = fields.Integer(required=True)
     checkpoint = fields.Nested(DeskPatrolCheckpointSchema, required=True)
     officer = fields.Nested(DeskPersonSchema, required=True)
-    patrol_id = fields.UUID(allow_none=True, required=True)
     method = fields.String(required=True, validate=validate.OneOf(["dwell", "nfc", "nfc_signed", "qr"]))
     arrived_at = Moment(required=True)
     left_at = Moment(allow_none=True, required=True)
     dwell_s = fields.Integer(required=True)
-    score = fields.Integer(required=True)
+    proof = fields.Integer(required=True, metadata={"description": "Of 100 points, for what `parts` says."})
     parts = fields.List(fields.Nested(DeskVisitPartSchema), required=True)
     facts = fields.Dict(required=True, metadata={"description": "What the proof was judged by."})
     flags = fields.List(fields.String(), required=True)
@@ -206,11 +205,15 @@ def _checkpoint(checkpoint: Any) -> dict[str, Any]:
 
 
 def _document(actor: Actor, patrol: Any) -> dict[str, Any]:
-    plain = [name for name in DeskPatrolPointSchema().fields if name != "checkpoint"]
+    plain = [name for name in DeskPatrolPointSchema().fields if name not in ("checkpoint", "state")]
     return {
         **{name: getattr(patrol, name) for name in _PLAIN},
         "points": [
-            {**{name: getattr(point, name) for name in plain}, "checkpoint": _checkpoint(point.checkpoint)}
+            {
+                **{name: getattr(point, name) for name in plain},
+                "state": visits.state_of(point),
+                "checkpoint": _checkpoint(point.checkpoint),
+            }
             for point in patrol.points
         ],
         "in_order": patrol_looks.in_order(patrol),

@@ -163,12 +163,11 @@ class OfficerVisitSchema(Schema):
 
     id = fields.UUID(required=True)
     checkpoint_id = fields.UUID(required=True)
-    patrol_id = fields.UUID(allow_none=True, required=True)
     method = fields.String(required=True, validate=validate.OneOf(["dwell", "nfc", "nfc_signed", "qr"]))
     arrived_at = Moment(required=True)
     left_at = Moment(allow_none=True, required=True)
     dwell_s = fields.Integer(required=True)
-    score = fields.Integer(required=True)
+    proof = fields.Integer(required=True, metadata={"description": "Of 100 points, for what `parts` says."})
     parts = fields.List(fields.Nested(OfficerVisitPartSchema), required=True)
     flags = fields.List(fields.String(), required=True)
     verdict = fields.String(allow_none=True, required=True, validate=validate.OneOf(["genuine", "doubtful"]))

@@ -18,7 +18,7 @@ from mobile_api.officer.patrol_schemas import (
     OfficerRouteSchema,
 )
 from mobile_api.paging import PageQuerySchema, decode_cursor, page_of
-from workflows import patrol_looks, patrols
+from workflows import patrol_looks, patrols, visits
 
 blp = Door("patrols", Audience.OFFICER, "", "The officer's patrols.")
 DO = ("do", "patrol")
@@ -52,7 +52,7 @@ def _document(actor: Actor, patrol: Any) -> dict[str, Any]:
             {
                 "position": point.position,
                 "checkpoint": checkpoint_document(point.checkpoint),
-                "state": point.state,
+                "state": visits.state_of(point),
                 "visited_at": point.visited_at,
                 "answers": point.answers,
                 "answered_at": point.answered_at,

@@ -25,11 +25,12 @@ from tests.api.conftest import Caller, World
 from tests.api.test_bad_bodies import HOSTILE
 from tests.api.test_isolation import Prey, _caller, noticed, routes
 from tests.notifications.conftest import everything
-from workflows import access, journal, tasks
+from workflows import access, journal, patrols, tasks
 from workflows import dispatching as workflows_dispatching
 from workflows.results import Referral
 
 SPAN = {"from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z", "reason": "a look"}
+DAY = {"since": "2026-01-01T00:00:00Z", "until": "2026-01-02T00:00:00Z"}
 Ids = dict[str, str]
 Make = Callable[[Ids], Any]
 DESK, OFFICER, RESIDENT = "/api/v1/desk", "/api/v1/officer", "/api/v1/resident"
@@ -90,6 +91,20 @@ BODIES: dict[tuple[str, str], Make] = {
         "case_number": "A3101-7", "taken_by": "x", "handed_at": now(), "reason": "tried",
     },
     ("POST", f"{DESK}/tasks/<task_id>/brief"): lambda ids: {"reason": "tried"},
+    ("POST", f"{OFFICER}/patrols"): lambda ids: {"route_id": ids["route_id"]},
+    ("POST", f"{OFFICER}/patrols/<patrol_id>/start"): lambda ids: {},
+    ("POST", f"{OFFICER}/patrols/<patrol_id>/pause"): lambda ids: {"device_at": now()},
+    ("POST", f"{OFFICER}/patrols/<patrol_id>/resume"): lambda ids: {},
+    ("POST", f"{OFFICER}/patrols/<patrol_id>/finish"): lambda ids: {},
+    ("POST", f"{OFFICER}/patrols/<patrol_id>/end-early"): lambda ids: {"reason": "tried"},
+    ("POST", f"{OFFICER}/patrols/<patrol_id>/points/<checkpoint_id>/skip"): lambda ids: {"reason": "tried"},
+    ("POST", f"{OFFICER}/patrols/<patrol_id>/points/<checkpoint_id>/answer"): lambda ids: {"answers": {}},
+    ("POST", f"{OFFICER}/patrols/<patrol_id>/explain"): lambda ids: {"text": "tried"},
+    ("POST", f"{OFFICER}/visits"): lambda ids: {
+        "token": ids["label_token"], "place": {"lon": float(ids["lon"]), "lat": float(ids["lat"])},
+    },
+    ("POST", f"{DESK}/patrols/<patrol_id>/cancel"): lambda ids: {"reason": "tried"},
+    ("POST", f"{DESK}/visits/<visit_id>/review"): lambda ids: {"verdict": "genuine", "note": "tried"},
     ("POST", f"{OFFICER}/reports"): lambda ids: {
         "kind_id": ids["reported_id"], "how": "handled", "place": {"lon": float(ids["lon"]), "lat": float(ids["lat"])},
     },
@@ -154,6 +169,9 @@ QUERIES: dict[str, Make] = {
     f"{DESK}/imported-tracks": lambda ids: {"officer_id": ids["officer_id"], "name": "x"},
     f"{DESK}/imported-tracks/<track_id>": lambda ids: {"reason": "a look"},
     f"{DESK}/imported-tracks/<track_id>.gpx": lambda ids: {"reason": "a look"},
+    f"{DESK}/patrols": lambda ids: DAY,
+    f"{DESK}/visits": lambda ids: DAY,
+    f"{DESK}/coverage": lambda ids: DAY,
 }
 LISTS = {f"{DESK}/imported-tracks": "names and times of files, no places"}
 NAMES_SOMEBODY_IN_ITS_BODY = {
@@ -239,6 +257,7 @@ OF_A_PERSON = {
     "crew_members": "user_id", "imported_tracks": "officer_id", "disclosures": "subject_id",
     "invitations": "officer_id", "latest_positions": "officer_id", "assignments": "officer_id",
     "alarms": "officer_id", "reports": "officer_id", "evidence": "officer_id", "call_answers": "officer_id",
+    "patrols": "officer_id", "visits": "officer_id",
     "notices": "recipient_id", "deliveries": "recipient_id", "addresses": "user_id",
 }  # fmt: skip
 
@@ -380,7 +399,21 @@ BEFORE = {
     "/tasks/<task_id>/rework": ("accept", "arrive", "resolve"), "/tasks/<task_id>/offer": ("decline",),
 }  # fmt: skip
 """What the officer does first, so that the act on his task is possible."""
-PREPARED = (*BEFORE, "/brief", "/print-brief", "/alarms/<alarm_id>/clear")
+BEFORE_PATROL = {
+    "/pause": ("start",), "/resume": ("start", "pause"), "/finish": ("start",), "/end-early": ("start",),
+    "/skip": ("start",), "/points/<checkpoint_id>/answer": ("start",),
+}  # fmt: skip
+"""The same on his patrol."""
+PREPARED = (
+    *BEFORE,
+    *BEFORE_PATROL,
+    "/patrols",
+    "/start",
+    "/patrols/<patrol_id>/cancel",
+    "/brief",
+    "/print-brief",
+    "/alarms/<alarm_id>/clear",
+)
 """Where something is done first, which can be done once."""
 
 
@@ -389,6 +422,12 @@ def _bring_task(world: World, own: Prey, path: str) -> None:
         if path.endswith(ending):
             with unit_of_work(world.here.id) as uow:
                 dispatching.press(uow, own.officer, uuid.UUID(own.ids["task_id"]), *actions)
+    for ending, actions in BEFORE_PATROL.items():
+        if path.endswith(ending):
+            with unit_of_work(world.here.id) as uow:
+                for action in actions:
+                    press = getattr(patrols, action)
+                    press(uow, own.officer.actor(), uuid.UUID(own.ids["patrol_id"]), command_id=uuid.uuid4())
     if path.endswith(("/brief", "/print-brief")):
         with unit_of_work(world.here.id) as uow:
             tasks.refer(

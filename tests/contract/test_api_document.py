@@ -171,8 +171,10 @@ def test_what_has_a_life_cycle_says_what_may_be_done_with_it(document: dict[str,
 
 
 def test_names_that_people_read_come_in_both_languages(document: dict[str, Any]) -> None:
-    """Of places, departments, maps, kinds of task: an object by language. Of people and devices: a text."""
-    by_language = re.compile(r"(Town|Area|AreaName|Department|Basemap|Installation|TaskKind\w*)$")
+    """Of places, routes, plans, departments, maps, kinds of task: by language. Of people and devices: a text."""
+    by_language = re.compile(
+        r"(Town|Area|AreaName|Department|Basemap|Installation|TaskKind\w*|Route|Plan|Checkpoint)$"
+    )
     seen = {True: 0, False: 0}
     for title, schema in document["components"]["schemas"].items():
         if name := schema.get("properties", {}).get("name"):
