@@ -61,7 +61,7 @@ from backend.models import (
 from backend.models import Town as TownRow
 from geo.areas import AreaIndex
 from geo.fixes import Fix
-from workflows import fix_rows, gate, grouped_write, numbers, task_kinds, upkeep
+from workflows import fix_rows, gate, grouped_write, numbers, patrols, plans, task_kinds, upkeep
 from workflows.devices import Credential
 from workflows.fix_rows import Rows
 from workflows.provisioning import GPSLOGGER_TEMPLATE
@@ -421,7 +421,7 @@ class _Filler:
                 for position, checkpoint in enumerate(one.checkpoints)
             ],
         )
-        # Theirs are planned so that one can always be begun: nobody walks for the officers who are left to people.
+        # Where the officers are who are left to people: nobody walks for them.
         tried = list(dict.fromkeys(officer.posts[0].area_id for officer in self.officers[:RESERVED]))
         of_area: dict[UUID | None, UUID] = {}
         for route_id, one in drawn:
@@ -430,11 +430,12 @@ class _Filler:
         others = [route_id for area_id, route_id in of_area.items() if area_id not in tried]
         planned += zip(others[:: max(1, len(others) // len(rounds.SELDOM))], rounds.SELDOM, strict=False)
         today = uow.now.astimezone(ZoneInfo(TIME_ZONE)).date()
+        plan_ids = [new_id() for _ in planned]
         self._insert(
             Plan,
             [
                 {
-                    "id": new_id(),
+                    "id": plan_id,
                     "town_id": town.id,
                     "route_id": route_id,
                     "name": times.name.as_json(),
@@ -447,9 +448,14 @@ class _Filler:
                     "created_at": uow.now,
                     "version": 1,
                 }
-                for route_id, times in planned
+                for plan_id, (route_id, times) in zip(plan_ids, planned, strict=True)
             ],
         )
+        plans.make_ahead(uow)
+        for plan_id, (_, times) in zip(plan_ids, planned, strict=True):
+            if times is rounds.ROUND_THE_CLOCK:
+                # Whoever opens the officer's client finds one to begin, and need not wait for its hour.
+                patrols.schedule(uow, plans.read(uow, plan_id), uow.now.replace(second=0, microsecond=0))
 
     def _shift(self, duty: Duty, crew_id: UUID | None) -> UUID:
         """A shift as its officer would have left it behind, with the journal rows of its start and end."""

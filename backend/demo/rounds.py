@@ -61,7 +61,7 @@ class Times:
 ROUND_THE_CLOCK = Times(
     Name("每四小时", "Every four hours"), "FREQ=DAILY;BYHOUR=0,4,8,12,16,20", 0, 5_400, 14_400
 )
-"""At each hour one of its patrols may be begun, so that whoever tries the demo need not wait."""
+"""Its windows follow one another, so that whoever tries the demo can always begin one."""
 SELDOM = (
     Times(Name("周一周四夜巡", "Monday and Thursday nights"), "FREQ=WEEKLY;BYDAY=MO,TH", 22, 1_800, 7_200),
     Times(Name("周末巡查", "Weekends"), "FREQ=WEEKLY;BYDAY=SA,SU", 10, 1_800, 7_200),
