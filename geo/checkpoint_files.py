@@ -51,7 +51,7 @@ class Row:
 class Line:
     """A way that a file draws, with no more corners than are kept, and what the file calls it."""
 
-    name: str | None
+    title: str | None
     places: list[tuple[float, float]]
 
 

@@ -128,10 +128,10 @@ def feature(member: Any, number: int, wanted: frozenset[str]) -> Feature:
     title = f"Feature {number}" + (
         f" (code {code[:LONGEST_CODE]})" if isinstance(code, str) and code.isprintable() and code else ""
     )
-    if not isinstance(geometry, dict) or geometry.get("type") not in wanted:
-        found = geometry.get("type") if isinstance(geometry, dict) else None
+    found = geometry.get("type") if isinstance(geometry, dict) else None
+    if not isinstance(found, str) or found not in wanted:
         raise FeatureError(
-            f"{title} is a {found or 'nothing'} where a {' or '.join(sorted(wanted))} is needed."
+            f"{title} is a {str(found or 'nothing')[:40]} where a {' or '.join(sorted(wanted))} is needed."
         )
     for place in _places(geometry.get("coordinates"), title):
         check_place(place, title)

@@ -211,7 +211,7 @@ create table visits_default partition of visits default;
 -- Where the detection of visits stands: with the town as a whole, and with each device.
 create table visit_watches (
   town_id uuid primary key references towns,
-  received_until timestamptz not null
+  looked_until timestamptz not null
 );
 create table visit_states (
   device_id uuid primary key references devices,

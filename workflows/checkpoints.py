@@ -16,6 +16,7 @@ from sqlalchemy.orm import joinedload
 from backend.core.errors import Conflict, Forbidden, Invalid, Stale, WrongState
 from backend.core.identity import Actor
 from backend.core.ids import new_id
+from backend.core.native import NativeThreads
 from backend.core.paging import Page, page, text_and_id
 from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import Role
@@ -32,6 +33,8 @@ RADIUS_M, MIN_DWELL_S = 25.0, 30
 """The fence of a checkpoint of which a file says no other."""
 MOST_TOLD = 50
 """Refused rows that a refusal of the whole file names."""
+READING: Final = NativeThreads(1, "files")
+"""Where files are read: one takes up to a second, in which the sockets of this process go on."""
 
 
 class Outcome(StrEnum):
@@ -184,6 +187,9 @@ def change(
         Stale: it has another version by now. WrongState: it is out of use. Invalid, Forbidden, Conflict: as ``create``,
         and ``checkpoint_needed`` where a route would leave the actor's areas.
     """
+    access.checkpoint(uow, actor, checkpoint_id, verb="manage")
+    # In the order of whoever changes a route: the routes, then what they pass.
+    routes_with(uow, checkpoint_id, lock=True)
     found = access.checkpoint(uow, actor, checkpoint_id, verb="manage", lock=True)
     if found.version != version:
         raise Stale()
@@ -311,7 +317,7 @@ def import_file(
         Invalid: ``bad_checkpoints``: it is no such file, or, unless it is tried, a row is refused; nothing is kept.
     """
     try:
-        rows = checkpoint_files.checkpoints(data, form)
+        rows = READING.run(checkpoint_files.checkpoints, data, form)
     except FeatureError as error:
         raise Invalid(str(error), "bad_checkpoints", document=[str(error)]) from None
     importing = _Importing(uow, actor, command_id, keeps=not dry_run)
@@ -341,6 +347,9 @@ class _Importing:
             select(Area.id, Area.parent_id, Area.kind, Area.geom).where(Area.town_id == uow.town)
         )
         self.area_of = AreaIndex([(row.id, row.parent_id, row.kind, to_shape(row.geom)) for row in rows])
+        if keeps:
+            in_use = select(Route.id).where(Route.town_id == uow.town, Route.retired_at.is_(None))
+            uow.session.execute(in_use.order_by(Route.number).with_for_update())
         points = select(Checkpoint).where(Checkpoint.town_id == uow.town).order_by(Checkpoint.id)
         self.known = {
             point.code: point for point in uow.session.scalars(points.with_for_update() if keeps else points)

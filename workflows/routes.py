@@ -21,7 +21,7 @@ from geo import checkpoint_files
 from geo.checkpoint_files import MOST_VERTICES, Format, Line
 from geo.features import FeatureError
 from workflows import access, journal, numbers
-from workflows.checkpoints import area_holding
+from workflows.checkpoints import READING, area_holding
 from workflows.patrol_looks import line_of
 
 FIELDS: Final = ("name", "sequence", "allowed_s", "corridor_m")
@@ -95,7 +95,7 @@ def proposals(uow: UnitOfWork, actor: Actor, data: bytes, form: Format) -> list[
     """
     access.require(actor, "manage", "route")
     try:
-        drawn = checkpoint_files.lines(data, form)
+        drawn = READING.run(checkpoint_files.lines, data, form)
     except FeatureError as error:
         raise Invalid(str(error), "bad_line", document=[str(error)]) from None
     return [Proposal(line, _along(uow, actor, line)) for line in drawn]

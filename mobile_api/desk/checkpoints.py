@@ -234,7 +234,7 @@ def retire_checkpoint(uow: UnitOfWork, actor: Actor, checkpoint_id: UUID, comman
     answers=DeskCheckpointImportSchema,
     limit=limits.HEAVY,
     refuses=(422,),
-    body_limit=4 * 1024 * 1024,
+    body_limit=2 * 1024 * 1024,
 )
 def import_checkpoints(
     uow: UnitOfWork, actor: Actor, command_id: UUID, query: dict[str, Any], body: bytes

@@ -10,6 +10,7 @@ from backend.core.paging import Page
 from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import Audience
 from geo.recurrence import LONGEST
+from mobile_api import limits
 from mobile_api.desk.officers import DeskAreaNameSchema
 from mobile_api.desk.task_schemas import DeskPersonSchema
 from mobile_api.endpoint import Door
@@ -34,7 +35,6 @@ class DeskPlanWhenSchema(Schema):
         format="%H:%M", required=True,
         metadata={
             "description": "Hour and minute; the time of each occurrence for which the rule says no other.",
-            "type": "string", "format": None, "pattern": "^[0-2][0-9]:[0-5][0-9]$", "example": "08:30",
         },
     )  # fmt: skip
     ends_on = Day(load_default=None, allow_none=True, metadata={"description": "The last day; null: no end."})
@@ -78,10 +78,7 @@ class DeskPlanSchema(Schema):
     name = names(required=True)
     rule = fields.String(required=True)
     starts_on = fields.Date(required=True)
-    starts_at = fields.Time(
-        format="%H:%M", required=True,
-        metadata={"type": "string", "format": None, "example": "08:30"},
-    )  # fmt: skip
+    starts_at = fields.Time(format="%H:%M", required=True)
     ends_on = fields.Date(allow_none=True, required=True)
     window_s = fields.Integer(required=True)
     late_after_s = fields.Integer(required=True)
@@ -161,7 +158,13 @@ def get_plan(uow: UnitOfWork, actor: Actor, plan_id: UUID) -> dict[str, Any]:
 
 
 @blp.look(
-    "/preview", may=MANAGE, body=DeskPlanWhenSchema, answers=DeskPlanPreviewSchema, status=200, refuses=(422,)
+    "/preview",
+    may=MANAGE,
+    body=DeskPlanWhenSchema,
+    answers=DeskPlanPreviewSchema,
+    status=200,
+    limit=limits.ACT,
+    refuses=(422,),
 )
 def preview_plan(uow: UnitOfWork, actor: Actor, body: dict[str, Any]) -> dict[str, Any]:
     """Return the next ten moments of a rule, before it is put in force."""

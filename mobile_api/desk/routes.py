@@ -98,7 +98,7 @@ class DeskRouteImportQuerySchema(Schema):
 class DeskRouteProposalSchema(Schema):
     """A line of a file, and the checkpoints along it in their order."""
 
-    name = fields.String(allow_none=True, required=True)
+    title = fields.String(allow_none=True, required=True, metadata={"description": "What the file calls it."})
     line = way(MOST_VERTICES, required=True)
     checkpoints = fields.List(fields.Nested(DeskRouteCheckpointSchema), required=True)
 
@@ -204,7 +204,7 @@ def retire_route(uow: UnitOfWork, actor: Actor, route_id: UUID, command_id: UUID
     answers=DeskRouteProposalsSchema,
     limit=limits.HEAVY,
     refuses=(422,),
-    body_limit=4 * 1024 * 1024,
+    body_limit=2 * 1024 * 1024,
 )
 def import_routes(
     uow: UnitOfWork, actor: Actor, command_id: UUID, query: dict[str, Any], body: bytes
@@ -217,7 +217,7 @@ def import_routes(
     return {
         "items": [
             {
-                "name": one.line.name,
+                "title": one.line.title,
                 "line": one.line.places,
                 "checkpoints": [_checkpoint(point) for point in one.checkpoints],
             }

@@ -285,6 +285,29 @@ def test_labels_are_exported_for_an_area_with_the_address_where_phones_come(
     assert rows("select data->>'count' from journal where action = 'print_labels'") == [("1",)]
 
 
+def test_checkpoints_come_from_csv_and_gpx_and_are_tried_first(
+    town: Run, rows: Callable[[str], Any], tmp_path: Path
+) -> None:
+    sheet, track = tmp_path / "points.csv", tmp_path / "points.gpx"
+    head = "code,name_zh,name_en,lon,lat,radius_m\n"
+    lon, lat = WEST + 0.015, SOUTH + 0.015
+    sheet.write_text(f"{head}c1,东门,East,{lon},{lat},40\nc2,西门,West,1,2,\n", encoding="utf-8-sig")
+    tried = town("import", "checkpoints", str(sheet), "--dry-run").output
+    assert "made       Row 1 (code c1)" in tried
+    assert "refused    Row 2 (code c2) lies outside the town." in tried
+    assert "1 checkpoints would be made, 0 would be changed" in tried
+    assert "Row 2 (code c2)" in town("import", "checkpoints", str(sheet), refused=True).stderr
+    assert rows("select code from checkpoints") == []
+    sheet.write_text(f"{head}c1,东门,East,{lon},{lat},40\n", encoding="utf-8")
+    assert "1 checkpoints made" in town("import", "checkpoints", str(sheet)).output
+    track.write_text(
+        '<gpx version="1.1" creator="x" xmlns="http://www.topografix.com/GPX/1/1">'
+        f'<wpt lat="{lat}" lon="{lon}"><name>c3</name></wpt></gpx>'
+    )
+    assert "1 checkpoints made" in town("import", "checkpoints", str(track)).output
+    assert rows("select code, radius_m from checkpoints order by code") == [("c1", 40.0), ("c3", 25.0)]
+
+
 # --- accounts ---------------------------------------------------------------------------------------------------------
 
 

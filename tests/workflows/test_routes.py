@@ -157,7 +157,7 @@ def test_a_line_of_a_file_proposes_the_checkpoints_along_it_and_stores_nothing(
     ).encode()
     for data, form, name in ((geojson, Format.GEOJSON, None), (gpx, Format.GPX, "东线")):
         [found] = routes.proposals(here, town["supervisor_a"].actor(), data, form)
-        assert (found.line.name, found.line.places) == (name, places)
+        assert (found.line.title, found.line.places) == (name, places)
         assert [point.code for point in found.checkpoints] == ["along-20", "along-150", "along-300", "beside"]
     assert here.session.scalar(select(RoutePoint)) is None
     far = json.dumps({"type": "LineString", "coordinates": [(x + 0.0005, y) for x, y in places]}).encode()

@@ -9,6 +9,7 @@ import { ring } from './alert'
 import { createCalls } from './calls'
 import { createDispatch } from './dispatch'
 import { createDuty } from './duty'
+import { createOwnPhotos } from './own-photos'
 import { createPhotos } from './photos'
 import { createReports } from './reports'
 
@@ -22,6 +23,7 @@ export const dispatch = createDispatch(session, api, duty, changes, {
 })
 export const reports = createReports(session, api, changes)
 export const photos = createPhotos(session, api, changes)
+export const ownPhotos = createOwnPhotos(api, changes)
 export const calls = createCalls(session, api, duty, changes, {
   alert: () => ring(false),
   here: () => duty.recorder.here.value,
