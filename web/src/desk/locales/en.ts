@@ -538,6 +538,7 @@ export default {
       import: 'import',
       import_roads: 'import roads',
       import_checkpoints: 'import checkpoints',
+      print_labels: 'print labels',
       delete: 'delete',
       deviate: 'leave the route',
       pause: 'pause a patrol',

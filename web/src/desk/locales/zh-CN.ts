@@ -538,6 +538,7 @@ export default {
       import: '导入',
       import_roads: '导入道路',
       import_checkpoints: '导入巡更点',
+      print_labels: '打印巡更点标签',
       delete: '删除',
       deviate: '记录偏离路线',
       pause: '暂停巡更',
