@@ -41,14 +41,17 @@ from workflows import (
     alarms,
     calls,
     closed_days,
+    custody,
     deadlines,
     dispatching,
     evidence,
     patrol_clocks,
+    plans,
     sessions,
     task_deadlines,
     throttling,
     upkeep,
+    visit_watch,
     watchdog,
 )
 
@@ -199,6 +202,13 @@ def watch_shifts(timestamp: int) -> None:
         raise ExceptionGroup("The watchdog failed.", failures)
 
 
+@app.periodic(cron="* * * * * */15")
+@app.task(name="visits.watch", queueing_lock="visits.watch", lock="visits.watch")
+def watch_visits(timestamp: int) -> None:
+    """Find visits in what phones sent since the last look."""
+    in_every_town(visit_watch.look, to_the_end=True)
+
+
 # A look that said nothing of the photo (a busy machine, a killed decoder, a lost database) is taken again soon: while
 # it waits, the clock queues no other. After the last attempt the hourly clock does.
 @app.task(name=evidence.EXAMINE, retry=procrastinate.RetryStrategy(max_attempts=10, wait=90))
@@ -239,6 +249,33 @@ def tidy_evidence(timestamp: int) -> None:
         needed = in_every_town(partial(evidence.spooled, evidence_ids=old))
         for upload_id in set(old).difference(*needed):
             spool.drop(upload_id)
+
+
+@app.periodic(cron="53 18 * * *")
+@app.task(name="custody.verify", queueing_lock="custody.verify", lock="custody.verify")
+def verify_custody(timestamp: int) -> None:
+    """Say loudly which chain of custody does not hold: whoever owns the database can change it behind the triggers.
+
+    Those that grew since the last two nights, because a night may be missed, and of the others a share each night.
+    """
+    in_every_town(_verify_custody)
+
+
+def _verify_custody(uow: UnitOfWork) -> None:
+    for broken in custody.verify(uow, since=uow.now - timedelta(days=2)):
+        log.error(
+            "a chain of custody is broken",
+            town_id=str(uow.town),
+            evidence_id=str(broken.evidence_id),
+            place=broken.place,
+        )
+
+
+@app.periodic(cron="*/10 * * * *")
+@app.task(name="plans.make_ahead", queueing_lock="plans.make_ahead", lock="plans.make_ahead")
+def make_patrols_ahead(timestamp: int) -> None:
+    """Make the patrols of the next day and a half, each once."""
+    in_every_town(plans.make_ahead, to_the_end=True)
 
 
 @app.periodic(cron="7 * * * *")

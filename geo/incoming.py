@@ -1,5 +1,6 @@
 """Fixes as they come in: what was received lately, from whichever time it is, and what one device measured."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -32,12 +33,12 @@ from fixes
 where town_id = :town and received_at > :after and received_at <= :until and fixed_at > :oldest and fixed_at < :newest
 order by device_id, fixed_at, seq
 """)
-_OF_DEVICE = text("""
+_OF_DEVICES = text("""
 select device_id, shift_id, received_at, fixed_at, seq, ST_X(geom) as lon, ST_Y(geom) as lat, accuracy_m, speed_mps,
        heading_deg, sent_at, flags
 from fixes
-where device_id = :device and fixed_at >= :since and fixed_at <= :until
-order by fixed_at, seq
+where device_id = any(:devices) and fixed_at >= :since and fixed_at <= :until
+order by device_id, fixed_at, seq
 """)
 
 
@@ -55,10 +56,15 @@ def received(session: Session, town_id: UUID, *, after: datetime, until: datetim
 
 def of_device(session: Session, device_id: UUID, since: datetime, until: datetime) -> list[Received]:
     """Return what a device measured in a span, both ends included, in order."""
-    return [
-        _made(row)
-        for row in session.execute(_OF_DEVICE, {"device": device_id, "since": since, "until": until})
-    ]
+    return of_devices(session, [device_id], since, until)
+
+
+def of_devices(
+    session: Session, device_ids: Sequence[UUID], since: datetime, until: datetime
+) -> list[Received]:
+    """Return what devices measured in a span, both ends included, by device and in order."""
+    given = {"devices": list(device_ids), "since": since, "until": until}
+    return [_made(row) for row in session.execute(_OF_DEVICES, given)]
 
 
 def _made(row: Row[Any]) -> Received:

@@ -288,7 +288,7 @@ class Watch(msgspec.Struct, frozen=True, gc=False):
             return self, []
         rungs = self.rungs
         if self.is_quiet and self.at is not None and fix.fixed_at > self.at:
-            rungs = _with_rung(rungs, self.at)
+            rungs = with_rung(rungs, self.at)
         if fix.flags & HIDDEN:
             mocks = int(bool(fix.flags & Flag.MOCK))
             counted = tuple(_doubted(stay, mocks) for stay in self.open)
@@ -527,7 +527,7 @@ def _with_seen(recent: tuple[Seen, ...], seen: Seen) -> tuple[Seen, ...]:
     return (*(past for past in recent[1 - RECENT :] if _seconds(past, seen) <= GAP_S), seen)
 
 
-def _with_rung(rungs: tuple[datetime, ...], at: datetime) -> tuple[datetime, ...]:
+def with_rung(rungs: tuple[datetime, ...], at: datetime) -> tuple[datetime, ...]:
     """One more quiet moment, and fewer of the old ones: their distance grows with their age, and their number as its
     logarithm."""
     if rungs and (at - rungs[-1]).total_seconds() < RUNG_S:

@@ -112,7 +112,6 @@ create table patrols (
   created_at timestamptz not null,
   version integer not null default 1,
   constraint uq_patrols_town_number unique (town_id, number),
-  constraint uq_patrols_plan unique (plan_id, scheduled_at),
   constraint ck_patrols_state check (state in ('planned', 'active', 'paused', 'completed', 'ended_early', 'missed',
     'cancelled')),
   constraint ck_patrols_planned check (start_by >= scheduled_at and (plan_id is null or start_by is not null)),
@@ -128,6 +127,8 @@ create table patrols (
   constraint ck_patrols_cancelled check ((state = 'cancelled') = (cancelled_at is not null)),
   constraint ck_patrols_explained check ((explanation is null) = (explained_at is null))
 );
+-- What is cancelled because its plan was changed may be made anew for the same moment.
+create unique index uq_patrols_plan on patrols (plan_id, scheduled_at) where state <> 'cancelled';
 create index ix_patrols_scheduled on patrols (town_id, scheduled_at desc, id desc);
 create index ix_patrols_officer on patrols (officer_id, began_at desc) where officer_id is not null;
 create index ix_patrols_area_id on patrols (area_id);
@@ -210,7 +211,7 @@ create table visits_default partition of visits default;
 -- Where the detection of visits stands: with the town as a whole, and with each device.
 create table visit_watches (
   town_id uuid primary key references towns,
-  received_until timestamptz not null
+  looked_until timestamptz not null
 );
 create table visit_states (
   device_id uuid primary key references devices,

@@ -67,6 +67,12 @@ class ProblemSchema(Schema):
     officer_ids = fields.List(
         fields.UUID(), metadata={"description": "With `not_on_shift`: who of those named is not."}
     )
+    routes = fields.List(
+        fields.Integer(), metadata={"description": "With `checkpoint_needed`: numbers of the routes."}
+    )
+    plan_ids = fields.List(
+        fields.UUID(), metadata={"description": "With `route_needed`: the plans that go by it."}
+    )
     tasks = fields.List(
         fields.Dict(), metadata={"description": "With `open_tasks`: id, number, state, officer_id."}
     )

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import or_, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 
@@ -66,7 +66,12 @@ def schedule(uow: UnitOfWork, plan: Plan, at: datetime) -> Patrol | None:
     changes those that are made later. ``plan.route.points`` has to be loaded; whoever holds the plan's row leaves no
     number out.
     """
-    known = select(Patrol.id).where(Patrol.plan_id == plan.id, Patrol.scheduled_at == at)
+    # What the desk has called off stays so; what a change of the plan has cancelled may be made anew.
+    known = select(Patrol.id).where(
+        Patrol.plan_id == plan.id,
+        Patrol.scheduled_at == at,
+        or_(Patrol.state != P.CANCELLED, Patrol.reason != PLAN_CHANGED),
+    )
     if uow.session.scalar(known) is not None:
         return None
     made = insert(Patrol).values(
@@ -74,7 +79,9 @@ def schedule(uow: UnitOfWork, plan: Plan, at: datetime) -> Patrol | None:
         state=PATROL.initial, officer_ids=list(plan.officer_ids), scheduled_at=at,
         start_by=at + timedelta(seconds=plan.window_s), created_at=uow.now, version=1, **_as_planned(plan.route),
     )  # fmt: skip
-    made = made.on_conflict_do_nothing(index_elements=[Patrol.plan_id, Patrol.scheduled_at])
+    made = made.on_conflict_do_nothing(
+        index_elements=[Patrol.plan_id, Patrol.scheduled_at], index_where=text("state <> 'cancelled'")
+    )
     patrol_id = uow.session.scalar(made.returning(Patrol.id))
     if patrol_id is None:
         return None

@@ -65,7 +65,9 @@ class Patrol(Base):
     __tablename__ = "patrols"
     __table_args__ = (
         UniqueConstraint("town_id", "number", name="uq_patrols_town_number"),
-        UniqueConstraint("plan_id", "scheduled_at", name="uq_patrols_plan"),
+        Index(
+            "uq_patrols_plan", "plan_id", "scheduled_at", unique=True, postgresql_where=text("state <> 'cancelled'")
+        ),
         Index("ix_patrols_scheduled", "town_id", text("scheduled_at desc"), text("id desc")),
         Index(
             "ix_patrols_officer", "officer_id", text("began_at desc"), postgresql_where=text("officer_id is not null")

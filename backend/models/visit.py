@@ -70,7 +70,7 @@ class VisitWatch(Base):
     __tablename__ = "visit_watches"
 
     town_id: Mapped[UUID] = mapped_column(ForeignKey("towns.id"), primary_key=True)
-    received_until: Mapped[datetime]
+    looked_until: Mapped[datetime]
 
 
 class VisitState(Base):

@@ -3,6 +3,7 @@
 from mobile_api.desk import (
     alarms,
     calls,
+    checkpoints,
     devices,
     evidence,
     imported_tracks,
@@ -11,9 +12,11 @@ from mobile_api.desk import (
     officers,
     oversight,
     patrols,
+    plans,
     referrals,
     replays,
     reports,
+    routes,
     shifts,
     task_kinds,
     tasks,
@@ -38,4 +41,7 @@ BLUEPRINTS = (
     alarms.blp,
     calls.blp,
     notices.blp,
+    checkpoints.blp,
+    routes.blp,
+    plans.blp,
 )

@@ -143,8 +143,11 @@ class DeskVisitPartSchema(Schema):
     """What a visit's proof got points for, or none."""
 
     code = fields.String(required=True)
-    points = fields.Integer(required=True)
-    most = fields.Integer(required=True)
+    points = fields.Integer(required=True, metadata={"description": "Below zero: taken off for a doubt."})
+    of = fields.Integer(required=True)
+    value = fields.Raw(
+        allow_none=True, required=True, metadata={"description": "The figure or word that it follows from."}
+    )
 
 
 class DeskVisitSchema(Schema):

@@ -58,6 +58,26 @@ def phone(ids: Ids) -> dict[str, str]:
     return {"id": ids["device_id"], "name": "Phone"}
 
 
+def a_checkpoint(ids: Ids) -> dict[str, Any]:
+    return {
+        "code": f"tried-{uuid.uuid4().hex[:12]}", "name": {"zh-CN": "试", "en": "tried"},
+        "place": [float(ids["lon"]), float(ids["lat"])],
+    }  # fmt: skip
+
+
+def a_route(ids: Ids) -> dict[str, Any]:
+    return {
+        "name": {"zh-CN": "试", "en": "tried"},
+        "allowed_s": 3600,
+        "checkpoint_ids": [ids["checkpoint_id"]],
+    }
+
+
+def a_plan(ids: Ids) -> dict[str, Any]:
+    return {"route_id": ids["route_id"], "name": {"zh-CN": "试", "en": "tried"}, **WHEN}
+
+
+WHEN = {"rule": "FREQ=WEEKLY", "starts_on": "2026-01-01", "starts_at": "08:30"}
 BODIES: dict[tuple[str, str], Make] = {
     ("POST", f"{OFFICER}/shifts"): lambda ids: {
         "area_id": ids["area_id"], "device": phone(ids),
@@ -103,6 +123,13 @@ BODIES: dict[tuple[str, str], Make] = {
     ("POST", f"{OFFICER}/visits"): lambda ids: {
         "token": ids["label_token"], "place": {"lon": float(ids["lon"]), "lat": float(ids["lat"])},
     },
+    ("POST", f"{DESK}/checkpoints"): a_checkpoint,
+    ("PUT", f"{DESK}/checkpoints/<checkpoint_id>"): a_checkpoint,
+    ("POST", f"{DESK}/routes"): a_route,
+    ("PUT", f"{DESK}/routes/<route_id>"): a_route,
+    ("POST", f"{DESK}/plans"): a_plan,
+    ("PUT", f"{DESK}/plans/<plan_id>"): a_plan,
+    ("POST", f"{DESK}/plans/preview"): lambda ids: WHEN,
     ("POST", f"{DESK}/patrols/<patrol_id>/cancel"): lambda ids: {"reason": "tried"},
     ("POST", f"{DESK}/visits/<visit_id>/review"): lambda ids: {"verdict": "genuine", "note": "tried"},
     ("POST", f"{OFFICER}/reports"): lambda ids: {
@@ -169,10 +196,22 @@ QUERIES: dict[str, Make] = {
     f"{DESK}/imported-tracks": lambda ids: {"officer_id": ids["officer_id"], "name": "x"},
     f"{DESK}/imported-tracks/<track_id>": lambda ids: {"reason": "a look"},
     f"{DESK}/imported-tracks/<track_id>.gpx": lambda ids: {"reason": "a look"},
+    f"{DESK}/checkpoints/import": lambda ids: {"format": "csv"},
+    f"{DESK}/routes/import": lambda ids: {"format": "geojson"},
     f"{DESK}/patrols": lambda ids: DAY,
     f"{DESK}/visits": lambda ids: DAY,
     f"{DESK}/coverage": lambda ids: DAY,
 }
+FILES: dict[str, Callable[[Ids], str]] = {
+    f"{DESK}/checkpoints/import": lambda ids: (
+        f"code,name_zh,name_en,lon,lat\ntried-{uuid.uuid4().hex[:12]},试,tried,{ids['lon']},{ids['lat']}\n"
+    ),
+    f"{DESK}/routes/import": lambda ids: (
+        f'{{"type": "LineString", "coordinates": [[{ids["lon"]}, {ids["lat"]}], [121.3, 31.1]]}}'
+    ),
+    f"{DESK}/imported-tracks": lambda ids: gpx_of_now(),
+}
+"""A good file for each route that reads one."""
 LISTS = {f"{DESK}/imported-tracks": "names and times of files, no places"}
 NAMES_SOMEBODY_IN_ITS_BODY = {
     ("POST", f"{OFFICER}/shifts"), ("POST", f"{OFFICER}/fixes"), ("POST", f"{DESK}/replays"),
@@ -207,11 +246,11 @@ def call(caller: Caller, method: str, path: str, ids: Ids, reads: dict[str, str 
     if reads[f"{method} {path}"] != "application/json":
         query = QUERIES.get(path, lambda ids: {})(ids)
         return caller.send(
-            method, target, query_string=query, data=gpx_of_now(), content_type="application/gpx+xml"
+            method, target, query_string=query, data=FILES[path](ids), content_type=reads[f"{method} {path}"]
         )
     make = BODIES.get((method, path))
     assert make is not None, f"{method} {path} reads a body and has no good one in BODIES"
-    versions = {"If-Match": "1"} if method == "PUT" and "<kind_id>" in path else {}
+    versions = {"If-Match": "1"} if method == "PUT" and path.endswith("_id>") else {}
     return caller.send(method, target, make(ids), headers=versions)
 
 
@@ -387,9 +426,14 @@ def _granted(
     if "<kind_id>" in path:
         made = caller.post(f"{DESK}/task-kinds", BODIES["POST", f"{DESK}/task-kinds"](own.ids))
         own.ids["kind_id"] = made.json["id"]
+    ids = dict(own.ids)
+    for things, name in (("checkpoints", "checkpoint_id"), ("routes", "route_id"), ("plans", "plan_id")):
+        if path.startswith(f"{DESK}/{things}/<{name}>"):
+            made = caller.post(f"{DESK}/{things}", BODIES["POST", f"{DESK}/{things}"](ids))
+            ids[name] = made.json["id"]
     if path.endswith("/enable"):
         caller.post(f"{DESK}/users/{own.officer.id}/disable", {"reason": "to try"})
-    return call(caller, method, path, own.ids, reads)
+    return call(caller, method, path, ids, reads)
 
 
 BEFORE = {

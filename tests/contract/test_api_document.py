@@ -26,6 +26,7 @@ DESIGNED = {400, 401, 403, 404, 405, 409, 410, 412, 413, 415, 422, 423, 429, 503
 WITHOUT_KEY = {
     "post /api/v1/desk/replays": "a look: it stores disclosures alone, and the same look again is another look",
     "post /api/v1/desk/tasks/{task_id}/brief": "a look, like a replay",
+    "post /api/v1/desk/plans/preview": "a look at what a rule means: it stores nothing",
     "post /api/v1/officer/fixes": "fixes have a natural key: device, time and number",
 }
 """Acts of our own clients, beside signing in, that take no Idempotency-Key."""
@@ -173,7 +174,8 @@ def test_what_has_a_life_cycle_says_what_may_be_done_with_it(document: dict[str,
 def test_names_that_people_read_come_in_both_languages(document: dict[str, Any]) -> None:
     """Of places, routes, plans, departments, maps, kinds of task: by language. Of people and devices: a text."""
     by_language = re.compile(
-        r"(Town|Area|AreaName|Department|Basemap|Installation|TaskKind\w*|Route|Plan|Checkpoint)$"
+        r"(Town|Area|AreaName|Department|Basemap|Installation|TaskKind\w*|Route(Drawn|Body)?|Plan(Body)?"
+        r"|Checkpoint(WithRoutes|Body)?)$"
     )
     seen = {True: 0, False: 0}
     for title, schema in document["components"]["schemas"].items():

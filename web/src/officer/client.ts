@@ -9,6 +9,7 @@ import { ring } from './alert'
 import { createCalls } from './calls'
 import { createDispatch } from './dispatch'
 import { createDuty } from './duty'
+import { createOwnPhotos } from './own-photos'
 import { createPhotos } from './photos'
 import { createReports } from './reports'
 import { createRounds } from './rounds'
@@ -24,6 +25,7 @@ export const dispatch = createDispatch(session, api, duty, changes, {
 export const rounds = createRounds(session, api, duty, changes, { here: () => duty.recorder.here.value, now: () => Date.now() })
 export const reports = createReports(session, api, changes)
 export const photos = createPhotos(session, api, changes)
+export const ownPhotos = createOwnPhotos(api, changes)
 export const calls = createCalls(session, api, duty, changes, {
   alert: () => ring(false),
   here: () => duty.recorder.here.value,

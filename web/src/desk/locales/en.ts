@@ -571,6 +571,9 @@ export default {
       department: 'Department',
       patrol: 'Patrol',
       visit: 'Visit',
+      route: 'Route',
+      plan: 'Plan',
+      checkpoint: 'Checkpoint',
     },
     statesOf: {
       uploading: 'on its way',

@@ -571,6 +571,9 @@ export default {
       department: '部门',
       patrol: '巡更',
       visit: '打卡',
+      route: '路线',
+      plan: '巡逻计划',
+      checkpoint: '巡更点',
     },
     statesOf: {
       uploading: '上传中',

@@ -399,6 +399,15 @@ export default {
       old: 'This picture was not taken within the last 5 minutes. Take one here with the camera.',
       gone: 'A photo is no longer on this phone. Remove it and take it again.',
     },
+    stands: {
+      waiting: 'On this phone',
+      uploading: 'Being sent',
+      received: 'Being checked',
+      sealed: 'Sealed',
+      rejected: 'Not taken',
+      expected: 'Not arrived',
+      unknown: '…',
+    },
     refused: {
       title: 'The photo of {at} was not taken',
       hash_differs: 'What arrived is not what was added on this phone.',

@@ -399,6 +399,15 @@ export default {
       old: '这张照片不是最近 5 分钟内拍摄的。请在这里用相机现场拍摄。',
       gone: '有照片已不在本机，请移除后重新拍摄。',
     },
+    stands: {
+      waiting: '在本机待上传',
+      uploading: '上传中',
+      received: '核验中',
+      sealed: '已封存',
+      rejected: '未被接收',
+      expected: '尚未送达',
+      unknown: '…',
+    },
     refused: {
       title: '{at} 的照片未被接收',
       hash_differs: '送达的内容与在本机添加时不一致。',
