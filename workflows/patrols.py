@@ -448,6 +448,7 @@ def explain(
     text: str,
     *,
     command_id: UUID | None,
+    device_at: datetime | None = None,
     deviation_id: UUID | None = None,
 ) -> Patrol:
     """Say why a patrol was late, missed or not whole, or why it left its corridor. The last word counts.
@@ -469,7 +470,7 @@ def explain(
         said = found
     said.explanation, said.explained_at = text, uow.now
     journal.write(
-        uow, actor, "patrol", patrol.id, "explain", command_id=command_id,
+        uow, actor, "patrol", patrol.id, "explain", command_id=command_id, device_at=device_at,
         data={"deviation_id": str(deviation_id)} if deviation_id else None,
     )  # fmt: skip
     announce(uow, patrol, "explain")
