@@ -492,15 +492,32 @@ def _roads(*arguments: Any, **options: Any) -> Any:
     return areas.import_roads(*arguments, **options)
 
 
-@import_ground("checkpoints")
-def _checkpoints(*arguments: Any, **options: Any) -> Any:
-    """Checkpoints from GeoJSON points (WGS-84): each has code, name_zh and name_en, and is in the area that holds it.
+@import_.command("checkpoints")
+@click.argument("path", type=click.Path(exists=True, dir_okay=False))
+@click.option(
+    "--format", "form", type=click.Choice(["geojson", "gpx", "csv"]), help="Default: as the file's name ends."
+)
+@click.option("--dry-run", is_flag=True, help="Say what each row would do, and keep nothing.")
+@town_option
+def import_checkpoints(path: str, form: str | None, dry_run: bool, town_code: str | None) -> None:
+    """Checkpoints from GeoJSON points, GPX waypoints or CSV (UTF-8), WGS-84; each is in the area that holds it.
 
-    A code that exists gets the new place and names.
+    Each has code, name_zh, name_en, and may have radius_m and min_dwell_s; CSV has lon and lat too. In GPX the name is
+    the code, and the description the name. A code that exists gets the new place and names.
     """
-    from workflows import areas
+    from geo.checkpoint_files import Format
+    from workflows import checkpoints
 
-    return areas.import_checkpoints(*arguments, **options)
+    form = form or {".gpx": "gpx", ".csv": "csv"}.get(Path(path).suffix.lower(), "geojson")
+    with in_town(town_code) as (uow, actor):
+        done = checkpoints.import_file(
+            uow, actor, Path(path).read_bytes(), Format(form), dry_run=dry_run, command_id=new_command_id()
+        )
+    if dry_run:
+        for row in done.rows:
+            click.echo(f"{row.outcome:9}  {row.reason or row.title}")
+    would = "would be " if dry_run else ""
+    click.echo(f"{done.made} checkpoints {would}made, {done.changed} {would}changed")
 
 
 @click.group()
@@ -549,6 +566,39 @@ def export_gpx(
     # Nothing is given out before it is written down that it was.
     with click.open_file(out or "-", "wb") as file:
         file.write(document)
+
+
+@export.command("labels")
+@click.option(
+    "--area", "area_code", help="Code of an area: its checkpoints and those below it. Default: the town."
+)
+@click.option("--url", help="Where phones reach this installation. Default: XUNGENG_PUBLIC_URL.")
+@click.option("--out", required=True, type=click.Path(dir_okay=False, writable=True), help="The PDF file.")
+@town_option
+def export_labels(area_code: str | None, url: str | None, out: str, town_code: str | None) -> None:
+    """Labels of checkpoints to print and put up: PDF, A4, eight on a page, at most 200 of them."""
+    from sqlalchemy import select
+
+    from backend.adapters import labels as adapter
+    from backend.models import Area
+    from workflows import labels
+
+    address = url or Config.from_env().public_url
+    if not address:
+        raise ConfigError(
+            "A label says where phones reach this installation: set XUNGENG_PUBLIC_URL, or give --url."
+        )
+    if not os.access(Path(out).absolute().parent, os.W_OK):
+        raise ConfigError(f"{out} cannot be written.")
+    with installation():
+        with unit_in_town(town_code) as (uow, actor):
+            area_id = uow.session.scalar(select(Area.id).where(Area.code == area_code)) if area_code else None
+            if area_code and area_id is None:
+                raise ConfigError(f"There is no area with the code {area_code}.")
+            found = labels.to_print(uow, actor, area_id=area_id, address=address.rstrip("/"))
+        sheet = adapter.sheet(found)
+    Path(out).write_bytes(sheet)
+    click.echo(f"{len(found)} labels in {out}")
 
 
 def _moment(option: str, text: str) -> datetime:

@@ -282,14 +282,15 @@ class Supervisor:
 
     # --- stop -----------------------------------------------------------------------------------------------
 
-    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         self.stops_asked += 1
-        if self.stops_asked == 1 and number == signal.SIGINT and sys.stdout.isatty():
-            say("\nStopping …")
         if self.starting and self.stops_asked == 1:
             raise Interrupted
 
     def _stop(self) -> None:
+        if self.stops_asked:
+            # A terminal has shown ^C on this line.
+            say("\nStopping …" if sys.stdout.isatty() else "Stopping …")
         # The simulated phones first, so that nobody calls while the others end; those side by side.
         first = [child for child in self.children if child.name == "simulation"]
         rest = [child for child in self.children if child.name != "simulation"]

@@ -41,13 +41,17 @@ from workflows import (
     alarms,
     calls,
     closed_days,
+    custody,
     deadlines,
     dispatching,
     evidence,
+    patrol_clocks,
+    plans,
     sessions,
     task_deadlines,
     throttling,
     upkeep,
+    visit_watch,
     watchdog,
 )
 
@@ -77,6 +81,7 @@ DEADLINES: Mapping[str, deadlines.Act] = {
     "assignment": task_deadlines.offer_due,
     "alarm": alarms.see_to,
     "call": calls.time_due,
+    "patrol": patrol_clocks.time_due,
 }
 """Who sees to a deadline, by what it belongs to."""
 
@@ -197,6 +202,13 @@ def watch_shifts(timestamp: int) -> None:
         raise ExceptionGroup("The watchdog failed.", failures)
 
 
+@app.periodic(cron="* * * * * */15")
+@app.task(name="visits.watch", queueing_lock="visits.watch", lock="visits.watch")
+def watch_visits(timestamp: int) -> None:
+    """Find visits in what phones sent since the last look."""
+    in_every_town(visit_watch.look, to_the_end=True)
+
+
 # A look that said nothing of the photo (a busy machine, a killed decoder, a lost database) is taken again soon: while
 # it waits, the clock queues no other. After the last attempt the hourly clock does.
 @app.task(name=evidence.EXAMINE, retry=procrastinate.RetryStrategy(max_attempts=10, wait=90))
@@ -239,6 +251,33 @@ def tidy_evidence(timestamp: int) -> None:
             spool.drop(upload_id)
 
 
+@app.periodic(cron="53 18 * * *")
+@app.task(name="custody.verify", queueing_lock="custody.verify", lock="custody.verify")
+def verify_custody(timestamp: int) -> None:
+    """Say loudly which chain of custody does not hold: whoever owns the database can change it behind the triggers.
+
+    Those that grew since the last two nights, because a night may be missed, and of the others a share each night.
+    """
+    in_every_town(_verify_custody)
+
+
+def _verify_custody(uow: UnitOfWork) -> None:
+    for broken in custody.verify(uow, since=uow.now - timedelta(days=2)):
+        log.error(
+            "a chain of custody is broken",
+            town_id=str(uow.town),
+            evidence_id=str(broken.evidence_id),
+            place=broken.place,
+        )
+
+
+@app.periodic(cron="*/10 * * * *")
+@app.task(name="plans.make_ahead", queueing_lock="plans.make_ahead", lock="plans.make_ahead")
+def make_patrols_ahead(timestamp: int) -> None:
+    """Make the patrols of the next day and a half, each once."""
+    in_every_town(plans.make_ahead, to_the_end=True)
+
+
 @app.periodic(cron="7 * * * *")
 @app.task(name="upkeep.partitions", queueing_lock="upkeep.partitions", lock="upkeep.partitions")
 def keep_partitions(timestamp: int) -> None:
@@ -267,6 +306,7 @@ def forget_expired(timestamp: int) -> None:
             + deadlines.forget_done(uow)
             + upkeep.forget_notices(uow, retention_days=config.notice_retention_days)
             + upkeep.forget_tracks(uow, retention_days=config.fix_retention_days)
+            + upkeep.forget_visits(uow, retention_days=config.visit_retention_days)
         )
 
     deleted = sum(in_every_town(forget))

@@ -73,6 +73,15 @@ def read(data: bytes, wanted: frozenset[str]) -> list[Feature]:
     Raises:
         FeatureError: it is no such document, it is empty, or a feature is not as it should be.
     """
+    return [feature(member, number, wanted) for number, member in enumerate(members(data), 1)]
+
+
+def members(data: bytes) -> list[Any]:
+    """Return what a GeoJSON document holds, not looked at yet: a collection's members, or the document itself.
+
+    Raises:
+        FeatureError: it is no such document, or it is empty.
+    """
     try:
         document = json.loads(data)
     except (ValueError, RecursionError):
@@ -83,12 +92,11 @@ def read(data: bytes, wanted: frozenset[str]) -> list[Feature]:
     if "CRS84" not in crs and "4326" not in crs:
         raise FeatureError("The file's coordinates are not WGS-84: its crs names another system.")
     if document["type"] == "FeatureCollection":
-        members = document.get("features")
-        if not isinstance(members, list) or not members:
+        found = document.get("features")
+        if not isinstance(found, list) or not found:
             raise FeatureError("The file has no features.")
-    else:
-        members = [document]
-    return [_feature(member, number, wanted) for number, member in enumerate(members, 1)]
+        return found
+    return [document]
 
 
 def without_doubles(features: Sequence[Feature]) -> Sequence[Feature]:
@@ -104,7 +112,12 @@ def without_doubles(features: Sequence[Feature]) -> Sequence[Feature]:
     return features
 
 
-def _feature(member: Any, number: int, wanted: frozenset[str]) -> Feature:
+def feature(member: Any, number: int, wanted: frozenset[str]) -> Feature:
+    """Return the ``number``-th member as a feature with a sound geometry.
+
+    Raises:
+        FeatureError: it is not as it should be.
+    """
     about: Any = {}
     geometry = member
     if isinstance(member, dict) and member.get("type") == "Feature":
@@ -115,13 +128,13 @@ def _feature(member: Any, number: int, wanted: frozenset[str]) -> Feature:
     title = f"Feature {number}" + (
         f" (code {code[:LONGEST_CODE]})" if isinstance(code, str) and code.isprintable() and code else ""
     )
-    if not isinstance(geometry, dict) or geometry.get("type") not in wanted:
-        found = geometry.get("type") if isinstance(geometry, dict) else None
+    found = geometry.get("type") if isinstance(geometry, dict) else None
+    if not isinstance(found, str) or found not in wanted:
         raise FeatureError(
-            f"{title} is a {found or 'nothing'} where a {' or '.join(sorted(wanted))} is needed."
+            f"{title} is a {str(found or 'nothing')[:40]} where a {' or '.join(sorted(wanted))} is needed."
         )
     for place in _places(geometry.get("coordinates"), title):
-        _check_place(place, title)
+        check_place(place, title)
     try:
         drawn = shapely.force_2d(shape(geometry))
     except (ValueError, TypeError, IndexError, AttributeError, shapely.errors.GEOSException):
@@ -147,7 +160,12 @@ def _places(found: Any, title: str, depth: int = 0) -> Iterator[Sequence[Any]]:
         yield from _places(part, title, depth + 1)
 
 
-def _check_place(place: Sequence[Any], title: str) -> None:
+def check_place(place: Sequence[Any], title: str) -> None:
+    """Refuse a place that is not on earth, or has latitude before longitude.
+
+    Raises:
+        FeatureError: it is so.
+    """
     sound = len(place) >= 2 and all(isinstance(v, int | float) and not isinstance(v, bool) for v in place)
     if not sound or not all(map(math.isfinite, place)):
         raise FeatureError(f"{title} has a place that is not two numbers: {str(list(place))[:60]}.")

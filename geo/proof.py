@@ -62,7 +62,8 @@ class Doubt(StrEnum):
     says where he was. MOCK: places came from an app and not from a receiver. IMPOSSIBLE_SPEED: nobody gets here from
     where he was. REPLAYED: the track is that of an earlier day. TWO_PLACES: another device of his was somewhere else.
     CLOCK: his clock is wrong by minutes. TAG_ELSEWHERE: the same tag was read at another place. TAG_REPEATED: the
-    counter of a signed tag has not grown, so an old answer was sent again.
+    counter of a signed tag has not grown, so an old answer was sent again. TAG_UNSIGNED: a tag that signs was read, and
+    what it said is not signed by it.
     """
 
     ELSEWHERE = "elsewhere"
@@ -74,6 +75,7 @@ class Doubt(StrEnum):
     CLOCK = "clock"
     TAG_ELSEWHERE = "tag_elsewhere"
     TAG_REPEATED = "tag_repeated"
+    TAG_UNSIGNED = "tag_unsigned"
 
 
 TAKEN_OFF: dict[Doubt, int] = {
@@ -86,6 +88,7 @@ TAKEN_OFF: dict[Doubt, int] = {
     Doubt.CLOCK: 30,
     Doubt.TAG_ELSEWHERE: 50,
     Doubt.TAG_REPEATED: 70,
+    Doubt.TAG_UNSIGNED: 50,
 }
 """The surer the sign of a forgery, the more; a wrong clock and a jump have innocent causes as well."""
 
@@ -114,7 +117,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     believable fix around it. `mocks` of `fixes` there were marked as mock, `is_scan_mock` the scan's own place.
     `skew_s`: how far his clock is ahead of ours. `is_reachable`: whether one can get here from his fixes before and go
     to those after. `likeness`: the share of the way to here that is exactly that of an earlier day, of `crossings`.
-    `is_in_two_places`, `is_tag_elsewhere`, `has_counter_grown`: as their doubts say.
+    `is_in_two_places`, `is_tag_elsewhere`, `has_counter_grown`, `is_tag_unsigned`: as their doubts say.
     """
 
     method: Method
@@ -134,10 +137,11 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     is_in_two_places: bool | None = None
     is_tag_elsewhere: bool | None = None
     has_counter_grown: bool | None = None
+    is_tag_unsigned: bool | None = None
 
 
 class Points(msgspec.Struct, frozen=True):
-    """One part of a proof: how many points for what (`Part` or `Doubt`), of how many, and from what figure."""
+    """One part of a proof: how many points for what (`Part` or `Doubt`), of how many, and what they follow from."""
 
     code: str
     points: int
@@ -178,6 +182,7 @@ def _doubts(facts: Facts, beyond: float | None) -> list[tuple[Doubt, bool]]:
     return [
         (Doubt.REPLAYED, facts.crossings >= REPLAYED_FROM and (facts.likeness or 0.0) >= REPLAYED_SHARE),
         (Doubt.TAG_REPEATED, facts.has_counter_grown is False),
+        (Doubt.TAG_UNSIGNED, facts.is_tag_unsigned is True),
         (Doubt.TAG_ELSEWHERE, facts.is_tag_elsewhere is True),
         (Doubt.TWO_PLACES, facts.is_in_two_places is True),
         (Doubt.MOCK, facts.is_scan_mock or (facts.mocks > 0 and facts.mocks >= MOCK_SHARE * seen)),

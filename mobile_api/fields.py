@@ -124,6 +124,16 @@ def _on_earth(value: list[float]) -> None:
         raise ValidationError("Latitude is between -90 and 90; longitude comes first.")
 
 
+def way(most: int, **kwargs: Any) -> fields.List:
+    """A line that a client draws: corners ``[lon, lat]`` in degrees, WGS-84, as GeoJSON has those of a LineString."""
+    return fields.List(
+        spot(),
+        validate=validate.Length(2, most),
+        metadata={"description": f"At most {most} corners."},
+        **kwargs,
+    )
+
+
 def evidence(what: str, most: int) -> fields.List:
     """Ids of photos and the like, each once.
 

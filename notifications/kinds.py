@@ -103,6 +103,9 @@ RULES: dict[NoticeKind, Rule] = {
     K.BROADCAST_SENT:   rule(HIGH,   OFFICER,        "",       "area_id", next_after_s=60, duty=True),
     K.BROADCAST_ENDED:  rule(NORMAL, DESK,           "answered missing", "place area_id"),
     K.REPORT_ANSWERED:  rule(NORMAL, OFFICER,        "number", "what place outcome"),
+    K.PATROL_LATE:      rule(HIGH,   OFFICER | DESK, "number", "what place area_id due_at", duty=True),
+    K.PATROL_MISSED:    rule(NORMAL, OFFICER | DESK, "number", "what place area_id"),
+    K.PATROL_DEVIATED:  rule(NORMAL, OFFICER,        "number", "what place area_id distance_m", duty=True),
 }  # fmt: skip
 
 

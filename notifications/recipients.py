@@ -17,7 +17,7 @@ from sqlalchemy import select, text
 
 from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import AlarmKind, NoticeKind, Role
-from backend.models import Alarm, Call, CallAnswer, Evidence, Report, Task
+from backend.models import Alarm, Call, CallAnswer, Evidence, Patrol, Report, Task, Visit
 
 Level = Literal["dispatcher", "supervisor"]
 K = NoticeKind
@@ -158,6 +158,17 @@ def hear_of_report(report: Report) -> Hearers:
     return Hearers(report.area_id, (report.officer_id,))
 
 
+def hear_of_patrol(patrol: Patrol) -> Hearers:
+    """The desks of its area, who has begun it, and until then those who are named to."""
+    his = (patrol.officer_id,) if patrol.officer_id is not None else tuple(patrol.officer_ids)
+    return Hearers(patrol.area_id, his)
+
+
+def hear_of_visit(visit: Visit) -> Hearers:
+    """The desks of the checkpoint's area, and whose visit it is."""
+    return Hearers(visit.area_id, (visit.officer_id,))
+
+
 def hear_of_evidence(uow: UnitOfWork, evidence: Evidence) -> list[Hearers]:
     """The desks of each area where a report or a task shows it, and the officer who took it; until then he alone."""
     areas = uow.session.scalars(
@@ -216,6 +227,9 @@ NAMED_BY: dict[NoticeKind, tuple[str, ...]] = {
     K.BROADCAST_SENT: ("asked_by",),
     K.BROADCAST_ENDED: ("one", "desk_for"),
     K.REPORT_ANSWERED: ("one",),
+    K.PATROL_LATE: ("one", "officers_on_shift", "desk_for"),
+    K.PATROL_MISSED: ("one", "desk_for"),
+    K.PATROL_DEVIATED: ("one",),
 }
 """By kind the functions above that may name its recipients. Whom a call asks is said by ``officers_on_shift`` and
 ``crew_on_shift``. SOS to ``one``: the nearest N, whom the alarm's workflow

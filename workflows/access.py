@@ -14,6 +14,7 @@ from sqlalchemy import (
     ColumnExpressionArgument,
     Select,
     and_,
+    any_,
     exists,
     func,
     literal,
@@ -36,6 +37,7 @@ from backend.models import (
     Assignment,
     Call,
     CallAnswer,
+    Checkpoint,
     Crew,
     CrewMember,
     Delivery,
@@ -45,11 +47,17 @@ from backend.models import (
     Invitation,
     Membership,
     Notice,
+    Patrol,
+    PatrolPoint,
+    Plan,
     Report,
+    Route,
+    RoutePoint,
     Session,
     Shift,
     Task,
     User,
+    Visit,
 )
 
 Row = TypeVar("Row")
@@ -80,6 +88,17 @@ GRANTS: dict[tuple[str, str], frozenset[Role]] = {
     ("file", "report"): frozenset({OFFICER}),
     ("see", "report"): frozenset({DISPATCHER, SUPERVISOR}),
     ("handle", "report"): frozenset({DISPATCHER, SUPERVISOR}),
+    ("see", "checkpoint"): frozenset({DISPATCHER, SUPERVISOR}),
+    ("manage", "checkpoint"): frozenset({SUPERVISOR}),
+    ("see", "route"): frozenset({DISPATCHER, SUPERVISOR}),
+    ("manage", "route"): frozenset({SUPERVISOR}),
+    ("see", "plan"): frozenset({DISPATCHER, SUPERVISOR}),
+    ("manage", "plan"): frozenset({SUPERVISOR}),
+    ("see", "patrol"): frozenset({DISPATCHER, SUPERVISOR}),
+    ("manage", "patrol"): frozenset({DISPATCHER, SUPERVISOR}),
+    ("do", "patrol"): frozenset({OFFICER}),
+    ("see", "visit"): frozenset({DISPATCHER, SUPERVISOR}),
+    ("review", "visit"): frozenset({SUPERVISOR}),
     ("record", "evidence"): frozenset({OFFICER}),
     ("see", "evidence"): frozenset({DISPATCHER, SUPERVISOR}),
     ("see", "task_kind"): frozenset({DISPATCHER, SUPERVISOR, ADMIN, OFFICER}),
@@ -330,6 +349,138 @@ def report_parts() -> tuple[ExecutableOption, ...]:
         joinedload(Report.officer),
         joinedload(Report.looker),
     )
+
+
+def checkpoint(
+    uow: UnitOfWork, actor: Actor, checkpoint_id: UUID, *, verb: str = "see", lock: bool = False
+) -> Checkpoint:
+    """The door to a checkpoint: one in the actor's areas."""
+    query = (
+        select(Checkpoint)
+        .where(Checkpoint.id == checkpoint_id)
+        .options(joinedload(Checkpoint.area).defer(Area.geom))
+    )
+    if lock:
+        query = query.with_for_update(of=Checkpoint).execution_options(populate_existing=True)
+    found = uow.session.scalar(query)
+    if found is None or not may(actor, verb, "checkpoint"):
+        raise NotVisible()
+    if not covers(uow, actor, verb, "checkpoint", found.area_id):
+        raise NotVisible()
+    return found
+
+
+def route(uow: UnitOfWork, actor: Actor, route_id: UUID, *, verb: str = "see", lock: bool = False) -> Route:
+    """The door to a route: one in the actor's areas; ``go`` is an officer's, of a route where he is one."""
+    query = select(Route).where(Route.id == route_id).options(*route_parts())
+    if lock:
+        query = query.with_for_update(of=Route).execution_options(populate_existing=True)
+    found = uow.session.scalar(query)
+    if found is None:
+        raise NotVisible()
+    if Role.SYSTEM in actor.roles:
+        return found
+    if verb == "go" and may(actor, "do", "patrol") and covers(uow, actor, "do", "patrol", found.area_id):
+        return found
+    if verb != "go" and may(actor, verb, "route") and covers(uow, actor, verb, "route", found.area_id):
+        return found
+    raise NotVisible()
+
+
+def route_parts() -> tuple[ExecutableOption, ...]:
+    """Loader options for everything that an answer about a route shows."""
+    return (
+        joinedload(Route.area).defer(Area.geom),
+        selectinload(Route.points).joinedload(RoutePoint.checkpoint),
+    )
+
+
+def plan(uow: UnitOfWork, actor: Actor, plan_id: UUID, *, verb: str = "see", lock: bool = False) -> Plan:
+    """The door to a plan: its route is in the actor's areas."""
+    query = select(Plan).where(Plan.id == plan_id).options(*plan_parts())
+    if lock:
+        query = query.with_for_update(of=Plan).execution_options(populate_existing=True)
+    found = uow.session.scalar(query)
+    if found is None:
+        raise NotVisible()
+    if Role.SYSTEM in actor.roles:
+        return found
+    if may(actor, verb, "plan") and covers(uow, actor, verb, "plan", found.route.area_id):
+        return found
+    raise NotVisible()
+
+
+def plan_parts() -> tuple[ExecutableOption, ...]:
+    """Loader options for everything that an answer about a plan shows."""
+    route = joinedload(Plan.route)
+    return (
+        route.joinedload(Route.area).defer(Area.geom),
+        route.selectinload(Route.points).joinedload(RoutePoint.checkpoint),
+    )
+
+
+def patrol(
+    uow: UnitOfWork, actor: Actor, patrol_id: UUID, *, verb: str = "see", lock: bool = False
+) -> Patrol:
+    """The door to a patrol: one in the actor's areas, or one that he as an officer has begun or may begin."""
+    query = select(Patrol).where(Patrol.id == patrol_id).options(*patrol_parts())
+    if lock:
+        query = query.with_for_update(of=Patrol).execution_options(populate_existing=True)
+    found = uow.session.scalar(query)
+    if found is None:
+        raise NotVisible()
+    if Role.SYSTEM in actor.roles:
+        return found
+    if verb != "do" and may(actor, verb, "patrol") and covers(uow, actor, verb, "patrol", found.area_id):
+        return found
+    if verb in ("see", "do") and may(actor, "do", "patrol") and _is_his(uow, actor, found):
+        return found
+    raise NotVisible()
+
+
+def _is_his(uow: UnitOfWork, actor: Actor, found: Patrol) -> bool:
+    """Say whether an officer has begun a patrol, or it is for him to begin: by name, or as one of its area."""
+    if found.officer_id is not None:
+        return found.officer_id == actor.user_id
+    if found.officer_ids:
+        return actor.user_id in found.officer_ids
+    return covers(uow, actor, "do", "patrol", found.area_id)
+
+
+def for_officer(actor: Actor) -> ColumnElement[bool]:
+    """Return the condition that a patrol is one that the officer has begun, or that is for him to begin."""
+    by_name = literal(actor.user_id, postgresql.UUID(as_uuid=True)) == any_(Patrol.officer_ids)
+    of_area = (func.cardinality(Patrol.officer_ids) == 0) & within(
+        Patrol.area_id, roots(actor, "do", "patrol")
+    )
+    return or_(Patrol.officer_id == actor.user_id, Patrol.officer_id.is_(None) & or_(by_name, of_area))
+
+
+def patrol_parts() -> tuple[ExecutableOption, ...]:
+    """Loader options for everything that an answer about a patrol shows."""
+    return (
+        joinedload(Patrol.route),
+        joinedload(Patrol.plan),
+        joinedload(Patrol.area).defer(Area.geom),
+        joinedload(Patrol.officer),
+        selectinload(Patrol.points).joinedload(PatrolPoint.checkpoint),
+        selectinload(Patrol.deviations),
+    )
+
+
+def visit(uow: UnitOfWork, actor: Actor, visit_id: UUID, *, verb: str = "see", lock: bool = False) -> Visit:
+    """The door to a visit: its checkpoint's area is among the actor's, or, to see it, it is the officer's own."""
+    query = select(Visit).where(Visit.id == visit_id)
+    if lock:
+        query = query.with_for_update().execution_options(populate_existing=True)
+    found = uow.session.scalar(query)
+    if found is None:
+        raise NotVisible()
+    if may(actor, verb, "visit") and covers(uow, actor, verb, "visit", found.area_id):
+        return found
+    if verb == "see" and may(actor, "do", "patrol") and found.officer_id == actor.user_id:
+        return found
+    raise NotVisible()
 
 
 def own_evidence(uow: UnitOfWork, actor: Actor, evidence_id: UUID, *, lock: bool = False) -> Evidence:

@@ -1,4 +1,4 @@
-"""The ground of a town of one's own, brought in from files: its areas, roads and checkpoints.
+"""The ground of a town of one's own, brought in from files: its areas and roads.
 
 All of a file is kept or none of it: one area that cannot be indexed would take every fix of the town out of its area.
 The command line alone calls this; whoever may run it holds the data folder's keys, so no role is asked for.
@@ -19,7 +19,7 @@ from backend.core.ids import new_id
 from backend.core.listen import AREAS as AREAS_CHANGED
 from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import AreaKind, RoadKind
-from backend.models import Area, Checkpoint, Road, Town
+from backend.models import Area, Road, Town
 from geo import features
 from geo.areas import AreaIndex
 from geo.features import LONGEST_CODE, Feature, FeatureError
@@ -144,47 +144,6 @@ def import_roads(uow: UnitOfWork, actor: Actor, data: bytes, *, command_id: UUID
     counts = {"count": len(roads), "gone": gone}
     journal.write(uow, actor, "town", uow.town, "import_roads", command_id=command_id, data=counts)
     return Imported(len(roads), 0)
-
-
-def import_checkpoints(uow: UnitOfWork, actor: Actor, data: bytes, *, command_id: UUID) -> Imported:
-    """Keep every checkpoint of a GeoJSON document, each in the deepest area that holds it.
-
-    A code that exists gets the new place and names.
-
-    Raises:
-        Invalid: ``bad_areas``, with a sentence that names the feature; nothing is kept.
-    """
-    rows = uow.session.execute(select(Area.id, Area.parent_id, Area.kind, Area.geom))
-    area_of = AreaIndex([(row.id, row.parent_id, row.kind, to_shape(row.geom)) for row in rows])
-    known = {point.code: point for point in uow.session.scalars(select(Checkpoint).with_for_update())}
-    made = changed = 0
-    try:
-        for feature in features.without_doubles(features.read(data, features.POINTS)):
-            area_id = area_of(feature.geometry.x, feature.geometry.y)
-            if area_id is None:
-                raise FeatureError(f"{feature.title} lies outside the town.")
-            place = from_shape(feature.geometry, srid=4326)
-            if (point := known.get(feature.code)) is not None:
-                point.area_id, point.name, point.geom = area_id, feature.name, place
-                changed += 1
-                continue
-            uow.session.add(
-                Checkpoint(
-                    id=new_id(),
-                    town_id=uow.town,
-                    area_id=area_id,
-                    code=feature.code,
-                    name=feature.name,
-                    geom=place,
-                )
-            )
-            made += 1
-    except FeatureError as error:
-        raise _invalid(error) from None
-    uow.session.flush()
-    counts = {"made": made, "changed": changed}
-    journal.write(uow, actor, "town", uow.town, "import_checkpoints", command_id=command_id, data=counts)
-    return Imported(made, changed)
 
 
 def _parent_of(feature: Feature, known: dict[str, Area]) -> Area | None:

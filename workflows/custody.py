@@ -6,20 +6,33 @@ taken out breaks the chain from there on. It holds digests of content and refere
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import func, or_, select
 
 from backend.core.identity import Actor
 from backend.core.uow import UnitOfWork
-from backend.core.vocabulary import CustodyAct
+from backend.core.vocabulary import CustodyAct, EvidenceState
 from backend.models import Custody, Evidence
 
 BEGINNING = bytes(32)
 """What the first entry of a chain follows."""
+ROUND_DAYS = 7
+"""Within so many days each chain is verified, also one to which nothing was added."""
+AT_ONCE = 200
+"""Chains that are read together."""
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A chain that does not hold, and the place of the first entry that is wrong or missing."""
+
+    evidence_id: UUID
+    place: int
 
 
 def write(
@@ -104,3 +117,36 @@ def first_wrong(entries: Iterable[Custody]) -> int | None:
             return place
         previous = entry.entry_hash
     return None
+
+
+def verify(uow: UnitOfWork, *, since: datetime) -> Iterator[Broken]:
+    """Yield the town's broken chains, of those that grew since then and of today's share of all.
+
+    An end that was cut off whole leaves a chain that holds. What the item itself says of it is missed there: it has
+    been announced, and where it is sealed or rejected, an entry says so.
+    """
+    grew = select(Custody.evidence_id).where(Custody.town_id == uow.town, Custody.at > since)
+    todays = func.get_byte(func.uuid_send(Evidence.id), 15) % ROUND_DAYS == uow.now.toordinal() % ROUND_DAYS
+    items = select(Evidence.id, Evidence.state).where(
+        Evidence.town_id == uow.town, or_(Evidence.id.in_(grew), todays)
+    )
+    after: UUID | None = None
+    while True:
+        following = items if after is None else items.where(Evidence.id > after)
+        found = uow.session.execute(following.order_by(Evidence.id).limit(AT_ONCE)).all()
+        for evidence_id, state in found:
+            entries = of(uow, evidence_id)
+            if place := first_wrong(entries) or _missed(entries, state):
+                yield Broken(evidence_id, place)
+        uow.session.expunge_all()
+        if len(found) < AT_ONCE:
+            return
+        after = found[-1].id
+
+
+def _missed(entries: list[Custody], state: str) -> int | None:
+    acts = {entry.action for entry in entries}
+    wanted = {str(CustodyAct.CREATED)}
+    if state in (EvidenceState.SEALED, EvidenceState.REJECTED):
+        wanted.add(str(state))
+    return None if wanted <= acts else len(entries) + 1

@@ -107,9 +107,7 @@ class Machine:
             WrongState: no row of the table starts here; the refusal names the state and what is possible.
             Forbidden: the table has the row, but none of the actor's roles may press it.
         """
-        if command_id is not None and (done := self.did(uow, actor, row, command_id)) is not None:
-            if done != action:
-                raise Invalid("This command's id was used for another act.", "key_reused")
+        if self.replayed(uow, actor, row, action, command_id):
             return False
         found = next((s for s in self.steps if s.action == action and row.state in s.sources), None)
         if found is None:
@@ -145,6 +143,17 @@ class Machine:
             suspended = found.target == self._suspends
             row.suspended_from = row.state if suspended else None  # type: ignore[attr-defined]
         return found.target
+
+    def replayed(self, uow: UnitOfWork, actor: Actor, row: Row, action: str, command_id: UUID | None) -> bool:
+        """Say whether the actor has done this under this ``command_id`` before.
+
+        Raises:
+            Invalid: ``key_reused``; he has done something else to this row under it.
+        """
+        done = self.did(uow, actor, row, command_id) if command_id is not None else None
+        if done is not None and done != action:
+            raise Invalid("This command's id was used for another act.", "key_reused")
+        return done is not None
 
     def did(self, uow: UnitOfWork, actor: Actor, row: Row, command_id: UUID) -> str | None:
         """Return what the actor did to the row under ``command_id``, if anything."""

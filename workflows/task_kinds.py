@@ -1,6 +1,5 @@
 """Kinds of task: what officers may be told to do, who may, what is asked of them and how soon. The town's data."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
@@ -13,7 +12,7 @@ from backend.core.ids import new_id
 from backend.core.paging import Page, page
 from backend.core.uow import UnitOfWork
 from backend.models import TaskKind
-from workflows import access, journal
+from workflows import access, journal, questions
 from workflows.default_task_kinds import DEFAULTS
 
 SOS = "sos"
@@ -22,7 +21,6 @@ FIELDS = (
     "name", "priority", "officer_kinds", "skill", "needed", "checklist", "questions", "wants_evidence", "reportable",
     "offer_s", "accept_within_s", "arrive_within_s", "complete_within_s",
 )  # fmt: skip
-LONGEST_TEXT = 2000
 
 
 def in_use(
@@ -153,57 +151,19 @@ def add_defaults(uow: UnitOfWork, actor: Actor) -> int:
     return len(made)
 
 
-def _check(wanted: Mapping[str, Any]) -> None:
-    for name in ("checklist", "questions"):
-        _check_ids(name, wanted[name])
-    for question in wanted["questions"]:
-        _check_ids("questions", question["choices"])
-        if (question["answer"] == "choice") != (len(question["choices"]) >= 2):
-            raise Invalid(
-                "A choice has two answers or more, and no other question has any.", questions=["choices"]
-            )
-
-
-def _check_ids(name: str, items: Sequence[Mapping[str, Any]]) -> None:
-    if len({item["id"] for item in items}) != len(items):
-        raise Invalid("An id stands for one thing only.", **{name: ["id twice"]})
-
-
 def check_result(kind: TaskKind, checklist: Mapping[str, bool], answers: Mapping[str, Any]) -> None:
     """Refuse a result that does not fit what the kind asks.
 
     Raises:
         Invalid: an unknown id, something required that is missing, or an answer of another type.
     """
-    _check_against("checklist", kind.checklist, checklist)
-    _check_against("answers", kind.questions, answers)
+    questions.check_given("checklist", kind.checklist, checklist)
     undone = [item["id"] for item in kind.checklist if item.get("required") and not checklist.get(item["id"])]
     if undone:
         raise Invalid("Something that has to be done is not ticked off.", checklist=undone)
-    unfit = [
-        question["id"]
-        for question in kind.questions
-        if question["id"] in answers and not _fits(question, answers[question["id"]])
-    ]
-    if unfit:
-        raise Invalid("An answer is not what its question asks for.", answers=unfit)
+    questions.check_answers(kind.questions, answers)
 
 
-def _check_against(name: str, asked: Sequence[Mapping[str, Any]], given: Mapping[str, Any]) -> None:
-    if unknown := sorted(set(given) - {item["id"] for item in asked}):
-        raise Invalid("This kind of task does not ask that.", **{name: unknown})
-    missing = [item["id"] for item in asked if item.get("required") and item["id"] not in given]
-    if missing:
-        raise Invalid("Something that is asked for is missing.", **{name: missing})
-
-
-def _fits(question: Mapping[str, Any], value: Any) -> bool:
-    match question["answer"]:
-        case "yes_no":
-            return isinstance(value, bool)
-        case "number":
-            return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        case "choice":
-            return value in [choice["id"] for choice in question["choices"]]
-        case _:
-            return isinstance(value, str) and 0 < len(value) <= LONGEST_TEXT
+def _check(wanted: Mapping[str, Any]) -> None:
+    questions.check_ids("checklist", wanted["checklist"])
+    questions.check(wanted["questions"])

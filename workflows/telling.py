@@ -13,7 +13,7 @@ from sqlalchemy import select
 
 from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import AlarmKind, AssignmentState, CallKind, NoticeKind
-from backend.models import Alarm, Assignment, Call, CallAnswer, Crew, Report, Shift, Task
+from backend.models import Alarm, Assignment, Call, CallAnswer, Crew, Patrol, Report, Shift, Task
 from notifications import outbox, recipients
 from notifications.kinds import fitted
 from notifications.recipients import Level
@@ -320,3 +320,32 @@ def _call_sign(uow: UnitOfWork, officer_id: UUID | None) -> dict[str, Any]:
 
 def _level(tells: str) -> Level:
     return "dispatcher" if tells == "dispatcher" else "supervisor"
+
+
+# --- Patrols
+
+
+def of_patrol(uow: UnitOfWork, patrol: Patrol, action: str, *, away_m: float | None = None) -> None:
+    """Tell of a patrol that is late or missed, or whose officer has left the corridor. Needs its route and area."""
+    what = {"what": fitted(patrol.route.name), "place": _place(patrol.area.name), "area_id": patrol.area_id}
+    named = [one for officer_id in patrol.officer_ids for one in recipients.one(uow, officer_id)]
+    desk = recipients.desk_for(uow, patrol.area_id)
+    if action == "late":
+        his = named or recipients.officers_on_shift(uow, patrol.area_id)
+        _of_patrol(uow, K.PATROL_LATE, patrol, his, due_at=patrol.start_by, **what)
+        _of_patrol(uow, K.PATROL_LATE, patrol, desk, due_at=patrol.start_by, **what)
+    elif action == "miss":
+        _of_patrol(uow, K.PATROL_MISSED, patrol, named, **what)
+        _of_patrol(uow, K.PATROL_MISSED, patrol, desk, **what)
+    elif action == "deviate":
+        _of_patrol(
+            uow, K.PATROL_DEVIATED, patrol, recipients.one(uow, patrol.officer_id), distance_m=_near(away_m), **what
+        )  # fmt: skip
+
+
+def _of_patrol(uow: UnitOfWork, kind: K, patrol: Patrol, to: Collection[UUID], **params: Any) -> None:
+    known = {name: value for name, value in params.items() if value is not None}
+    outbox.enqueue(
+        uow, kind, to=to, subject=("patrol", patrol.id), coalesce=f"patrol:{patrol.id}:{kind}",
+        params={"number": patrol.number, **known},
+    )  # fmt: skip

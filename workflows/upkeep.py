@@ -41,6 +41,7 @@ def keep_partitions(uow: UnitOfWork, *, ahead_days: int, fix_retention_days: int
             ("quarantined_fixes", today, today + timedelta(days=ahead_days), "1 day"),
             ("journal", today, today + JOURNALS_AHEAD, "1 month"),
             ("disclosures", today, today + JOURNALS_AHEAD, "1 month"),
+            ("visits", today - LATE_AT_MOST, today + JOURNALS_AHEAD, "1 month"),
         )
     )  # fmt: skip
     dropped = sum(
@@ -83,6 +84,15 @@ def forget_notices(uow: UnitOfWork, *, retention_days: int) -> int:
         )
         gone += int(done.rowcount)  # type: ignore[attr-defined]
     return gone
+
+
+def forget_visits(uow: UnitOfWork, *, retention_days: int) -> int:
+    """Delete this town's visits that are past their time; that a point of a patrol was visited, and when, stays."""
+    done = uow.session.execute(
+        text("delete from visits where town_id = xungeng_town() and arrived_at < :before"),
+        {"before": uow.now - timedelta(days=retention_days)},
+    )
+    return int(done.rowcount)  # type: ignore[attr-defined]
 
 
 def forget_tracks(uow: UnitOfWork, *, retention_days: int) -> int:

@@ -100,6 +100,7 @@ class Config:
     otp_ttl_s: int = 300
     idempotency_retention_days: int = 30
     fix_retention_days: int = 30
+    visit_retention_days: int = 400
     partitions_ahead_days: int = 7
     shift_max_h: int = 14
     shift_grace_min: int = 30
@@ -276,6 +277,7 @@ def _read(env: Mapping[str, str]) -> Config:
         refresh_ttl_s=_number(env, "XUNGENG_REFRESH_TTL_S", 30 * _DAY_S, low=60, high=400 * _DAY_S),
         otp_ttl_s=_number(env, "XUNGENG_OTP_TTL_S", 300, low=30, high=3600),
         fix_retention_days=_number(env, "XUNGENG_FIX_RETENTION_DAYS", 30, low=7, high=3660),
+        visit_retention_days=_number(env, "XUNGENG_VISIT_RETENTION_DAYS", 400, low=31, high=3660),
         partitions_ahead_days=_number(env, "XUNGENG_PARTITIONS_AHEAD_DAYS", 7, low=2, high=60),
         shift_max_h=_number(env, "XUNGENG_SHIFT_MAX_H", 14, low=1, high=48),
         shift_grace_min=_number(env, "XUNGENG_SHIFT_GRACE_MIN", 30, low=0, high=600),

@@ -349,7 +349,7 @@ class CallAnswerState(StrEnum):
 
 
 class Due(StrEnum):
-    """What a deadline is about: an offer's end, a task's steps, an alarm's next level, a call's end."""
+    """What a deadline is about: the times of an offer, a task, an alarm, a call, a patrol."""
 
     LAPSE = "lapse"
     ACCEPT = "accept"
@@ -357,6 +357,44 @@ class Due(StrEnum):
     COMPLETE = "complete"
     ESCALATE = "escalate"
     ROLL_CALL = "roll_call"
+    LATE = "late"
+    MISS = "miss"
+    OVERDUE = "overdue"
+
+
+class Sequence(StrEnum):
+    """In which order the checkpoints of a route are to be visited; ``SHUFFLED`` is drawn anew for each patrol."""
+
+    FIXED = "fixed"
+    ANY = "any"
+    SHUFFLED = "shuffled"
+
+
+class PatrolState(StrEnum):
+    """The life of a patrol; see ``workflows.patrols``."""
+
+    PLANNED = "planned"
+    ACTIVE = "active"
+    PAUSED = "paused"
+    COMPLETED = "completed"
+    ENDED_EARLY = "ended_early"
+    MISSED = "missed"
+    CANCELLED = "cancelled"
+
+
+class PointState(StrEnum):
+    """What became of a checkpoint on a patrol."""
+
+    PENDING = "pending"
+    VISITED = "visited"
+    SKIPPED = "skipped"
+
+
+class Verdict(StrEnum):
+    """What a person found who looked at a flagged visit."""
+
+    GENUINE = "genuine"
+    DOUBTFUL = "doubtful"
 
 
 class NoticeKind(StrEnum):
@@ -388,6 +426,9 @@ class NoticeKind(StrEnum):
     BROADCAST_SENT = "broadcast.sent"
     BROADCAST_ENDED = "broadcast.ended"
     REPORT_ANSWERED = "report.answered"
+    PATROL_LATE = "patrol.late"
+    PATROL_MISSED = "patrol.missed"
+    PATROL_DEVIATED = "patrol.deviated"
 
 
 class NoticeChannel(StrEnum):

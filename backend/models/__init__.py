@@ -11,11 +11,14 @@ from backend.models.fix import Fix, GateCounter, LateDay, LatestPosition, Quaran
 from backend.models.imported_track import ImportedTrack
 from backend.models.journal import Disclosure, Journal
 from backend.models.notice import Address, Delivery, Notice, NoticeSetting, WechatCredit
+from backend.models.patrol import Patrol, PatrolDeviation, PatrolPoint, Plan
 from backend.models.report import Report
+from backend.models.route import Route, RoutePoint
 from backend.models.shift import Crew, CrewMember, Invitation, Shift
 from backend.models.task import Assignment, Task, TaskKind
 from backend.models.town import Area, Basemap, Checkpoint, Department, Road, Town
 from backend.models.user import LoginCode, Membership, RefreshToken, Session, Throttle, User
+from backend.models.visit import Visit, VisitState, VisitWatch
 
 __all__ = [
     "Address",
@@ -52,10 +55,16 @@ __all__ = [
     "Notice",
     "NoticeSetting",
     "Number",
+    "Patrol",
+    "PatrolDeviation",
+    "PatrolPoint",
+    "Plan",
     "QuarantinedFix",
     "RefreshToken",
     "Report",
     "Road",
+    "Route",
+    "RoutePoint",
     "Session",
     "Shift",
     "Task",
@@ -65,5 +74,8 @@ __all__ = [
     "Town",
     "TrackDay",
     "User",
+    "Visit",
+    "VisitState",
+    "VisitWatch",
     "WechatCredit",
 ]

@@ -25,7 +25,7 @@ class Deadline(Base):
         Index("ix_deadlines_due", "due_at", postgresql_where=text("done_at is null")),
         Index("ix_deadlines_done", "done_at", postgresql_where=text("done_at is not null")),
         CheckConstraint(
-            "about in ('lapse', 'accept', 'arrive', 'complete', 'escalate', 'roll_call')",
+            "about in ('lapse', 'accept', 'arrive', 'complete', 'escalate', 'roll_call', 'late', 'miss', 'overdue')",
             name="ck_deadlines_about",
         ),
     )

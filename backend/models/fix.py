@@ -18,6 +18,12 @@ class Fix(Base):
     __table_args__ = (
         PrimaryKeyConstraint("device_id", "fixed_at", "seq", name="pk_fixes"),
         Index("ix_fixes_fixed_at", "fixed_at", postgresql_using="brin"),
+        Index(
+            "ix_fixes_received_at",
+            "received_at",
+            postgresql_using="brin",
+            postgresql_with={"autosummarize": True},
+        ),
         {"postgresql_partition_by": "RANGE (fixed_at)"},
     )
 

@@ -5,10 +5,10 @@ from typing import Any
 from uuid import UUID
 
 from geoalchemy2 import Geometry
-from sqlalchemy import CheckConstraint, ForeignKey, Index, Text, UniqueConstraint
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import CheckConstraint, ForeignKey, Index, Text, UniqueConstraint, text
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.dialects.postgresql import UUID as PgUUID
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from backend.models.base import Base, Id, Small, TownId
 
@@ -68,13 +68,31 @@ class Road(Base):
 
 
 class Checkpoint(Base):
-    """A point that a round passes."""
+    """A point that a round passes: its fence, and what proves that somebody was there.
+
+    ``label_token`` and ``tag_token`` are the unguessable parts of the addresses on its printed label and in its tag;
+    they differ, so that who photographs the label does not pass for the tag. ``tag_counter`` is the last counter of a
+    tag that signs. ``questions`` are those of a task kind: what is asked of whoever comes by.
+    """
 
     __tablename__ = "checkpoints"
     __table_args__ = (
         UniqueConstraint("town_id", "code", name="uq_checkpoints_town_code"),
+        UniqueConstraint("label_token", name="uq_checkpoints_label_token"),
+        UniqueConstraint("tag_token", name="uq_checkpoints_tag_token"),
         Index("ix_checkpoints_geom", "geom", postgresql_using="gist"),
-    )
+        Index("ix_checkpoints_area_id", "area_id"),
+        Index(
+            "uq_checkpoints_tag_uid", "town_id", "tag_uid", unique=True,
+            postgresql_where=text("tag_uid is not null"),
+        ),
+        CheckConstraint(
+            "radius_m between 5 and 500 and min_dwell_s between 0 and 3600", name="ck_checkpoints_fence"
+        ),
+        CheckConstraint(
+            "(tag_uid is not null or not tag_signs) and (tag_counter is null or tag_signs)", name="ck_checkpoints_tag"
+        ),
+    )  # fmt: skip
 
     id: Mapped[Id]
     town_id: Mapped[TownId]
@@ -82,6 +100,21 @@ class Checkpoint(Base):
     code: Mapped[str]
     name: Mapped[dict[str, str]]
     geom: Mapped[Any] = mapped_column(Geometry("POINT", srid=4326, spatial_index=False))
+    radius_m: Mapped[float] = mapped_column(server_default=text("25"))
+    min_dwell_s: Mapped[int] = mapped_column(server_default=text("30"))
+    questions: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default=text("'[]'"))
+    label_token: Mapped[str] = mapped_column(
+        server_default=text("replace((gen_random_uuid())::text, '-', '')")
+    )
+    tag_token: Mapped[str] = mapped_column(server_default=text("replace((gen_random_uuid())::text, '-', '')"))
+    tag_uid: Mapped[str | None]
+    tag_signs: Mapped[bool] = mapped_column(server_default=text("false"))
+    tag_counter: Mapped[int | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
+    retired_at: Mapped[datetime | None]
+    version: Mapped[int] = mapped_column(default=1, server_default=text("1"))
+
+    area: Mapped[Area] = relationship(lazy="raise")
 
 
 class Department(Base):

@@ -71,6 +71,18 @@ TEXTS: dict[K, tuple[str, str]] = {
     K.ROLL_CALL_ENDED: ("Roll call is over", "[{place}: ]{answered} answered, {missing} did not."),
     K.BROADCAST_SENT: ("Message from the desk", "Please open the app, read and confirm."),
     K.BROADCAST_ENDED: ("Message has expired", "[{place}: ]{answered} confirmed, {missing} did not."),
+    K.PATROL_LATE: (
+        "Patrol {number} is late",
+        "Nobody has begun it yet[: {what}][, {place}][, until {due_at}].",
+    ),
+    K.PATROL_MISSED: (
+        "Patrol {number} was missed",
+        "Nobody began it in its time[: {what}][, {place}]. Please say why.",
+    ),
+    K.PATROL_DEVIATED: (
+        "Off the route of patrol {number}",
+        "You have left the route[: {what}][, by about {distance_m} m]. Please say why, or go back.",
+    ),
     K.REPORT_ANSWERED: (
         "Report {number} was answered",
         "[{what}. ][{place}. ][Result: {outcome}. ]Open the app for more.",

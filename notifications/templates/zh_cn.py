@@ -52,6 +52,12 @@ TEXTS: dict[K, tuple[str, str]] = {
     K.ROLL_CALL_ENDED: ("点名结束", "[{place}：]已应答 {answered} 人，未应答 {missing} 人。"),
     K.BROADCAST_SENT: ("指挥席广播", "请打开应用查看并确认。"),
     K.BROADCAST_ENDED: ("广播已到期", "[{place}：]已确认 {answered} 人，未确认 {missing} 人。"),
+    K.PATROL_LATE: ("巡更 {number} 已迟", "尚无人开始[：{what}][，{place}][，最迟 {due_at}]。"),
+    K.PATROL_MISSED: ("巡更 {number} 漏巡", "未在规定时间内开始[：{what}][，{place}]。请说明原因。"),
+    K.PATROL_DEVIATED: (
+        "巡更 {number} 偏离路线",
+        "您已离开路线[：{what}][，约 {distance_m} 米]。请说明原因或返回路线。",
+    ),
     K.REPORT_ANSWERED: (
         "上报 {number} 有结果",
         "[{what}，][{place}，]处理结果[：{outcome}]，请打开应用查看。",

@@ -25,11 +25,12 @@ from tests.api.conftest import Caller, World
 from tests.api.test_bad_bodies import HOSTILE
 from tests.api.test_isolation import Prey, _caller, noticed, routes
 from tests.notifications.conftest import everything
-from workflows import access, journal, tasks
+from workflows import access, journal, patrols, tasks
 from workflows import dispatching as workflows_dispatching
 from workflows.results import Referral
 
 SPAN = {"from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z", "reason": "a look"}
+DAY = {"since": "2026-01-01T00:00:00Z", "until": "2026-01-02T00:00:00Z"}
 Ids = dict[str, str]
 Make = Callable[[Ids], Any]
 DESK, OFFICER, RESIDENT = "/api/v1/desk", "/api/v1/officer", "/api/v1/resident"
@@ -57,6 +58,26 @@ def phone(ids: Ids) -> dict[str, str]:
     return {"id": ids["device_id"], "name": "Phone"}
 
 
+def a_checkpoint(ids: Ids) -> dict[str, Any]:
+    return {
+        "code": f"tried-{uuid.uuid4().hex[:12]}", "name": {"zh-CN": "试", "en": "tried"},
+        "place": [float(ids["lon"]), float(ids["lat"])],
+    }  # fmt: skip
+
+
+def a_route(ids: Ids) -> dict[str, Any]:
+    return {
+        "name": {"zh-CN": "试", "en": "tried"},
+        "allowed_s": 3600,
+        "checkpoint_ids": [ids["checkpoint_id"]],
+    }
+
+
+def a_plan(ids: Ids) -> dict[str, Any]:
+    return {"route_id": ids["route_id"], "name": {"zh-CN": "试", "en": "tried"}, **WHEN}
+
+
+WHEN = {"rule": "FREQ=WEEKLY", "starts_on": "2026-01-01", "starts_at": "08:30"}
 BODIES: dict[tuple[str, str], Make] = {
     ("POST", f"{OFFICER}/shifts"): lambda ids: {
         "area_id": ids["area_id"], "device": phone(ids),
@@ -89,7 +110,29 @@ BODIES: dict[tuple[str, str], Make] = {
     ("POST", f"{DESK}/tasks/<task_id>/refer"): lambda ids: {
         "case_number": "A3101-7", "taken_by": "x", "handed_at": now(), "reason": "tried",
     },
+    ("POST", f"{DESK}/checkpoints/labels"): lambda ids: {"checkpoint_ids": [ids["checkpoint_id"]]},
     ("POST", f"{DESK}/tasks/<task_id>/brief"): lambda ids: {"reason": "tried"},
+    ("POST", f"{OFFICER}/patrols"): lambda ids: {"route_id": ids["route_id"]},
+    ("POST", f"{OFFICER}/patrols/<patrol_id>/start"): lambda ids: {},
+    ("POST", f"{OFFICER}/patrols/<patrol_id>/pause"): lambda ids: {"device_at": now()},
+    ("POST", f"{OFFICER}/patrols/<patrol_id>/resume"): lambda ids: {},
+    ("POST", f"{OFFICER}/patrols/<patrol_id>/finish"): lambda ids: {},
+    ("POST", f"{OFFICER}/patrols/<patrol_id>/end-early"): lambda ids: {"reason": "tried"},
+    ("POST", f"{OFFICER}/patrols/<patrol_id>/points/<checkpoint_id>/skip"): lambda ids: {"reason": "tried"},
+    ("POST", f"{OFFICER}/patrols/<patrol_id>/points/<checkpoint_id>/answer"): lambda ids: {"answers": {}},
+    ("POST", f"{OFFICER}/patrols/<patrol_id>/explain"): lambda ids: {"text": "tried"},
+    ("POST", f"{OFFICER}/visits"): lambda ids: {
+        "token": ids["label_token"], "place": {"lon": float(ids["lon"]), "lat": float(ids["lat"])},
+    },
+    ("POST", f"{DESK}/checkpoints"): a_checkpoint,
+    ("PUT", f"{DESK}/checkpoints/<checkpoint_id>"): a_checkpoint,
+    ("POST", f"{DESK}/routes"): a_route,
+    ("PUT", f"{DESK}/routes/<route_id>"): a_route,
+    ("POST", f"{DESK}/plans"): a_plan,
+    ("PUT", f"{DESK}/plans/<plan_id>"): a_plan,
+    ("POST", f"{DESK}/plans/preview"): lambda ids: WHEN,
+    ("POST", f"{DESK}/patrols/<patrol_id>/cancel"): lambda ids: {"reason": "tried"},
+    ("POST", f"{DESK}/visits/<visit_id>/review"): lambda ids: {"verdict": "genuine", "note": "tried"},
     ("POST", f"{OFFICER}/reports"): lambda ids: {
         "kind_id": ids["reported_id"], "how": "handled", "place": {"lon": float(ids["lon"]), "lat": float(ids["lat"])},
     },
@@ -154,11 +197,27 @@ QUERIES: dict[str, Make] = {
     f"{DESK}/imported-tracks": lambda ids: {"officer_id": ids["officer_id"], "name": "x"},
     f"{DESK}/imported-tracks/<track_id>": lambda ids: {"reason": "a look"},
     f"{DESK}/imported-tracks/<track_id>.gpx": lambda ids: {"reason": "a look"},
+    f"{DESK}/checkpoints/import": lambda ids: {"format": "csv"},
+    f"{DESK}/routes/import": lambda ids: {"format": "geojson"},
+    f"{DESK}/patrols": lambda ids: DAY,
+    f"{DESK}/visits": lambda ids: DAY,
+    f"{DESK}/coverage": lambda ids: DAY,
 }
+FILES: dict[str, Callable[[Ids], str]] = {
+    f"{DESK}/checkpoints/import": lambda ids: (
+        f"code,name_zh,name_en,lon,lat\ntried-{uuid.uuid4().hex[:12]},试,tried,{ids['lon']},{ids['lat']}\n"
+    ),
+    f"{DESK}/routes/import": lambda ids: (
+        f'{{"type": "LineString", "coordinates": [[{ids["lon"]}, {ids["lat"]}], [121.3, 31.1]]}}'
+    ),
+    f"{DESK}/imported-tracks": lambda ids: gpx_of_now(),
+}
+"""A good file for each route that reads one."""
 LISTS = {f"{DESK}/imported-tracks": "names and times of files, no places"}
 NAMES_SOMEBODY_IN_ITS_BODY = {
     ("POST", f"{OFFICER}/shifts"), ("POST", f"{OFFICER}/fixes"), ("POST", f"{DESK}/replays"),
     ("POST", f"{DESK}/devices"), ("POST", f"{DESK}/imported-tracks"), ("POST", f"{DESK}/calls"),
+    ("POST", f"{DESK}/checkpoints/labels"),
 }  # fmt: skip
 
 
@@ -189,11 +248,11 @@ def call(caller: Caller, method: str, path: str, ids: Ids, reads: dict[str, str 
     if reads[f"{method} {path}"] != "application/json":
         query = QUERIES.get(path, lambda ids: {})(ids)
         return caller.send(
-            method, target, query_string=query, data=gpx_of_now(), content_type="application/gpx+xml"
+            method, target, query_string=query, data=FILES[path](ids), content_type=reads[f"{method} {path}"]
         )
     make = BODIES.get((method, path))
     assert make is not None, f"{method} {path} reads a body and has no good one in BODIES"
-    versions = {"If-Match": "1"} if method == "PUT" and "<kind_id>" in path else {}
+    versions = {"If-Match": "1"} if method == "PUT" and path.endswith("_id>") else {}
     return caller.send(method, target, make(ids), headers=versions)
 
 
@@ -239,6 +298,7 @@ OF_A_PERSON = {
     "crew_members": "user_id", "imported_tracks": "officer_id", "disclosures": "subject_id",
     "invitations": "officer_id", "latest_positions": "officer_id", "assignments": "officer_id",
     "alarms": "officer_id", "reports": "officer_id", "evidence": "officer_id", "call_answers": "officer_id",
+    "patrols": "officer_id", "visits": "officer_id",
     "notices": "recipient_id", "deliveries": "recipient_id", "addresses": "user_id",
 }  # fmt: skip
 
@@ -368,9 +428,14 @@ def _granted(
     if "<kind_id>" in path:
         made = caller.post(f"{DESK}/task-kinds", BODIES["POST", f"{DESK}/task-kinds"](own.ids))
         own.ids["kind_id"] = made.json["id"]
+    ids = dict(own.ids)
+    for things, name in (("checkpoints", "checkpoint_id"), ("routes", "route_id"), ("plans", "plan_id")):
+        if path.startswith(f"{DESK}/{things}/<{name}>"):
+            made = caller.post(f"{DESK}/{things}", BODIES["POST", f"{DESK}/{things}"](ids))
+            ids[name] = made.json["id"]
     if path.endswith("/enable"):
         caller.post(f"{DESK}/users/{own.officer.id}/disable", {"reason": "to try"})
-    return call(caller, method, path, own.ids, reads)
+    return call(caller, method, path, ids, reads)
 
 
 BEFORE = {
@@ -380,7 +445,21 @@ BEFORE = {
     "/tasks/<task_id>/rework": ("accept", "arrive", "resolve"), "/tasks/<task_id>/offer": ("decline",),
 }  # fmt: skip
 """What the officer does first, so that the act on his task is possible."""
-PREPARED = (*BEFORE, "/brief", "/print-brief", "/alarms/<alarm_id>/clear")
+BEFORE_PATROL = {
+    "/pause": ("start",), "/resume": ("start", "pause"), "/finish": ("start",), "/end-early": ("start",),
+    "/skip": ("start",), "/points/<checkpoint_id>/answer": ("start",),
+}  # fmt: skip
+"""The same on his patrol."""
+PREPARED = (
+    *BEFORE,
+    *BEFORE_PATROL,
+    "/patrols",
+    "/start",
+    "/patrols/<patrol_id>/cancel",
+    "/brief",
+    "/print-brief",
+    "/alarms/<alarm_id>/clear",
+)
 """Where something is done first, which can be done once."""
 
 
@@ -389,6 +468,12 @@ def _bring_task(world: World, own: Prey, path: str) -> None:
         if path.endswith(ending):
             with unit_of_work(world.here.id) as uow:
                 dispatching.press(uow, own.officer, uuid.UUID(own.ids["task_id"]), *actions)
+    for ending, actions in BEFORE_PATROL.items():
+        if path.endswith(ending):
+            with unit_of_work(world.here.id) as uow:
+                for action in actions:
+                    press = getattr(patrols, action)
+                    press(uow, own.officer.actor(), uuid.UUID(own.ids["patrol_id"]), command_id=uuid.uuid4())
     if path.endswith(("/brief", "/print-brief")):
         with unit_of_work(world.here.id) as uow:
             tasks.refer(

@@ -26,6 +26,8 @@ SEVERAL_ON_PURPOSE = {
     "POST /api/v1/auth/totp/disable": "the guess is counted, and committed, before it is looked at",
     "POST /api/v1/desk/users": "who may is asked before a password is hashed, outside of any transaction",
     "PATCH /api/v1/desk/users/<uuid:user_id>": "the same, and what the new password must not be made of is read",
+    "POST /api/v1/desk/checkpoints/import": "who may is asked before a file is read",
+    "POST /api/v1/desk/routes/import": "who may is asked before a file is read",
     "POST /api/v1/desk/imported-tracks": "who may is asked before a large file is read, outside of any transaction",
     **{
         f"POST /api/v1/{audience}/addresses": "WeChat is asked whose a code is, outside of any transaction"

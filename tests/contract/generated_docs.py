@@ -21,13 +21,14 @@ from workflows.devices import DEVICE
 from workflows.evidence import EVIDENCE
 from workflows.invitations import INVITATION
 from workflows.machine import Machine
+from workflows.patrols import PATROL
 from workflows.reports import REPORT
 from workflows.shifts import SHIFT
 from workflows.tasks import TASK
 from workflows.users import USER
 
 ROOT = Path(__file__).resolve().parents[2]
-MACHINES = (SHIFT, INVITATION, TASK, ASSIGNMENT, ALARM, REPORT, EVIDENCE, CALL, ANSWER, DEVICE, USER)
+MACHINES = (SHIFT, INVITATION, TASK, ASSIGNMENT, ALARM, REPORT, EVIDENCE, CALL, ANSWER, PATROL, DEVICE, USER)
 
 
 def permissions() -> str:

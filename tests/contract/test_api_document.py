@@ -24,8 +24,10 @@ from tests.contract import generated_docs
 DESIGNED = {400, 401, 403, 404, 405, 409, 410, 412, 413, 415, 422, 423, 429, 503, 507}
 """The refusals of the design; 500 is a defect and no refusal."""
 WITHOUT_KEY = {
+    "post /api/v1/desk/checkpoints/labels": "a look that prints: again is another sheet, and is written down again",
     "post /api/v1/desk/replays": "a look: it stores disclosures alone, and the same look again is another look",
     "post /api/v1/desk/tasks/{task_id}/brief": "a look, like a replay",
+    "post /api/v1/desk/plans/preview": "a look at what a rule means: it stores nothing",
     "post /api/v1/officer/fixes": "fixes have a natural key: device, time and number",
 }
 """Acts of our own clients, beside signing in, that take no Idempotency-Key."""
@@ -171,8 +173,11 @@ def test_what_has_a_life_cycle_says_what_may_be_done_with_it(document: dict[str,
 
 
 def test_names_that_people_read_come_in_both_languages(document: dict[str, Any]) -> None:
-    """Of places, departments, maps, kinds of task: an object by language. Of people and devices: a text."""
-    by_language = re.compile(r"(Town|Area|AreaName|Department|Basemap|Installation|TaskKind\w*)$")
+    """Of places, routes, plans, departments, maps, kinds of task: by language. Of people and devices: a text."""
+    by_language = re.compile(
+        r"(Town|Area|AreaName|Department|Basemap|Installation|TaskKind\w*|Route(Drawn|Body)?|Plan(Body)?"
+        r"|Checkpoint(WithRoutes|Body)?)$"
+    )
     seen = {True: 0, False: 0}
     for title, schema in document["components"]["schemas"].items():
         if name := schema.get("properties", {}).get("name"):

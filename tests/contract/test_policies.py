@@ -313,6 +313,7 @@ PRESSED_AT = {"assignment": "task", "call_answer": "call"}
 """Whose rows are moved by acts on something else: a share by what is done to its task, an answer by the call's."""
 ROUTES = {
     "withdraw": "release", "hand_back": "hand-back", "look_over": "look-over", "pass_on": "pass-on",
+    "end_early": "end-early",
 }  # fmt: skip
 """Steps whose routes are called otherwise: to release an officer takes his offer back if he has not answered."""
 

@@ -94,6 +94,7 @@ def test_ctrl_c_leaves_no_process_and_the_second_start_is_quick(running: Install
     # How long the rest takes is the machine's matter; what takes long and is done already is not done again.
     assert (running.data / "prepared").stat().st_mtime_ns == prepared
     assert "Making the private PostGIS" in said
+    assert said.splitlines().count("Stopping …") == 1
     assert "Making the private PostGIS" not in running.said()[len(said) :]
     assert rows_of(running) == committed
 

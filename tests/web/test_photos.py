@@ -104,6 +104,14 @@ def test_photos_taken_offline_arrive_after_cuts_and_the_desk_sees_them_sealed(
         expect(large).to_have_count(0)
         shown = api.get(f"/api/v1/desk/reports/{filed['id']}/evidence").json()["items"]
         assert [one["of"] for one in shown] == ["before", "after"]
+        # Their officer sees the same at his report, and each picture is looked at once.
+        looks: list[str] = []
+        page.on("request", lambda asked: looks.append(asked.url) if asked.url.endswith("/preview") else None)
+        page.goto(f"{town.url}/officer/reports")
+        mine = page.locator("[data-test=own-photo]")
+        expect(mine).to_contain_text(["已封存", "已封存"], timeout=20_000)
+        expect(mine.locator("img")).to_have_count(2, timeout=20_000)
+        assert len(looks) == 2
         for one, file in zip(shown, (before, after), strict=True):
             content = api.get(f"/api/v1/desk/evidence/{one['id']}/content")
             assert content.content == file.read_bytes()

@@ -20,6 +20,7 @@ import pytest
 from sqlalchemy import Connection, Engine, NullPool, create_engine, text
 from sqlalchemy.exc import DBAPIError, ProgrammingError
 
+from backend import worker
 from backend.adapters import pictures
 from backend.adapters.storage import Folder, Memory, Spool
 from backend.core.config import Config
@@ -215,6 +216,68 @@ def test_each_entry_of_a_chain_that_is_altered_put_in_or_taken_out_is_found(
         twice: list[Custody] = [*entries[:place], *entries[place - 1 :]]
         assert custody.first_wrong(twice) == place + 1
     assert custody.first_wrong(entries) is None
+
+
+BEHIND_THE_TRIGGERS: dict[str, tuple[str, int | None]] = {
+    "nothing": ("select 1", None),
+    "an act": ("update custody set action = 'sealed' where evidence_id = :id and seq = 2", 2),
+    "who": ("update custody set actor_id = null where evidence_id = :id and seq = 3", 3),
+    "when": ("update custody set at = at - interval '1 day' where evidence_id = :id and seq = 4", 4),
+    "a digest": ("update custody set digests = '{}' where evidence_id = :id and seq = 1", 1),
+    "a hash": ("update custody set entry_hash = sha256('x') where evidence_id = :id and seq = 4", 4),
+    "one less": ("delete from custody where evidence_id = :id and seq = 2", 2),
+    "the beginning": ("delete from custody where evidence_id = :id and seq = 1", 1),
+    "all": ("delete from custody where evidence_id = :id", 1),
+    "one more": (
+        "insert into custody (evidence_id, seq, town_id, at, action, digests, previous_hash, entry_hash)"
+        " select evidence_id, 5, town_id, at, action, digests, entry_hash, sha256('x') from custody"
+        " where evidence_id = :id and seq = 4",
+        5,
+    ),
+    "the seal": ("update evidence set state = 'sealed', sealed_at = now(), received_at = now(), length = 5,"
+                 " sha256 = declared_sha256, media_type = 'image/jpeg' where id = :id", 5),
+}  # fmt: skip
+"""What a superuser does with the triggers off, and at which place of its chain it is found."""
+
+
+def test_the_nightly_clock_names_each_chain_that_was_changed_behind_the_triggers(
+    live_town: Town, live_config: Config, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """F33: updates, deletions and an insertion by a superuser; of what nobody touched nothing is said."""
+    items: dict[str, UUID] = {}
+    with unit_of_work(live_town.id) as uow:
+        on_shift(uow, live_town, live_town["officer_a"])
+        for what in BEHIND_THE_TRIGGERS:
+            declared = evidence.Declared(new_id(), b"\x01" * 32, uow.now, 5, "")
+            items[what] = evidence.begin(uow, live_town["officer_a"].actor(), declared, ROOM).id
+            row = access.evidence(uow, system_actor(live_town.id), items[what], lock=True)
+            for _ in range(3):
+                custody.write(uow, live_town["desk_a"].actor(), row, CustodyAct.VIEWED, sha256=b"\x01" * 32)
+    worker.use(live_config)
+    worker.verify_custody(0)
+    assert "custody" not in capsys.readouterr().out + caplog.text
+    owner = create_engine(live_config.owner_url, poolclass=NullPool)
+    with owner.begin() as connection:
+        connection.execute(text("set local session_replication_role = replica"))
+        for what, (statement, _place) in BEHIND_THE_TRIGGERS.items():
+            connection.execute(text(statement), {"id": items[what]})
+    owner.dispose()
+    wanted = {items[what]: place for what, (_statement, place) in BEHIND_THE_TRIGGERS.items() if place}
+    # The chain of which nothing is left has not grown: it comes in the share of one of the nights.
+    with unit_of_work(live_town.id) as uow:
+        found: dict[UUID, int] = {}
+        first_night = uow.now
+        for night in range(custody.ROUND_DAYS):
+            uow.now = first_night + timedelta(days=night)
+            found |= {one.evidence_id: one.place for one in custody.verify(uow, since=uow.now)}
+        uow.now = first_night
+        grown = {one.evidence_id for one in custody.verify(uow, since=first_night - timedelta(days=2))}
+    assert found == wanted
+    assert grown | {items["all"]} == set(wanted)
+    worker.verify_custody(0)
+    told = capsys.readouterr().out + caplog.text
+    for item in items.values():
+        assert (str(item) in told) == (item in grown), "each by its name"
 
 
 def test_the_custody_log_names_no_person_and_no_place(connection: Connection, town: Town) -> None:

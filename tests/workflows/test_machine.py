@@ -50,6 +50,7 @@ from backend.models import (
     Evidence,
     Invitation,
     Journal,
+    Patrol,
     Report,
     Shift,
     Task,
@@ -59,6 +60,7 @@ from backend.models import (
 from clusters import Database
 from tests import factories
 from tests.factories import Town
+from tests.rounds import make_patrol
 from workflows import (
     access,
     alarms,
@@ -68,6 +70,7 @@ from workflows import (
     dispatching,
     evidence,
     invitations,
+    patrols,
     reporting,
     reports,
     shifts,
@@ -377,6 +380,29 @@ def handed_over(uow: UnitOfWork, _task_id: UUID) -> Referral:
     return Referral("A3101 2026 0007", "x", uow.now, "012345")
 
 
+def planned_patrol(uow: UnitOfWork, town: Town) -> UUID:
+    """A patrol of community a that its officer, who is on shift, may begin now."""
+    officer = town["officer_a"].actor()
+    if shifts.current(uow, officer) is None:
+        shifts.start(uow, officer, command_id=new_id(), limits=LIMITS)
+    if before := patrols.running(uow, town["officer_a"].id):
+        patrols.finish(uow, officer, before.id, command_id=new_id())
+    return make_patrol(uow, town).id
+
+
+def on_patrol(act: Callable[..., Any], **more: Any) -> Press:
+    """A press on a patrol."""
+
+    def press(uow: UnitOfWork, actor: Actor, row_id: UUID, command_id: UUID | None) -> None:
+        act(uow, actor, row_id, command_id=command_id, **more)
+
+    return press
+
+
+def miss_patrol(uow: UnitOfWork, actor: Actor, row_id: UUID, command_id: UUID | None) -> None:
+    patrols.miss(uow, actor, access.patrol(uow, system_actor(uow.town), row_id, lock=True))
+
+
 Press = Callable[[UnitOfWork, Actor, UUID, UUID | None], None]
 ROWS: dict[str, tuple[Machine, type, Callable[[UnitOfWork, Town], UUID]]] = {
     "shift": (shifts.SHIFT, Shift, started_shift),
@@ -388,6 +414,7 @@ ROWS: dict[str, tuple[Machine, type, Callable[[UnitOfWork, Town], UUID]]] = {
     "evidence": (evidence.EVIDENCE, Evidence, begun_photo),
     "call": (calls.CALL, Call, made_call),
     "call_answer": (calls.ANSWER, CallAnswer, asked_share),
+    "patrol": (patrols.PATROL, Patrol, planned_patrol),
     "device": (devices.DEVICE, Device, given_device),
     "user": (users.USER, User, made_user),
 }
@@ -448,6 +475,13 @@ PRESSES: dict[tuple[str, str], Press] = {
     ("call_answer", "answer"): answer_call,
     ("call_answer", "miss"): by_clock_on_answer(calls.miss),
     ("call_answer", "excuse"): by_clock_on_answer(calls.excuse),
+    ("patrol", "start"): on_patrol(patrols.start),
+    ("patrol", "pause"): on_patrol(patrols.pause),
+    ("patrol", "resume"): on_patrol(patrols.resume),
+    ("patrol", "finish"): on_patrol(patrols.finish),
+    ("patrol", "end_early"): on_patrol(patrols.end_early, **WHY),
+    ("patrol", "miss"): miss_patrol,
+    ("patrol", "cancel"): on_patrol(patrols.cancel, **WHY),
     ("device", "renew"): renew_device,
     ("device", "revoke"): revoke_device,
     ("user", "disable"): disable_user,
@@ -460,7 +494,7 @@ BY_CLOCK = {
     ("report", "settle"), ("report", "sample"), ("report", "answer"),
     ("alarm", "escalate"), ("alarm", "right_itself"), ("call", "end"), ("call_answer", "miss"),
     ("evidence", "receive"), ("evidence", "seal"), ("evidence", "reject"),
-    ("call_answer", "excuse"),
+    ("call_answer", "excuse"), ("patrol", "miss"),
 }  # fmt: skip
 """Acts without a command: nobody repeats them by a key."""
 NEAR = {

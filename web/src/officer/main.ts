@@ -1,3 +1,4 @@
+import { setToastDefaultOptions } from 'vant'
 import { createApp } from 'vue'
 import 'vant/lib/index.css'
 import '@/shared/phone/phone.css'
@@ -15,6 +16,8 @@ import { router } from './router'
 
 dress('officer')
 pressByKey()
+// Over the head of a page, where nothing is filled in or pressed.
+setToastDefaultOptions({ position: 'top' })
 registerServiceWorker('officer')
 hearWorker(router, notices, push)
 void loadInstallation()

@@ -5478,6 +5478,1616 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/officer/patrols": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List the patrol that one is on, those that one may begin soon, and those of the last day. */
+        get: {
+            parameters: {
+                query?: {
+                    /** @description `next` of the page before. */
+                    cursor?: string;
+                    limit?: number;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["OfficerPatrolPage"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Fields that are not acceptable. */
+                422: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        /** Begin a round of a route without a plan. */
+        post: {
+            parameters: {
+                query?: never;
+                header: {
+                    /** @description Made by the client, one for each act; a retry repeats it. */
+                    "Idempotency-Key": string;
+                };
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["OfficerPatrolSetOut"];
+                };
+            };
+            responses: {
+                /** @description Created */
+                201: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["OfficerPatrol"];
+                    };
+                };
+                /** @description Unreadable. */
+                400: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Contradicts the present state. */
+                409: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too large. */
+                413: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description A content type that is not read. */
+                415: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                422: components["responses"]["UNPROCESSABLE_ENTITY"];
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/officer/patrols/{patrol_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                patrol_id: string;
+            };
+            cookie?: never;
+        };
+        /** Return a patrol that one has begun or may begin. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    patrol_id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["OfficerPatrol"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/officer/routes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List the routes that one may go without a plan, by number. */
+        get: {
+            parameters: {
+                query?: {
+                    /** @description `next` of the page before. */
+                    cursor?: string;
+                    limit?: number;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["OfficerRoutePage"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Fields that are not acceptable. */
+                422: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/officer/patrols/{patrol_id}/start": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                patrol_id: string;
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Begin a planned patrol in its window; a press that was made in the window counts also when it comes late. */
+        post: {
+            parameters: {
+                query?: never;
+                header: {
+                    /** @description Made by the client, one for each act; a retry repeats it. */
+                    "Idempotency-Key": string;
+                };
+                path: {
+                    patrol_id: string;
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["OfficerPatrolAct"];
+                };
+            };
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["OfficerPatrol"];
+                    };
+                };
+                /** @description Unreadable. */
+                400: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Contradicts the present state. */
+                409: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too large. */
+                413: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description A content type that is not read. */
+                415: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                422: components["responses"]["UNPROCESSABLE_ENTITY"];
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/officer/patrols/{patrol_id}/pause": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                patrol_id: string;
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Interrupt a patrol. */
+        post: {
+            parameters: {
+                query?: never;
+                header: {
+                    /** @description Made by the client, one for each act; a retry repeats it. */
+                    "Idempotency-Key": string;
+                };
+                path: {
+                    patrol_id: string;
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["OfficerPatrolAct"];
+                };
+            };
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["OfficerPatrol"];
+                    };
+                };
+                /** @description Unreadable. */
+                400: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Contradicts the present state. */
+                409: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too large. */
+                413: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description A content type that is not read. */
+                415: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                422: components["responses"]["UNPROCESSABLE_ENTITY"];
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/officer/patrols/{patrol_id}/resume": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                patrol_id: string;
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Go on with a patrol that was interrupted. */
+        post: {
+            parameters: {
+                query?: never;
+                header: {
+                    /** @description Made by the client, one for each act; a retry repeats it. */
+                    "Idempotency-Key": string;
+                };
+                path: {
+                    patrol_id: string;
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["OfficerPatrolAct"];
+                };
+            };
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["OfficerPatrol"];
+                    };
+                };
+                /** @description Unreadable. */
+                400: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Contradicts the present state. */
+                409: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too large. */
+                413: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description A content type that is not read. */
+                415: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                422: components["responses"]["UNPROCESSABLE_ENTITY"];
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/officer/patrols/{patrol_id}/finish": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                patrol_id: string;
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** End a patrol whose round is done. Points that are open become visited when the fixes come that say so. */
+        post: {
+            parameters: {
+                query?: never;
+                header: {
+                    /** @description Made by the client, one for each act; a retry repeats it. */
+                    "Idempotency-Key": string;
+                };
+                path: {
+                    patrol_id: string;
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["OfficerPatrolAct"];
+                };
+            };
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["OfficerPatrol"];
+                    };
+                };
+                /** @description Unreadable. */
+                400: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Contradicts the present state. */
+                409: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too large. */
+                413: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description A content type that is not read. */
+                415: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                422: components["responses"]["UNPROCESSABLE_ENTITY"];
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/officer/patrols/{patrol_id}/end-early": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                patrol_id: string;
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** End a patrol whose round is not done, and say why. */
+        post: {
+            parameters: {
+                query?: never;
+                header: {
+                    /** @description Made by the client, one for each act; a retry repeats it. */
+                    "Idempotency-Key": string;
+                };
+                path: {
+                    patrol_id: string;
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["OfficerPatrolReason"];
+                };
+            };
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["OfficerPatrol"];
+                    };
+                };
+                /** @description Unreadable. */
+                400: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Contradicts the present state. */
+                409: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too large. */
+                413: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description A content type that is not read. */
+                415: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                422: components["responses"]["UNPROCESSABLE_ENTITY"];
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/officer/patrols/{patrol_id}/points/{checkpoint_id}/skip": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                patrol_id: string;
+                checkpoint_id: string;
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Pass over a point, and say why. */
+        post: {
+            parameters: {
+                query?: never;
+                header: {
+                    /** @description Made by the client, one for each act; a retry repeats it. */
+                    "Idempotency-Key": string;
+                };
+                path: {
+                    patrol_id: string;
+                    checkpoint_id: string;
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["OfficerPatrolReason"];
+                };
+            };
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["OfficerPatrol"];
+                    };
+                };
+                /** @description Unreadable. */
+                400: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Contradicts the present state. */
+                409: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too large. */
+                413: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description A content type that is not read. */
+                415: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                422: components["responses"]["UNPROCESSABLE_ENTITY"];
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/officer/patrols/{patrol_id}/points/{checkpoint_id}/answer": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                patrol_id: string;
+                checkpoint_id: string;
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Answer what is asked at a point. */
+        post: {
+            parameters: {
+                query?: never;
+                header: {
+                    /** @description Made by the client, one for each act; a retry repeats it. */
+                    "Idempotency-Key": string;
+                };
+                path: {
+                    patrol_id: string;
+                    checkpoint_id: string;
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["OfficerPatrolAnswers"];
+                };
+            };
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["OfficerPatrol"];
+                    };
+                };
+                /** @description Unreadable. */
+                400: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Contradicts the present state. */
+                409: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too large. */
+                413: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description A content type that is not read. */
+                415: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Fields that are not acceptable. */
+                422: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/officer/patrols/{patrol_id}/explain": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                patrol_id: string;
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Say why a patrol was late, missed or not whole, or why one left its corridor. */
+        post: {
+            parameters: {
+                query?: never;
+                header: {
+                    /** @description Made by the client, one for each act; a retry repeats it. */
+                    "Idempotency-Key": string;
+                };
+                path: {
+                    patrol_id: string;
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["OfficerPatrolExplain"];
+                };
+            };
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["OfficerPatrol"];
+                    };
+                };
+                /** @description Unreadable. */
+                400: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Contradicts the present state. */
+                409: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too large. */
+                413: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description A content type that is not read. */
+                415: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Fields that are not acceptable. */
+                422: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/officer/visits": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List your own visits of the last month, newest first, with what their proof is worth. */
+        get: {
+            parameters: {
+                query?: {
+                    /** @description `next` of the page before. */
+                    cursor?: string;
+                    limit?: number;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["OfficerVisitPage"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Fields that are not acceptable. */
+                422: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        /** Keep that you have read the code of a checkpoint: its label or its tag. 404: no checkpoint in use has it. */
+        post: {
+            parameters: {
+                query?: never;
+                header: {
+                    /** @description Made by the client, one for each act; a retry repeats it. */
+                    "Idempotency-Key": string;
+                };
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["OfficerScan"];
+                };
+            };
+            responses: {
+                /** @description Created */
+                201: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["OfficerVisit"];
+                    };
+                };
+                /** @description Unreadable. */
+                400: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Contradicts the present state. */
+                409: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too large. */
+                413: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description A content type that is not read. */
+                415: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                422: components["responses"]["UNPROCESSABLE_ENTITY"];
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/officer/evidence/{evidence_id}": {
         parameters: {
             query?: never;
@@ -10867,6 +12477,617 @@ export interface paths {
                 };
             };
         };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/desk/patrols": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List the patrols in your areas that are scheduled in a span, the latest first. */
+        get: {
+            parameters: {
+                query: {
+                    /** @description `next` of the page before. */
+                    cursor?: string;
+                    limit?: number;
+                    since: string;
+                    until: string;
+                    state?: "planned" | "active" | "paused" | "completed" | "ended_early" | "missed" | "cancelled" | null;
+                    /** @description In this area and below it. */
+                    area_id?: string | null;
+                    officer_id?: string | null;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["DeskPatrolPage"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Fields that are not acceptable. */
+                422: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/desk/patrols/{patrol_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                patrol_id: string;
+            };
+            cookie?: never;
+        };
+        /** Return a patrol in your areas. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    patrol_id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["DeskPatrol"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/desk/patrols/{patrol_id}/cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                patrol_id: string;
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Call a patrol off that nobody has begun. */
+        post: {
+            parameters: {
+                query?: never;
+                header: {
+                    /** @description Made by the client, one for each act; a retry repeats it. */
+                    "Idempotency-Key": string;
+                };
+                path: {
+                    patrol_id: string;
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["DeskTaskReason"];
+                };
+            };
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["DeskPatrol"];
+                    };
+                };
+                /** @description Unreadable. */
+                400: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Contradicts the present state. */
+                409: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too large. */
+                413: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description A content type that is not read. */
+                415: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                422: components["responses"]["UNPROCESSABLE_ENTITY"];
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/desk/visits": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List the visits in your areas that began in a span, newest first. */
+        get: {
+            parameters: {
+                query: {
+                    /** @description `next` of the page before. */
+                    cursor?: string;
+                    limit?: number;
+                    since: string;
+                    until: string;
+                    checkpoint_id?: string | null;
+                    /** @description Only those that wait for somebody to look at them. */
+                    flagged?: boolean;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["DeskVisitPage"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Fields that are not acceptable. */
+                422: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/desk/visits/{visit_id}/review": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                visit_id: string;
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Say of a flagged visit whether it is genuine, and why. */
+        post: {
+            parameters: {
+                query?: never;
+                header: {
+                    /** @description Made by the client, one for each act; a retry repeats it. */
+                    "Idempotency-Key": string;
+                };
+                path: {
+                    visit_id: string;
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["DeskVisitReview"];
+                };
+            };
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["DeskVisit"];
+                    };
+                };
+                /** @description Unreadable. */
+                400: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Contradicts the present state. */
+                409: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too large. */
+                413: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description A content type that is not read. */
+                415: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                422: components["responses"]["UNPROCESSABLE_ENTITY"];
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/desk/coverage": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List the checkpoints in use in your areas by code: how often somebody was there in a span, and when last. */
+        get: {
+            parameters: {
+                query: {
+                    /** @description `next` of the page before. */
+                    cursor?: string;
+                    limit?: number;
+                    since: string;
+                    until: string;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["DeskCoveragePage"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Fields that are not acceptable. */
+                422: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -16982,6 +19203,2033 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/desk/checkpoints": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List the checkpoints of your areas by code. */
+        get: {
+            parameters: {
+                query?: {
+                    /** @description `next` of the page before. */
+                    cursor?: string;
+                    limit?: number;
+                    /** @description In this area and those below it. */
+                    area_id?: string | null;
+                    /** @description A part of the code or of a name. */
+                    q?: string | null;
+                    /** @description Also those no longer in use. */
+                    retired?: boolean;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["DeskCheckpointPage"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Fields that are not acceptable. */
+                422: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        /** Make a checkpoint in the deepest area that holds its place. */
+        post: {
+            parameters: {
+                query?: never;
+                header: {
+                    /** @description Made by the client, one for each act; a retry repeats it. */
+                    "Idempotency-Key": string;
+                };
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["DeskCheckpointBody"];
+                };
+            };
+            responses: {
+                /** @description Created */
+                201: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["DeskCheckpoint"];
+                    };
+                };
+                /** @description Unreadable. */
+                400: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Contradicts the present state. */
+                409: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too large. */
+                413: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description A content type that is not read. */
+                415: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Fields that are not acceptable. */
+                422: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/desk/checkpoints/{checkpoint_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                checkpoint_id: string;
+            };
+            cookie?: never;
+        };
+        /** Return a checkpoint of your areas, with the routes in use that pass it. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    checkpoint_id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["DeskCheckpointWithRoutes"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        /** Say anew all there is to say about a checkpoint. */
+        put: {
+            parameters: {
+                query?: never;
+                header: {
+                    /** @description Made by the client, one for each act; a retry repeats it. */
+                    "Idempotency-Key": string;
+                    /** @description `version` of what was read; another one by now is answered 412. */
+                    "If-Match": string;
+                };
+                path: {
+                    checkpoint_id: string;
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["DeskCheckpointBody"];
+                };
+            };
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["DeskCheckpoint"];
+                    };
+                };
+                /** @description Unreadable. */
+                400: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Contradicts the present state. */
+                409: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Changed since it was read. */
+                412: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too large. */
+                413: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description A content type that is not read. */
+                415: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Fields that are not acceptable. */
+                422: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/desk/checkpoints/{checkpoint_id}/retire": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                checkpoint_id: string;
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Take a checkpoint out of use; its visits stay. One that a route in use passes is refused. */
+        post: {
+            parameters: {
+                query?: never;
+                header: {
+                    /** @description Made by the client, one for each act; a retry repeats it. */
+                    "Idempotency-Key": string;
+                };
+                path: {
+                    checkpoint_id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["DeskCheckpoint"];
+                    };
+                };
+                /** @description Unreadable. */
+                400: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Contradicts the present state. */
+                409: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too large. */
+                413: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description A content type that is not read. */
+                415: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                422: components["responses"]["UNPROCESSABLE_ENTITY"];
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/desk/checkpoints/import": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Take in a file of checkpoints (WGS-84): GeoJSON points, GPX waypoints, or CSV in UTF-8; all rows or none.
+         * @description A code that exists gets the new place and names, and of the fence what the file says.
+         */
+        post: {
+            parameters: {
+                query: {
+                    format: "geojson" | "gpx" | "csv";
+                    /** @description Say what each row would do, and store nothing. */
+                    dry_run?: boolean;
+                };
+                header: {
+                    /** @description Made by the client, one for each act; a retry repeats it. */
+                    "Idempotency-Key": string;
+                };
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/octet-stream": string;
+                };
+            };
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["DeskCheckpointImport"];
+                    };
+                };
+                /** @description Unreadable. */
+                400: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too large. */
+                413: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description A content type that is not read. */
+                415: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Fields that are not acceptable. */
+                422: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/desk/routes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List the routes of your areas by number. */
+        get: {
+            parameters: {
+                query?: {
+                    /** @description `next` of the page before. */
+                    cursor?: string;
+                    limit?: number;
+                    /** @description In this area and those below it. */
+                    area_id?: string | null;
+                    /** @description That pass this checkpoint. */
+                    checkpoint_id?: string | null;
+                    /** @description A part of a name. */
+                    q?: string | null;
+                    /** @description Also those no longer in use. */
+                    retired?: boolean;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["DeskRoutePage"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Fields that are not acceptable. */
+                422: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        /** Make a route in the deepest area that holds all its checkpoints. */
+        post: {
+            parameters: {
+                query?: never;
+                header: {
+                    /** @description Made by the client, one for each act; a retry repeats it. */
+                    "Idempotency-Key": string;
+                };
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["DeskRouteBody"];
+                };
+            };
+            responses: {
+                /** @description Created */
+                201: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["DeskRouteDrawn"];
+                    };
+                };
+                /** @description Unreadable. */
+                400: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Contradicts the present state. */
+                409: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too large. */
+                413: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description A content type that is not read. */
+                415: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Fields that are not acceptable. */
+                422: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/desk/routes/{route_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                route_id: string;
+            };
+            cookie?: never;
+        };
+        /** Return a route of your areas with its line and its checkpoints. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    route_id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["DeskRouteDrawn"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        /** Say anew all there is to say about a route; patrols that exist go by what it was. */
+        put: {
+            parameters: {
+                query?: never;
+                header: {
+                    /** @description Made by the client, one for each act; a retry repeats it. */
+                    "Idempotency-Key": string;
+                    /** @description `version` of what was read; another one by now is answered 412. */
+                    "If-Match": string;
+                };
+                path: {
+                    route_id: string;
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["DeskRouteBody"];
+                };
+            };
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["DeskRouteDrawn"];
+                    };
+                };
+                /** @description Unreadable. */
+                400: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Contradicts the present state. */
+                409: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Changed since it was read. */
+                412: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too large. */
+                413: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description A content type that is not read. */
+                415: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Fields that are not acceptable. */
+                422: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/desk/routes/{route_id}/retire": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                route_id: string;
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Take a route out of use; its patrols stay. One that a plan in force goes by is refused. */
+        post: {
+            parameters: {
+                query?: never;
+                header: {
+                    /** @description Made by the client, one for each act; a retry repeats it. */
+                    "Idempotency-Key": string;
+                };
+                path: {
+                    route_id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["DeskRouteDrawn"];
+                    };
+                };
+                /** @description Unreadable. */
+                400: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Contradicts the present state. */
+                409: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too large. */
+                413: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description A content type that is not read. */
+                415: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                422: components["responses"]["UNPROCESSABLE_ENTITY"];
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/desk/routes/import": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Read lines from a file (WGS-84; GeoJSON LineStrings, routes of GPX) and propose the checkpoints along them.
+         * @description Nothing is stored: a route is made of what people choose of it. Lines with too many corners are thinned.
+         */
+        post: {
+            parameters: {
+                query: {
+                    /** @description `geojson` or `gpx`. */
+                    format: "geojson" | "gpx" | "csv";
+                };
+                header: {
+                    /** @description Made by the client, one for each act; a retry repeats it. */
+                    "Idempotency-Key": string;
+                };
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/octet-stream": string;
+                };
+            };
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["DeskRouteProposals"];
+                    };
+                };
+                /** @description Unreadable. */
+                400: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too large. */
+                413: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description A content type that is not read. */
+                415: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Fields that are not acceptable. */
+                422: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/desk/plans": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List the plans of your areas, the newest first. */
+        get: {
+            parameters: {
+                query?: {
+                    /** @description `next` of the page before. */
+                    cursor?: string;
+                    limit?: number;
+                    /** @description In this area and those below it. */
+                    area_id?: string | null;
+                    route_id?: string | null;
+                    /** @description Also those no longer in force. */
+                    retired?: boolean;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["DeskPlanPage"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Fields that are not acceptable. */
+                422: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        /** Put a plan in force; the patrols of the next day and a half are made at once. */
+        post: {
+            parameters: {
+                query?: never;
+                header: {
+                    /** @description Made by the client, one for each act; a retry repeats it. */
+                    "Idempotency-Key": string;
+                };
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["DeskPlanBody"];
+                };
+            };
+            responses: {
+                /** @description Created */
+                201: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["DeskPlan"];
+                    };
+                };
+                /** @description Unreadable. */
+                400: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Contradicts the present state. */
+                409: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too large. */
+                413: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description A content type that is not read. */
+                415: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Fields that are not acceptable. */
+                422: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/desk/plans/{plan_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                plan_id: string;
+            };
+            cookie?: never;
+        };
+        /** Return a plan of your areas. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    plan_id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["DeskPlan"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        /** Say anew all there is to say about a plan; patrols to come that nobody has begun are made anew. */
+        put: {
+            parameters: {
+                query?: never;
+                header: {
+                    /** @description Made by the client, one for each act; a retry repeats it. */
+                    "Idempotency-Key": string;
+                    /** @description `version` of what was read; another one by now is answered 412. */
+                    "If-Match": string;
+                };
+                path: {
+                    plan_id: string;
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["DeskPlanBody"];
+                };
+            };
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["DeskPlan"];
+                    };
+                };
+                /** @description Unreadable. */
+                400: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Contradicts the present state. */
+                409: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Changed since it was read. */
+                412: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too large. */
+                413: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description A content type that is not read. */
+                415: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Fields that are not acceptable. */
+                422: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/desk/plans/preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Return the next ten moments of a rule, before it is put in force. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["DeskPlanWhen"];
+                };
+            };
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["DeskPlanPreview"];
+                    };
+                };
+                /** @description Unreadable. */
+                400: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too large. */
+                413: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description A content type that is not read. */
+                415: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Fields that are not acceptable. */
+                422: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/desk/plans/{plan_id}/retire": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                plan_id: string;
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Take a plan out of force; patrols to come that nobody has begun are cancelled. */
+        post: {
+            parameters: {
+                query?: never;
+                header: {
+                    /** @description Made by the client, one for each act; a retry repeats it. */
+                    "Idempotency-Key": string;
+                };
+                path: {
+                    plan_id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["DeskPlan"];
+                    };
+                };
+                /** @description Unreadable. */
+                400: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Contradicts the present state. */
+                409: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too large. */
+                413: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description A content type that is not read. */
+                415: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                422: components["responses"]["UNPROCESSABLE_ENTITY"];
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/officer/fixes": {
         parameters: {
             query?: never;
@@ -17129,6 +21377,10 @@ export interface components {
             retry_after_s?: number;
             /** @description With `not_on_shift`: who of those named is not. */
             officer_ids?: string[];
+            /** @description With `checkpoint_needed`: numbers of the routes. */
+            routes?: number[];
+            /** @description With `route_needed`: the plans that go by it. */
+            plan_ids?: string[];
             /** @description With `open_tasks`: id, number, state, officer_id. */
             tasks?: {
                 [key: string]: unknown;
@@ -17900,7 +22152,7 @@ export interface components {
             /** Format: uuid */
             id: string;
             /** @enum {string} */
-            kind: "task.offered" | "task.accepted" | "task.declined" | "task.lapsed" | "task.handed_back" | "task.resolved" | "task.reworked" | "task.cancelled" | "task.withdrawn" | "task.referred" | "task.reassigned" | "task.suspended" | "task.resumed" | "task.overdue" | "alarm.raised" | "alarm.escalated" | "alarm.cleared" | "sos.raised" | "sos.acknowledged" | "sos.answered" | "officer.silent" | "roll_call.called" | "roll_call.ended" | "broadcast.sent" | "broadcast.ended" | "report.answered";
+            kind: "task.offered" | "task.accepted" | "task.declined" | "task.lapsed" | "task.handed_back" | "task.resolved" | "task.reworked" | "task.cancelled" | "task.withdrawn" | "task.referred" | "task.reassigned" | "task.suspended" | "task.resumed" | "task.overdue" | "alarm.raised" | "alarm.escalated" | "alarm.cleared" | "sos.raised" | "sos.acknowledged" | "sos.answered" | "officer.silent" | "roll_call.called" | "roll_call.ended" | "broadcast.sent" | "broadcast.ended" | "report.answered" | "patrol.late" | "patrol.missed" | "patrol.deviated";
             subject_kind: string;
             /** Format: uuid */
             subject_id: string;
@@ -18109,6 +22361,269 @@ export interface components {
             /** @description Cursor of the next page. */
             readonly next: string | null;
         };
+        OfficerPatrolRoute: {
+            /** Format: uuid */
+            id: string;
+            number: number;
+            /**
+             * @example {
+             *       "zh-CN": "青禾镇",
+             *       "en": "Qinghe Town"
+             *     }
+             */
+            name: {
+                [key: string]: string;
+            };
+        };
+        OfficerCheckpoint: {
+            /** Format: uuid */
+            id: string;
+            code: string;
+            /**
+             * @example {
+             *       "zh-CN": "青禾镇",
+             *       "en": "Qinghe Town"
+             *     }
+             */
+            name: {
+                [key: string]: string;
+            };
+            /** @description lon, lat */
+            place: [
+                number,
+                number
+            ];
+            radius_m: number;
+            min_dwell_s: number;
+            /** @description Whether there is an NFC tag as well. */
+            has_tag: boolean;
+            questions: components["schemas"]["OfficerQuestion"][];
+        };
+        OfficerPatrolPoint: {
+            position: number;
+            checkpoint: components["schemas"]["OfficerCheckpoint"];
+            /** @enum {string} */
+            state: "pending" | "visited" | "skipped";
+            /** Format: date-time */
+            visited_at: string | null;
+            answers: {
+                [key: string]: unknown;
+            } | null;
+            /** Format: date-time */
+            answered_at: string | null;
+            reason: string | null;
+            /** Format: date-time */
+            skipped_at: string | null;
+        };
+        OfficerPatrolDeviation: {
+            /** Format: uuid */
+            id: string;
+            /** Format: date-time */
+            began_at: string;
+            /** Format: date-time */
+            ended_at: string | null;
+            furthest_m: number;
+            explanation: string | null;
+        };
+        OfficerPatrol: {
+            /** Format: uuid */
+            id: string;
+            /** @description What people call it over the radio. */
+            number: number;
+            version: number;
+            /** @enum {string} */
+            state: "planned" | "active" | "paused" | "completed" | "ended_early" | "missed" | "cancelled";
+            route: components["schemas"]["OfficerPatrolRoute"];
+            area: components["schemas"]["OfficerArea"];
+            /** @enum {string} */
+            sequence: "fixed" | "any" | "shuffled";
+            allowed_s: number;
+            corridor_m: number | null;
+            /** @description The way, if it is drawn: lon, lat pairs, WGS-84. */
+            line: [
+                number,
+                number
+            ][] | null;
+            is_planned: boolean;
+            /** Format: date-time */
+            scheduled_at: string;
+            /** Format: date-time */
+            start_by: string | null;
+            /** Format: date-time */
+            began_at: string | null;
+            /** Format: date-time */
+            ended_at: string | null;
+            /** Format: date-time */
+            late_at: string | null;
+            /** Format: date-time */
+            overdue_at: string | null;
+            /** Format: date-time */
+            missed_at: string | null;
+            reason: string | null;
+            explanation: string | null;
+            points: components["schemas"]["OfficerPatrolPoint"][];
+            deviations: components["schemas"]["OfficerPatrolDeviation"][];
+            /** @description start, pause, resume, finish, end_early, skip, answer, explain: what is possible. */
+            actions: string[];
+        };
+        OfficerPatrolPage: {
+            items: components["schemas"]["OfficerPatrol"][];
+            /** @description Cursor of the next page. */
+            readonly next: string | null;
+        };
+        OfficerRoute: {
+            /** Format: uuid */
+            id: string;
+            number: number;
+            /**
+             * @example {
+             *       "zh-CN": "青禾镇",
+             *       "en": "Qinghe Town"
+             *     }
+             */
+            name: {
+                [key: string]: string;
+            };
+            area: components["schemas"]["OfficerArea"];
+            /** @enum {string} */
+            sequence: "fixed" | "any" | "shuffled";
+            allowed_s: number;
+            /** @description The way, if it is drawn: lon, lat pairs, WGS-84. */
+            line: [
+                number,
+                number
+            ][] | null;
+            /** @description How many checkpoints it has. */
+            points: number;
+            /** @description In the order of the route, so that one can go it from the first step offline. */
+            checkpoints: components["schemas"]["OfficerCheckpoint"][];
+        };
+        OfficerRoutePage: {
+            items: components["schemas"]["OfficerRoute"][];
+            /** @description Cursor of the next page. */
+            readonly next: string | null;
+        };
+        OfficerPatrolSetOut: {
+            /**
+             * Format: date-time
+             * @default null
+             */
+            device_at?: string | null;
+            /** Format: uuid */
+            route_id: string;
+            /**
+             * Format: uuid
+             * @default null
+             */
+            patrol_id?: string | null;
+        };
+        OfficerPatrolAct: {
+            /**
+             * Format: date-time
+             * @default null
+             */
+            device_at?: string | null;
+        };
+        OfficerPatrolReason: {
+            /**
+             * Format: date-time
+             * @default null
+             */
+            device_at?: string | null;
+            reason: string;
+        };
+        OfficerPatrolAnswers: {
+            /**
+             * Format: date-time
+             * @default null
+             */
+            device_at?: string | null;
+            answers: {
+                [key: string]: unknown;
+            };
+        };
+        OfficerPatrolExplain: {
+            /**
+             * Format: date-time
+             * @default null
+             */
+            device_at?: string | null;
+            text: string;
+            /**
+             * Format: uuid
+             * @default null
+             */
+            deviation_id?: string | null;
+        };
+        OfficerScanPlace: {
+            lon: number;
+            lat: number;
+            /** @default null */
+            accuracy_m?: number | null;
+            /**
+             * Format: date-time
+             * @default null
+             */
+            fixed_at?: string | null;
+            /** @default false */
+            mock?: boolean;
+            /**
+             * @default wgs84
+             * @enum {string}
+             */
+            datum?: "wgs84" | "gcj02" | "bd09";
+        };
+        OfficerScan: {
+            /**
+             * Format: date-time
+             * @default null
+             */
+            device_at?: string | null;
+            token: string;
+            /** @default null */
+            picc_data?: string | null;
+            /** @default null */
+            cmac?: string | null;
+            /** @default null */
+            place?: components["schemas"]["OfficerScanPlace"] | null;
+            /**
+             * Format: uuid
+             * @default null
+             */
+            device_id?: string | null;
+        };
+        OfficerVisitPart: {
+            code: string;
+            /** @description Below zero: taken off for a doubt. */
+            points: number;
+            of: number;
+            /** @description The figure or word that it follows from. */
+            value: unknown;
+        };
+        OfficerVisit: {
+            /** Format: uuid */
+            id: string;
+            /** Format: uuid */
+            checkpoint_id: string;
+            /** @enum {string} */
+            method: "dwell" | "nfc" | "nfc_signed" | "qr";
+            /** Format: date-time */
+            arrived_at: string;
+            /** Format: date-time */
+            left_at: string | null;
+            dwell_s: number;
+            /** @description Of 100 points, for what `parts` says. */
+            proof: number;
+            parts: components["schemas"]["OfficerVisitPart"][];
+            flags: string[];
+            /** @enum {string|null} */
+            verdict: "genuine" | "doubtful" | null;
+        };
+        OfficerVisitPage: {
+            items: components["schemas"]["OfficerVisit"][];
+            /** @description Cursor of the next page. */
+            readonly next: string | null;
+        };
         OfficerEvidence: {
             /** Format: uuid */
             id: string;
@@ -18230,7 +22745,7 @@ export interface components {
             /** Format: uuid */
             id: string;
             /** @enum {string} */
-            kind: "task.offered" | "task.accepted" | "task.declined" | "task.lapsed" | "task.handed_back" | "task.resolved" | "task.reworked" | "task.cancelled" | "task.withdrawn" | "task.referred" | "task.reassigned" | "task.suspended" | "task.resumed" | "task.overdue" | "alarm.raised" | "alarm.escalated" | "alarm.cleared" | "sos.raised" | "sos.acknowledged" | "sos.answered" | "officer.silent" | "roll_call.called" | "roll_call.ended" | "broadcast.sent" | "broadcast.ended" | "report.answered";
+            kind: "task.offered" | "task.accepted" | "task.declined" | "task.lapsed" | "task.handed_back" | "task.resolved" | "task.reworked" | "task.cancelled" | "task.withdrawn" | "task.referred" | "task.reassigned" | "task.suspended" | "task.resumed" | "task.overdue" | "alarm.raised" | "alarm.escalated" | "alarm.cleared" | "sos.raised" | "sos.acknowledged" | "sos.answered" | "officer.silent" | "roll_call.called" | "roll_call.ended" | "broadcast.sent" | "broadcast.ended" | "report.answered" | "patrol.late" | "patrol.missed" | "patrol.deviated";
             subject_kind: string;
             /** Format: uuid */
             subject_id: string;
@@ -18963,6 +23478,200 @@ export interface components {
         };
         DeskReportPage: {
             items: components["schemas"]["DeskReport"][];
+            /** @description Cursor of the next page. */
+            readonly next: string | null;
+        };
+        DeskPatrolRoute: {
+            /** Format: uuid */
+            id: string;
+            number: number;
+            /**
+             * @example {
+             *       "zh-CN": "青禾镇",
+             *       "en": "Qinghe Town"
+             *     }
+             */
+            name: {
+                [key: string]: string;
+            };
+        };
+        DeskPatrolPlan: {
+            /** Format: uuid */
+            id: string;
+            /**
+             * @example {
+             *       "zh-CN": "青禾镇",
+             *       "en": "Qinghe Town"
+             *     }
+             */
+            name: {
+                [key: string]: string;
+            };
+        };
+        DeskPatrolCheckpoint: {
+            /** Format: uuid */
+            id: string;
+            code: string;
+            /**
+             * @example {
+             *       "zh-CN": "青禾镇",
+             *       "en": "Qinghe Town"
+             *     }
+             */
+            name: {
+                [key: string]: string;
+            };
+            /** @description lon, lat */
+            place: [
+                number,
+                number
+            ];
+        };
+        DeskPatrolPoint: {
+            position: number;
+            checkpoint: components["schemas"]["DeskPatrolCheckpoint"];
+            /** @enum {string} */
+            state: "pending" | "visited" | "skipped";
+            /** Format: uuid */
+            visit_id: string | null;
+            /** Format: date-time */
+            visited_at: string | null;
+            answers: {
+                [key: string]: unknown;
+            } | null;
+            /** Format: date-time */
+            answered_at: string | null;
+            reason: string | null;
+            /** Format: date-time */
+            skipped_at: string | null;
+        };
+        DeskPatrolDeviation: {
+            /** Format: uuid */
+            id: string;
+            /** Format: date-time */
+            began_at: string;
+            /** Format: date-time */
+            ended_at: string | null;
+            furthest_m: number;
+            explanation: string | null;
+            /** Format: date-time */
+            explained_at: string | null;
+        };
+        DeskPatrol: {
+            /** Format: uuid */
+            id: string;
+            number: number;
+            version: number;
+            /** @enum {string} */
+            state: "planned" | "active" | "paused" | "completed" | "ended_early" | "missed" | "cancelled";
+            route: components["schemas"]["DeskPatrolRoute"];
+            plan: components["schemas"]["DeskPatrolPlan"] | null;
+            area: components["schemas"]["DeskAreaName"];
+            /** @enum {string} */
+            sequence: "fixed" | "any" | "shuffled";
+            allowed_s: number;
+            corridor_m: number | null;
+            officer: components["schemas"]["DeskPerson"] | null;
+            /** @description Who may begin it; empty: every officer of its area. */
+            officer_ids: string[];
+            /** Format: date-time */
+            scheduled_at: string;
+            /** Format: date-time */
+            start_by: string | null;
+            /**
+             * Format: date-time
+             * @description By the officer's clock, as is `ended_at`.
+             */
+            began_at: string | null;
+            /** Format: date-time */
+            ended_at: string | null;
+            /**
+             * Format: date-time
+             * @description When the server heard of it, as `finished_at`.
+             */
+            started_at: string | null;
+            /** Format: date-time */
+            finished_at: string | null;
+            /** Format: date-time */
+            late_at: string | null;
+            /** Format: date-time */
+            overdue_at: string | null;
+            /** Format: date-time */
+            missed_at: string | null;
+            /** Format: date-time */
+            cancelled_at: string | null;
+            reason: string | null;
+            explanation: string | null;
+            /** Format: date-time */
+            explained_at: string | null;
+            points: components["schemas"]["DeskPatrolPoint"][];
+            deviations: components["schemas"]["DeskPatrolDeviation"][];
+            /** @description Whether the points were visited in their order; null where any order is as good. */
+            in_order: boolean | null;
+            actions: string[];
+        };
+        DeskPatrolPage: {
+            items: components["schemas"]["DeskPatrol"][];
+            /** @description Cursor of the next page. */
+            readonly next: string | null;
+        };
+        DeskVisitPart: {
+            code: string;
+            /** @description Below zero: taken off for a doubt. */
+            points: number;
+            of: number;
+            /** @description The figure or word that it follows from. */
+            value: unknown;
+        };
+        DeskVisit: {
+            /** Format: uuid */
+            id: string;
+            version: number;
+            checkpoint: components["schemas"]["DeskPatrolCheckpoint"];
+            officer: components["schemas"]["DeskPerson"];
+            /** @enum {string} */
+            method: "dwell" | "nfc" | "nfc_signed" | "qr";
+            /** Format: date-time */
+            arrived_at: string;
+            /** Format: date-time */
+            left_at: string | null;
+            dwell_s: number;
+            /** @description Of 100 points, for what `parts` says. */
+            proof: number;
+            parts: components["schemas"]["DeskVisitPart"][];
+            /** @description What the proof was judged by. */
+            facts: {
+                [key: string]: unknown;
+            };
+            flags: string[];
+            /** @enum {string|null} */
+            verdict: "genuine" | "doubtful" | null;
+            review_note: string | null;
+            /** Format: date-time */
+            reviewed_at: string | null;
+            actions: string[];
+        };
+        DeskVisitPage: {
+            items: components["schemas"]["DeskVisit"][];
+            /** @description Cursor of the next page. */
+            readonly next: string | null;
+        };
+        DeskVisitReview: {
+            /** @enum {string} */
+            verdict: "genuine" | "doubtful";
+            note: string;
+        };
+        DeskCoverage: {
+            checkpoint: components["schemas"]["DeskPatrolCheckpoint"];
+            visits: number;
+            /**
+             * Format: date-time
+             * @description In the span; null: nobody was there.
+             */
+            last_visited_at: string | null;
+        };
+        DeskCoveragePage: {
+            items: components["schemas"]["DeskCoverage"][];
             /** @description Cursor of the next page. */
             readonly next: string | null;
         };
@@ -19835,7 +24544,7 @@ export interface components {
             /** Format: uuid */
             id: string;
             /** @enum {string} */
-            kind: "task.offered" | "task.accepted" | "task.declined" | "task.lapsed" | "task.handed_back" | "task.resolved" | "task.reworked" | "task.cancelled" | "task.withdrawn" | "task.referred" | "task.reassigned" | "task.suspended" | "task.resumed" | "task.overdue" | "alarm.raised" | "alarm.escalated" | "alarm.cleared" | "sos.raised" | "sos.acknowledged" | "sos.answered" | "officer.silent" | "roll_call.called" | "roll_call.ended" | "broadcast.sent" | "broadcast.ended" | "report.answered";
+            kind: "task.offered" | "task.accepted" | "task.declined" | "task.lapsed" | "task.handed_back" | "task.resolved" | "task.reworked" | "task.cancelled" | "task.withdrawn" | "task.referred" | "task.reassigned" | "task.suspended" | "task.resumed" | "task.overdue" | "alarm.raised" | "alarm.escalated" | "alarm.cleared" | "sos.raised" | "sos.acknowledged" | "sos.answered" | "officer.silent" | "roll_call.called" | "roll_call.ended" | "broadcast.sent" | "broadcast.ended" | "report.answered" | "patrol.late" | "patrol.missed" | "patrol.deviated";
             subject_kind: string;
             /** Format: uuid */
             subject_id: string;
@@ -19977,6 +24686,386 @@ export interface components {
             items: components["schemas"]["DeskDeadLetter"][];
             /** @description Cursor of the next page. */
             readonly next: string | null;
+        };
+        DeskCheckpoint: {
+            /** Format: uuid */
+            id: string;
+            code: string;
+            /**
+             * @example {
+             *       "zh-CN": "青禾镇",
+             *       "en": "Qinghe Town"
+             *     }
+             */
+            name: {
+                [key: string]: string;
+            };
+            area: components["schemas"]["DeskAreaName"];
+            /** @description lon, lat */
+            place: [
+                number,
+                number
+            ];
+            radius_m: number;
+            min_dwell_s: number;
+            questions: components["schemas"]["DeskQuestion"][];
+            tag_uid: string | null;
+            tag_signs: boolean;
+            /** @description What its printed label leads to; null for those who may not print one. */
+            label_url: string | null;
+            /** Format: date-time */
+            created_at: string;
+            /** Format: date-time */
+            retired_at: string | null;
+            /** @description What a change sends as `If-Match`. */
+            version: number;
+            actions: string[];
+        };
+        DeskCheckpointPage: {
+            items: components["schemas"]["DeskCheckpoint"][];
+            /** @description Cursor of the next page. */
+            readonly next: string | null;
+        };
+        DeskCheckpointRoute: {
+            /** Format: uuid */
+            id: string;
+            number: number;
+            /**
+             * @example {
+             *       "zh-CN": "青禾镇",
+             *       "en": "Qinghe Town"
+             *     }
+             */
+            name: {
+                [key: string]: string;
+            };
+        };
+        DeskCheckpointWithRoutes: {
+            /** Format: uuid */
+            id: string;
+            code: string;
+            /**
+             * @example {
+             *       "zh-CN": "青禾镇",
+             *       "en": "Qinghe Town"
+             *     }
+             */
+            name: {
+                [key: string]: string;
+            };
+            area: components["schemas"]["DeskAreaName"];
+            /** @description lon, lat */
+            place: [
+                number,
+                number
+            ];
+            radius_m: number;
+            min_dwell_s: number;
+            questions: components["schemas"]["DeskQuestion"][];
+            tag_uid: string | null;
+            tag_signs: boolean;
+            /** @description What its printed label leads to; null for those who may not print one. */
+            label_url: string | null;
+            /** Format: date-time */
+            created_at: string;
+            /** Format: date-time */
+            retired_at: string | null;
+            /** @description What a change sends as `If-Match`. */
+            version: number;
+            actions: string[];
+            routes: components["schemas"]["DeskCheckpointRoute"][];
+        };
+        DeskCheckpointBody: {
+            code: string;
+            /**
+             * @example {
+             *       "zh-CN": "青禾镇",
+             *       "en": "Qinghe Town"
+             *     }
+             */
+            name: {
+                [key: string]: string;
+            };
+            /** @description lon, lat */
+            place: [
+                number,
+                number
+            ];
+            /**
+             * @description Of the fence around it.
+             * @default 25
+             */
+            radius_m?: number;
+            /**
+             * @description So long somebody has to be in the fence to have been there.
+             * @default 30
+             */
+            min_dwell_s?: number;
+            /** @description What is asked of whoever comes by. */
+            questions?: components["schemas"]["DeskQuestion"][];
+            /**
+             * @description The number of its NFC tag: seven bytes, hexadecimal.
+             * @default null
+             */
+            tag_uid?: string | null;
+            /**
+             * @description Whether the tag is one that signs (NTAG 424 DNA).
+             * @default false
+             */
+            tag_signs?: boolean;
+        };
+        DeskCheckpointRow: {
+            title: string;
+            code: string | null;
+            /** @enum {string} */
+            outcome: "made" | "changed" | "unchanged" | "refused";
+            reason: string | null;
+        };
+        DeskCheckpointImport: {
+            made: number;
+            changed: number;
+            unchanged: number;
+            refused: number;
+            rows: components["schemas"]["DeskCheckpointRow"][];
+        };
+        DeskRoute: {
+            /** Format: uuid */
+            id: string;
+            number: number;
+            /**
+             * @example {
+             *       "zh-CN": "青禾镇",
+             *       "en": "Qinghe Town"
+             *     }
+             */
+            name: {
+                [key: string]: string;
+            };
+            area: components["schemas"]["DeskAreaName"];
+            /** @enum {string} */
+            sequence: "fixed" | "any" | "shuffled";
+            allowed_s: number;
+            corridor_m: number | null;
+            checkpoint_count: number;
+            /** Format: date-time */
+            created_at: string;
+            /** Format: date-time */
+            retired_at: string | null;
+            /** @description What a change sends as `If-Match`. */
+            version: number;
+            actions: string[];
+        };
+        DeskRoutePage: {
+            items: components["schemas"]["DeskRoute"][];
+            /** @description Cursor of the next page. */
+            readonly next: string | null;
+        };
+        DeskRouteCheckpoint: {
+            /** Format: uuid */
+            id: string;
+            code: string;
+            /**
+             * @example {
+             *       "zh-CN": "青禾镇",
+             *       "en": "Qinghe Town"
+             *     }
+             */
+            name: {
+                [key: string]: string;
+            };
+            /** @description lon, lat */
+            place: [
+                number,
+                number
+            ];
+            radius_m: number;
+        };
+        DeskRouteDrawn: {
+            /** Format: uuid */
+            id: string;
+            number: number;
+            /**
+             * @example {
+             *       "zh-CN": "青禾镇",
+             *       "en": "Qinghe Town"
+             *     }
+             */
+            name: {
+                [key: string]: string;
+            };
+            area: components["schemas"]["DeskAreaName"];
+            /** @enum {string} */
+            sequence: "fixed" | "any" | "shuffled";
+            allowed_s: number;
+            corridor_m: number | null;
+            checkpoint_count: number;
+            /** Format: date-time */
+            created_at: string;
+            /** Format: date-time */
+            retired_at: string | null;
+            /** @description What a change sends as `If-Match`. */
+            version: number;
+            actions: string[];
+            /** @description At most 2000 corners. */
+            line: [
+                number,
+                number
+            ][] | null;
+            checkpoints: components["schemas"]["DeskRouteCheckpoint"][];
+        };
+        DeskRouteBody: {
+            /**
+             * @example {
+             *       "zh-CN": "青禾镇",
+             *       "en": "Qinghe Town"
+             *     }
+             */
+            name: {
+                [key: string]: string;
+            };
+            /**
+             * @default fixed
+             * @enum {string}
+             */
+            sequence?: "fixed" | "any" | "shuffled";
+            allowed_s: number;
+            /**
+             * @description At most 2000 corners.
+             * @default null
+             */
+            line?: [
+                number,
+                number
+            ][] | null;
+            /**
+             * @description How far to either side of the line one may go; null: anywhere.
+             * @default null
+             */
+            corridor_m?: number | null;
+            /** @description In their order, each once. */
+            checkpoint_ids: string[];
+        };
+        DeskRouteProposal: {
+            /** @description What the file calls it. */
+            title: string | null;
+            /** @description At most 2000 corners. */
+            line: [
+                number,
+                number
+            ][];
+            checkpoints: components["schemas"]["DeskRouteCheckpoint"][];
+        };
+        DeskRouteProposals: {
+            items: components["schemas"]["DeskRouteProposal"][];
+        };
+        DeskPlanRoute: {
+            /** Format: uuid */
+            id: string;
+            number: number;
+            /**
+             * @example {
+             *       "zh-CN": "青禾镇",
+             *       "en": "Qinghe Town"
+             *     }
+             */
+            name: {
+                [key: string]: string;
+            };
+            area: components["schemas"]["DeskAreaName"];
+        };
+        DeskPlan: {
+            /** Format: uuid */
+            id: string;
+            route: components["schemas"]["DeskPlanRoute"];
+            /**
+             * @example {
+             *       "zh-CN": "青禾镇",
+             *       "en": "Qinghe Town"
+             *     }
+             */
+            name: {
+                [key: string]: string;
+            };
+            rule: string;
+            /** Format: date */
+            starts_on: string;
+            starts_at: string;
+            /** Format: date */
+            ends_on: string | null;
+            window_s: number;
+            late_after_s: number;
+            /** @description Who may begin it; empty: every officer of the area. */
+            officers: components["schemas"]["DeskPerson"][];
+            /** Format: date-time */
+            next_at: string | null;
+            /** Format: date-time */
+            created_at: string;
+            /** Format: date-time */
+            retired_at: string | null;
+            /** @description What a change sends as `If-Match`. */
+            version: number;
+            actions: string[];
+        };
+        DeskPlanPage: {
+            items: components["schemas"]["DeskPlan"][];
+            /** @description Cursor of the next page. */
+            readonly next: string | null;
+        };
+        DeskPlanWhen: {
+            /** @description An RFC 5545 rule without DTSTART, such as `FREQ=WEEKLY;BYDAY=MO,TH;BYHOUR=8,20`: FREQ of DAILY, WEEKLY, MONTHLY, INTERVAL, BYDAY, BYMONTHDAY, BYMONTH, BYHOUR, BYMINUTE, COUNT or UNTIL (a day), WKST. */
+            rule: string;
+            /** Format: date */
+            starts_on: string;
+            /** @description Hour and minute; the time of each occurrence for which the rule says no other. */
+            starts_at: string;
+            /**
+             * Format: date
+             * @description The last day; null: no end.
+             * @default null
+             */
+            ends_on?: string | null;
+        };
+        DeskPlanPreview: {
+            moments: string[];
+            /** @description In whose wall time the rule is. */
+            time_zone: string;
+        };
+        DeskPlanBody: {
+            /** @description An RFC 5545 rule without DTSTART, such as `FREQ=WEEKLY;BYDAY=MO,TH;BYHOUR=8,20`: FREQ of DAILY, WEEKLY, MONTHLY, INTERVAL, BYDAY, BYMONTHDAY, BYMONTH, BYHOUR, BYMINUTE, COUNT or UNTIL (a day), WKST. */
+            rule: string;
+            /** Format: date */
+            starts_on: string;
+            /** @description Hour and minute; the time of each occurrence for which the rule says no other. */
+            starts_at: string;
+            /**
+             * Format: date
+             * @description The last day; null: no end.
+             * @default null
+             */
+            ends_on?: string | null;
+            /** Format: uuid */
+            route_id: string;
+            /**
+             * @example {
+             *       "zh-CN": "青禾镇",
+             *       "en": "Qinghe Town"
+             *     }
+             */
+            name: {
+                [key: string]: string;
+            };
+            /**
+             * @description So long a patrol may begin; after that it is missed.
+             * @default 3600
+             */
+            window_s?: number;
+            /**
+             * @description After so long it is late; not more than the window.
+             * @default 900
+             */
+            late_after_s?: number;
+            /** @description Who may begin it, each once; empty: every officer of the area. */
+            officer_ids?: string[];
         };
         OfficerFix: {
             /**

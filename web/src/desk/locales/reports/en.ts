@@ -4,6 +4,7 @@ export default {
   which: 'Which reports',
   toLookAt: 'To be looked at',
   all: 'All',
+  showAll: 'Show all reports',
   empty: 'No reports yet',
   emptySample: 'Nothing to be looked at',
   sampleText: 'Of what officers handled on the spot a share is looked at; it appears here.',

@@ -4,6 +4,7 @@ export default {
   which: '显示哪些上报',
   toLookAt: '待查看',
   all: '全部',
+  showAll: '查看全部上报',
   empty: '还没有上报',
   emptySample: '没有待查看的上报',
   sampleText: '队员自行处置的上报按比例抽查，抽到的显示在这里。',

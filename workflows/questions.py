@@ -1,0 +1,75 @@
+"""What the town asks of whoever is at a place: questions with their types of answer, and whether an answer fits."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from backend.core.errors import Invalid
+
+LONGEST_TEXT = 2000
+
+
+def check(asked: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse questions that cannot be answered.
+
+    Raises:
+        Invalid: an id occurs twice, or choices and type do not fit.
+    """
+    check_ids("questions", asked)
+    for question in asked:
+        check_ids("questions", question["choices"])
+        if (question["answer"] == "choice") != (len(question["choices"]) >= 2):
+            raise Invalid(
+                "A choice has two answers or more, and no other question has any.", questions=["choices"]
+            )
+
+
+def check_ids(name: str, items: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse ids that occur twice.
+
+    Raises:
+        Invalid: ``name`` says in which field.
+    """
+    if len({item["id"] for item in items}) != len(items):
+        raise Invalid("An id stands for one thing only.", **{name: ["id twice"]})
+
+
+def check_given(name: str, asked: Sequence[Mapping[str, Any]], given: Mapping[str, Any]) -> None:
+    """Refuse what is not asked, and what is required and missing.
+
+    Raises:
+        Invalid: ``name`` lists the ids.
+    """
+    if unknown := sorted(set(given) - {item["id"] for item in asked}):
+        raise Invalid("That is not asked here.", **{name: unknown})
+    missing = [item["id"] for item in asked if item.get("required") and item["id"] not in given]
+    if missing:
+        raise Invalid("Something that is asked for is missing.", **{name: missing})
+
+
+def check_answers(asked: Sequence[Mapping[str, Any]], answers: Mapping[str, Any]) -> None:
+    """Refuse answers that do not fit the questions.
+
+    Raises:
+        Invalid: an unknown id, a required answer that is missing, or one of another type.
+    """
+    check_given("answers", asked, answers)
+    unfit = [
+        question["id"]
+        for question in asked
+        if question["id"] in answers and not _fits(question, answers[question["id"]])
+    ]
+    if unfit:
+        raise Invalid("An answer is not what its question asks for.", answers=unfit)
+
+
+def _fits(question: Mapping[str, Any], value: Any) -> bool:
+    match question["answer"]:
+        case "yes_no":
+            return isinstance(value, bool)
+        case "number":
+            return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        case "choice":
+            return value in [choice["id"] for choice in question["choices"]]
+        case _:
+            return isinstance(value, str) and 0 < len(value) <= LONGEST_TEXT
