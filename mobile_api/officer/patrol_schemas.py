@@ -91,8 +91,17 @@ class OfficerRouteSchema(OfficerPatrolRouteSchema):
     """A route that one may go without a plan."""
 
     area = fields.Nested(OfficerAreaSchema, required=True)
-    points = fields.Integer(required=True, metadata={"description": "How many checkpoints it has."})
+    sequence = Word(Sequence, required=True)
     allowed_s = fields.Integer(required=True)
+    line = fields.List(
+        fields.List(fields.Float(), validate=validate.Length(equal=2)), allow_none=True, required=True,
+        metadata={"description": "The way, if it is drawn: lon, lat pairs, WGS-84."},
+    )  # fmt: skip
+    points = fields.Integer(required=True, metadata={"description": "How many checkpoints it has."})
+    checkpoints = fields.List(
+        fields.Nested(OfficerCheckpointSchema), required=True,
+        metadata={"description": "In the order of the route, so that one can go it from the first step offline."},
+    )  # fmt: skip
 
 
 class OfficerPatrolActSchema(Schema):
@@ -120,7 +129,7 @@ class OfficerPatrolAnswersSchema(OfficerPatrolActSchema):
     answers = fields.Dict(keys=line(40), values=fields.Raw(), required=True, validate=validate.Length(max=50))
 
 
-class OfficerPatrolExplainSchema(Schema):
+class OfficerPatrolExplainSchema(OfficerPatrolActSchema):
     """What one says of a patrol that was late, missed or not whole; with `deviation_id` of one deviation."""
 
     text = prose(1000, least=2, required=True)

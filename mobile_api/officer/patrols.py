@@ -90,7 +90,9 @@ def list_routes(uow: UnitOfWork, actor: Actor, query: dict[str, Any]) -> Page[di
         [
             {
                 "id": route.id, "number": route.number, "name": route.name, "area": route.area,
-                "points": len(route.points), "allowed_s": route.allowed_s,
+                "sequence": route.sequence, "allowed_s": route.allowed_s, "line": patrol_looks.line_of(route),
+                "points": len(route.points),
+                "checkpoints": [checkpoint_document(point.checkpoint) for point in route.points],
             }
             for route in found.items
         ],

@@ -1,4 +1,4 @@
-/** What every screen of the officer client shares: session, API, duty, tasks, reports, photos, the desk's calls and the call for help. */
+/** What every screen of the officer client shares: session, API, duty, tasks, rounds, reports, photos, the desk's calls and the call for help. */
 import { createApi } from '@/shared/api'
 import { createChanges } from '@/shared/changes'
 import { createPush } from '@/shared/notices/push'
@@ -12,6 +12,7 @@ import { createDuty } from './duty'
 import { createOwnPhotos } from './own-photos'
 import { createPhotos } from './photos'
 import { createReports } from './reports'
+import { createRounds } from './rounds'
 
 export const session = createSession('officer')
 export const api = createApi(session)
@@ -21,6 +22,7 @@ export const dispatch = createDispatch(session, api, duty, changes, {
   alert: ({ priority }) => ring(priority === 'critical'),
   now: () => Date.now(),
 })
+export const rounds = createRounds(session, api, duty, changes, { here: () => duty.recorder.here.value, now: () => Date.now() })
 export const reports = createReports(session, api, changes)
 export const photos = createPhotos(session, api, changes)
 export const ownPhotos = createOwnPhotos(api, changes)

@@ -7,6 +7,9 @@ import MeView from './views/MeView.vue'
 import NoticeView from './views/NoticeView.vue'
 import ReportsView from './views/ReportsView.vue'
 import ReportView from './views/ReportView.vue'
+import RoundsView from './views/RoundsView.vue'
+import RoundView from './views/RoundView.vue'
+import ScanView from './views/ScanView.vue'
 import SecurityView from './views/SecurityView.vue'
 import NoticeSettingsView from './views/NoticeSettingsView.vue'
 import NoticesView from './views/NoticesView.vue'
@@ -26,6 +29,9 @@ export const router = createRouter({
     { path: '/', name: 'duty', component: DutyView },
     { path: '/tasks', name: 'tasks', component: TasksView },
     { path: '/tasks/:id', name: 'task', component: TaskView, props: true },
+    { path: '/rounds', name: 'rounds', component: RoundsView },
+    { path: '/rounds/:id', name: 'round', component: RoundView, props: true },
+    { path: '/scan/:token?', name: 'scan', component: ScanView, props: true },
     { path: '/report', name: 'report', component: ReportView },
     { path: '/reports', name: 'reports', component: ReportsView },
     { path: '/sos', name: 'sos', component: SosView },
@@ -44,6 +50,8 @@ export const router = createRouter({
 })
 
 router.beforeEach((to) => {
+  // A label or a tag that the phone's own reader has read leads here, with its token behind the #, where no server sees it.
+  if (to.hash.startsWith('#/scan/')) return { path: to.hash.slice(1).split('?')[0], query: Object.fromEntries(new URLSearchParams(to.hash.split('?')[1] ?? '')), hash: '', replace: true }
   if (!to.meta.open && !session.signedIn.value) return { name: 'sign-in', query: to.name === 'duty' ? {} : { to: to.fullPath } }
   if (to.name === 'sign-in' && session.signedIn.value) return { name: 'duty' }
   return acceptNotice(to, notices)

@@ -22610,9 +22610,18 @@ export interface components {
                 [key: string]: string;
             };
             area: components["schemas"]["OfficerArea"];
+            /** @enum {string} */
+            sequence: "fixed" | "any" | "shuffled";
+            allowed_s: number;
+            /** @description The way, if it is drawn: lon, lat pairs, WGS-84. */
+            line: [
+                number,
+                number
+            ][] | null;
             /** @description How many checkpoints it has. */
             points: number;
-            allowed_s: number;
+            /** @description In the order of the route, so that one can go it from the first step offline. */
+            checkpoints: components["schemas"]["OfficerCheckpoint"][];
         };
         OfficerRoutePage: {
             items: components["schemas"]["OfficerRoute"][];
@@ -22659,6 +22668,11 @@ export interface components {
             };
         };
         OfficerPatrolExplain: {
+            /**
+             * Format: date-time
+             * @default null
+             */
+            device_at?: string | null;
             text: string;
             /**
              * Format: uuid

@@ -540,6 +540,7 @@ export default {
       import_checkpoints: 'import checkpoints',
       print_labels: 'print labels',
       delete: 'delete',
+      deviate: 'leave the route',
       pause: 'pause a patrol',
       end_early: 'end a patrol early',
       skip: 'skip a checkpoint',

@@ -540,6 +540,7 @@ export default {
       import_checkpoints: '导入巡更点',
       print_labels: '打印巡更点标签',
       delete: '删除',
+      deviate: '记录偏离路线',
       pause: '暂停巡更',
       end_early: '提前结束巡更',
       skip: '跳过点位',
