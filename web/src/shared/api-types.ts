@@ -6894,6 +6894,200 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/officer/visits": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List your own visits of the last month, newest first, with what their proof is worth. */
+        get: {
+            parameters: {
+                query?: {
+                    /** @description `next` of the page before. */
+                    cursor?: string;
+                    limit?: number;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["OfficerVisitPage"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Fields that are not acceptable. */
+                422: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        /** Keep that you have read the code of a checkpoint: its label or its tag. 404: no checkpoint in use has it. */
+        post: {
+            parameters: {
+                query?: never;
+                header: {
+                    /** @description Made by the client, one for each act; a retry repeats it. */
+                    "Idempotency-Key": string;
+                };
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["OfficerScan"];
+                };
+            };
+            responses: {
+                /** @description Created */
+                201: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["OfficerVisit"];
+                    };
+                };
+                /** @description Unreadable. */
+                400: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Contradicts the present state. */
+                409: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too large. */
+                413: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description A content type that is not read. */
+                415: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                422: components["responses"]["UNPROCESSABLE_ENTITY"];
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/officer/evidence/{evidence_id}": {
         parameters: {
             query?: never;
@@ -22347,6 +22541,75 @@ export interface components {
              */
             deviation_id?: string | null;
         };
+        OfficerScanPlace: {
+            lon: number;
+            lat: number;
+            /** @default null */
+            accuracy_m?: number | null;
+            /**
+             * Format: date-time
+             * @default null
+             */
+            fixed_at?: string | null;
+            /** @default false */
+            mock?: boolean;
+            /**
+             * @default wgs84
+             * @enum {string}
+             */
+            datum?: "wgs84" | "gcj02" | "bd09";
+        };
+        OfficerScan: {
+            /**
+             * Format: date-time
+             * @default null
+             */
+            device_at?: string | null;
+            token: string;
+            /** @default null */
+            picc_data?: string | null;
+            /** @default null */
+            cmac?: string | null;
+            /** @default null */
+            place?: components["schemas"]["OfficerScanPlace"] | null;
+            /**
+             * Format: uuid
+             * @default null
+             */
+            device_id?: string | null;
+        };
+        OfficerVisitPart: {
+            code: string;
+            /** @description Below zero: taken off for a doubt. */
+            points: number;
+            of: number;
+            /** @description The figure or word that it follows from. */
+            value: unknown;
+        };
+        OfficerVisit: {
+            /** Format: uuid */
+            id: string;
+            /** Format: uuid */
+            checkpoint_id: string;
+            /** @enum {string} */
+            method: "dwell" | "nfc" | "nfc_signed" | "qr";
+            /** Format: date-time */
+            arrived_at: string;
+            /** Format: date-time */
+            left_at: string | null;
+            dwell_s: number;
+            /** @description Of 100 points, for what `parts` says. */
+            proof: number;
+            parts: components["schemas"]["OfficerVisitPart"][];
+            flags: string[];
+            /** @enum {string|null} */
+            verdict: "genuine" | "doubtful" | null;
+        };
+        OfficerVisitPage: {
+            items: components["schemas"]["OfficerVisit"][];
+            /** @description Cursor of the next page. */
+            readonly next: string | null;
+        };
         OfficerEvidence: {
             /** Format: uuid */
             id: string;
@@ -23340,8 +23603,11 @@ export interface components {
         };
         DeskVisitPart: {
             code: string;
+            /** @description Below zero: taken off for a doubt. */
             points: number;
-            most: number;
+            of: number;
+            /** @description The figure or word that it follows from. */
+            value: unknown;
         };
         DeskVisit: {
             /** Format: uuid */
