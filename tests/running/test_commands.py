@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pypdfium2
 import pytest
+import zxingcpp
 from click.testing import CliRunner, Result
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.pool import NullPool
@@ -264,6 +266,23 @@ def test_checkpoints_come_into_the_deepest_area_that_holds_them(
     )
     found = rows("select c.code, a.code from checkpoints c join areas a on a.id = c.area_id order by c.code")
     assert found == [("c1", "g1"), ("c2", "g1")]
+
+
+def test_labels_are_exported_for_an_area_with_the_address_where_phones_come(
+    town: Run, rows: Callable[[str], Any], tmp_path: Path
+) -> None:
+    town("import", "areas", collection(area("g1", box(0.01, 0.01))))
+    town("import", "checkpoints", collection(point("c1", WEST + 0.015, SOUTH + 0.015)))
+    out = str(tmp_path / "labels.pdf")
+    assert "set XUNGENG_PUBLIC_URL" in town("export", "labels", "--out", out, refused=True).stderr
+    export = ("export", "labels", "--url", "https://patrol.example.org/", "--out", out)
+    assert "no area with the code g2" in town(*export, "--area", "g2", refused=True).stderr
+    assert not Path(out).exists()
+    assert "1 labels in" in town(*export, "--area", "g1").output
+    page = pypdfium2.PdfDocument(out)[0].render(scale=2.5).to_pil()
+    [(token,)] = rows("select label_token from checkpoints")
+    assert [one.text for one in zxingcpp.read_barcodes(page)] == [f"https://patrol.example.org/c/{token}"]
+    assert rows("select data->>'count' from journal where action = 'print_labels'") == [("1",)]
 
 
 def test_checkpoints_come_from_csv_and_gpx_and_are_tried_first(
