@@ -1,6 +1,7 @@
 """The web application, put together: the one place that knows every blueprint."""
 
 import os
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from flask_smorest import Api
 from sqlalchemy import text
 from werkzeug.exceptions import Forbidden as HttpForbidden
 from werkzeug.middleware.proxy_fix import ProxyFix
-from werkzeug.routing import PathConverter
+from werkzeug.routing import BaseConverter, PathConverter
 from werkzeug.security import safe_join
 
 from backend.adapters import storage
@@ -22,7 +23,7 @@ from backend.core.db import engine_for, get_engine, set_engine
 from backend.core.metrics import MEDIA_TYPE, REQUEST_SECONDS, REQUESTS, figures, may_read, method_label
 from backend.core.preflight import check_app
 from backend.core.tokens import derive_key
-from mobile_api import endpoint, hot, problems
+from mobile_api import endpoint, hot, limits, problems
 from mobile_api.auth.blueprints import BLUEPRINTS as AUTH
 from mobile_api.desk.blueprints import BLUEPRINTS as DESK
 from mobile_api.gateway.blueprints import BLUEPRINTS as GATEWAY
@@ -43,6 +44,7 @@ EXEMPT = {
     "client_page": "the clients' own files, the same for everybody",
     "root_of_client": "the clients' own files, the same for everybody",
     "root": "the clients' own files, the same for everybody",
+    "scanned": "leads to the officer's client, the same for every code, and looks nothing up",
     "healthz": "says only that the process lives",
     "readyz": "says only whether it can serve",
     "metrics": "answers the machine itself, or the holder of its token",
@@ -51,6 +53,7 @@ EXEMPT = {
     "api-docs.openapi_json": "the API's own document",
 }
 READY_FOR_S = 1.0
+SAID_BY_TAG = re.compile(r"[0-9A-Za-z_=&.%~-]{1,512}", re.ASCII)
 CONTENT_SECURITY_POLICY = (
     "default-src 'self'; img-src 'self' data: blob: https:; connect-src 'self' ws: wss: https:; "
     "worker-src 'self' blob:; "
@@ -91,6 +94,13 @@ class _WebPath(PathConverter):
     """A path that cannot be one of an interface, so that what is not there is 404 with any method."""
 
     regex = "(?!api/v1/|gateway/|socket.io/)[^/].*?"
+
+
+class _LabelToken(BaseConverter):
+    """What a checkpoint's label or tag says of itself."""
+
+    regex = "[0-9A-Za-z_-]{8,64}"
+    part_isolating = True
 
 
 def create_app(config: Config, *, propagate_failures: bool = False, hot_routes: bool = True) -> Flask:
@@ -242,6 +252,20 @@ def _add_own_pages(app: Flask, config: Config) -> None:
     @app.get("/")
     def root() -> Response:
         return _file("index.html")
+
+    app.url_map.converters["label_token"] = _LabelToken
+
+    @app.get("/<any(c,t):kind>/<label_token:token>")
+    def scanned(kind: str, token: str) -> Any:
+        # The client brings the token to the server in its officer's name. Here nothing is looked up, so that one of
+        # ours and one that somebody made up cost the same and cannot be told apart.
+        app.extensions["xungeng.limits"].check(limits.OPEN, "scanned", limits.caller_of(request))
+        said = request.query_string.decode("latin-1")
+        # What a tag that signs says of itself stands in the query, and the client's address is behind the #.
+        kept = f"?{said}" if SAID_BY_TAG.fullmatch(said) else ""
+        response = redirect(f"/officer/#/scan/{token}{kept}", 302)
+        response.headers["Cache-Control"] = "no-store"
+        return response
 
     @app.get("/api/docs")
     def docs() -> Response:

@@ -568,6 +568,39 @@ def export_gpx(
         file.write(document)
 
 
+@export.command("labels")
+@click.option(
+    "--area", "area_code", help="Code of an area: its checkpoints and those below it. Default: the town."
+)
+@click.option("--url", help="Where phones reach this installation. Default: XUNGENG_PUBLIC_URL.")
+@click.option("--out", required=True, type=click.Path(dir_okay=False, writable=True), help="The PDF file.")
+@town_option
+def export_labels(area_code: str | None, url: str | None, out: str, town_code: str | None) -> None:
+    """Labels of checkpoints to print and put up: PDF, A4, eight on a page, at most 200 of them."""
+    from sqlalchemy import select
+
+    from backend.adapters import labels as adapter
+    from backend.models import Area
+    from workflows import labels
+
+    address = url or Config.from_env().public_url
+    if not address:
+        raise ConfigError(
+            "A label says where phones reach this installation: set XUNGENG_PUBLIC_URL, or give --url."
+        )
+    if not os.access(Path(out).absolute().parent, os.W_OK):
+        raise ConfigError(f"{out} cannot be written.")
+    with installation():
+        with unit_in_town(town_code) as (uow, actor):
+            area_id = uow.session.scalar(select(Area.id).where(Area.code == area_code)) if area_code else None
+            if area_code and area_id is None:
+                raise ConfigError(f"There is no area with the code {area_code}.")
+            found = labels.to_print(uow, actor, area_id=area_id, address=address.rstrip("/"))
+        sheet = adapter.sheet(found)
+    Path(out).write_bytes(sheet)
+    click.echo(f"{len(found)} labels in {out}")
+
+
 def _moment(option: str, text: str) -> datetime:
     try:
         found = datetime.fromisoformat(text)

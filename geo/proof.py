@@ -105,7 +105,7 @@ from that far ahead are quarantined)."""
 MOCK_SHARE = 0.1
 """Single fixes marked as mock come from navigation apps; a tenth of a stay is no accident."""
 REPLAYED_SHARE = 0.5
-REPLAYED_FROM = 20
+REPLAYED_FROM = 16
 """Half of at least so many crossings alike is a replay: see `fingerprint`."""
 
 
@@ -333,16 +333,16 @@ def is_reachable(before: Fix | None, after: Fix | None, there: Fix, travel: str 
 
 
 LINES_M = 20.0
-GRAIN_M = 0.5
+GRAIN_M = 0.3
 _M_PER_DEG = 111_195.08
 _ROW_DEG = LINES_M / _M_PER_DEG
 
 
 def fingerprint(fixes: Iterable[Fix]) -> list[int]:
-    """Where a track crossed the lines of a grid, to half a metre: alike for the same track played back at another time.
+    """Where a track crossed the lines of a grid, to 0.3 m: alike for the same track played back at another time.
 
     It does not depend on when and how often places were measured, if what plays them back goes straight from one to the
-    next. On another day an honest receiver crosses a line a few metres beside: about one crossing in ten is alike.
+    next. On another day an honest receiver crosses most lines a few metres beside.
     Standing still crosses no line. Whoever adds an error of metres of his own to what he plays back is not found.
     """
     track = [fix for fix in in_order(fixes) if not fix.flags & HIDDEN]
@@ -381,9 +381,14 @@ def _crossings(axis: int, a: float, a_aside: float, b: float, b_aside: float) ->
 
 
 def likeness(of: Collection[int], earlier: Collection[int]) -> float:
-    """The share of the crossings of one track that are also in an earlier one."""
-    mine, known = set(of), set(earlier)
-    return len(mine & known) / len(mine) if mine else 0.0
+    """The share of the crossings of one track that an earlier one has as well, at most a grain beside.
+
+    What plays a track back at longer intervals cuts its corners by that much.
+    """
+    known = set(earlier)
+    alike = sum(c in known or c + _GRAIN in known or c - _GRAIN in known for c in of)
+    return alike / len(of) if of else 0.0
 
 
+_GRAIN = 4
 _MOST_LINES = 200

@@ -147,7 +147,7 @@ class Series:
     def _can_come(self) -> bool:
         """Say whether some day fits; what is left then comes within a lifetime, and mostly within a month."""
         rule = self.rule
-        if self.ends_on is not None and self.ends_on < self.starts_on:
+        if any(last is not None and last < self.starts_on for last in (self.ends_on, rule.until)):
             return False
         step = math.gcd(rule.interval, 12) if rule.frequency == "MONTHLY" else 1
         reached = {(self.starts_on.month - 1 + k * step) % 12 + 1 for k in range(12)}

@@ -23,7 +23,6 @@ from uuid import UUID
 import msgspec
 
 from geo.fixes import HIDDEN, Fix, Flag
-from geo.footing import SLACK
 from geo.motion import GAP_S, said_by
 
 LOOKBACK_S = 2 * GAP_S
@@ -40,6 +39,8 @@ BESIDE_M = 10.0
 """Checkpoints no farther apart than this cannot be told apart by a receiver: who is at one is at both."""
 OUT_S = 15.0
 """A stay ends when fixes over so many seconds are outside; a single outlier does not end it."""
+SAME_PLACE = 1.5
+"""Fixes farther apart than so many times their accuracies were measured at two places: they may be a minute apart."""
 STROLL_MPS = 1.2
 """How fast one goes to a place and leaves it, where the fix on the way does not tell."""
 STILL_OVER_S = 30.0
@@ -180,7 +181,7 @@ class Stand(msgspec.Struct, frozen=True, array_like=True, gc=False):
     def may_hold(self, seen: Seen) -> bool:
         """Whether a fix may have been measured at this place: fixes a minute apart can belong to two stands."""
         place = self.place()
-        return _between_m(place, seen) <= SLACK * (_accuracy_m(place) + _accuracy_m(seen))
+        return _between_m(place, seen) <= SAME_PLACE * (_accuracy_m(place) + _accuracy_m(seen))
 
     def after(self, seen: Seen, silent_s: float) -> Stand:
         """The same with one more fix."""

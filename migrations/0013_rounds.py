@@ -317,7 +317,7 @@ SCOPED = (
     "routes", "route_points", "plans", "patrols", "patrol_points", "patrol_deviations", "visits", "visit_watches",
     "visit_states",
 )  # fmt: skip
-KEPT = ("routes", "plans", "patrols", "patrol_points", "patrol_deviations")
+KEPT = ("routes", "plans", "patrols", "patrol_points")
 """What people were told and did: nothing in the application deletes it."""
 
 

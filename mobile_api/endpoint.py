@@ -293,18 +293,21 @@ class Door(Blueprint):
         *,
         may: tuple[str, str],
         body: type[Schema],
-        answers: type[Schema],
+        answers: type[Schema] | None = None,
         status: int = 201,
         limit: limits.Limit = limits.HEAVY,
         refuses: tuple[int, ...] = (),
+        media: str | None = None,
+        renders: Callable[[Any], Response] | None = None,
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-        """Declare a look that states its reason in a body. The view gets ``(uow, actor, **path, body=…)``.
+        """Declare a look that says in a body at what, and why. The view gets ``(uow, actor, **path, body=…)``.
 
-        It stores nothing but disclosures, so it takes no key: the same look again is another look. The view may
-        return a Response, for an answer that is better encoded beside the sockets.
+        It stores nothing but that somebody looked, so it takes no key: the same look again is another look. The view
+        may return a Response, for an answer that is better encoded beside the sockets. ``renders`` makes the answer, of
+        the type ``media``, of what the view returns, once the transaction is over: setting pages takes long.
         """
         policy = Policy(self.audience, may, limit, command=False, body_limit=self.body_limit, reads=JSON)
-        schema = answers()
+        schema = answers() if answers else None
 
         def declare(view: Callable[..., Any]) -> Callable[..., Any]:
             @functools.wraps(view)
@@ -312,10 +315,17 @@ class Door(Blueprint):
                 claims = identity().claims(bearer(request))
                 with unit_of_work(claims.town_id, request_id=g.request_id) as uow:
                     found = view(uow, _admit(uow, claims, may), **path, body=given)
-                return found if isinstance(found, Response) else _json(schema.dump(found), status)
+                if renders is not None:
+                    found = renders(found)
+                    found.status_code = status
+                return (
+                    found
+                    if isinstance(found, Response)
+                    else _json(schema.dump(found) if schema else found, status)
+                )
 
             decorated = self.arguments(body, location="json")(run)
-            return self._add(rule, "POST", view, decorated, policy, schema, status, refuses, None)
+            return self._add(rule, "POST", view, decorated, policy, schema, status, refuses, media)
 
         return declare
 

@@ -187,6 +187,9 @@ def change(
         Stale: it has another version by now. WrongState: it is out of use. Invalid, Forbidden, Conflict: as ``create``,
         and ``checkpoint_needed`` where a route would leave the actor's areas.
     """
+    access.checkpoint(uow, actor, checkpoint_id, verb="manage")
+    # In the order of whoever changes a route: the routes, then what they pass.
+    routes_with(uow, checkpoint_id, lock=True)
     found = access.checkpoint(uow, actor, checkpoint_id, verb="manage", lock=True)
     if found.version != version:
         raise Stale()
@@ -344,6 +347,9 @@ class _Importing:
             select(Area.id, Area.parent_id, Area.kind, Area.geom).where(Area.town_id == uow.town)
         )
         self.area_of = AreaIndex([(row.id, row.parent_id, row.kind, to_shape(row.geom)) for row in rows])
+        if keeps:
+            in_use = select(Route.id).where(Route.town_id == uow.town, Route.retired_at.is_(None))
+            uow.session.execute(in_use.order_by(Route.number).with_for_update())
         points = select(Checkpoint).where(Checkpoint.town_id == uow.town).order_by(Checkpoint.id)
         self.known = {
             point.code: point for point in uow.session.scalars(points.with_for_update() if keeps else points)

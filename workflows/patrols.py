@@ -373,7 +373,7 @@ def settle(uow: UnitOfWork, officer_id: UUID, since: datetime, until: datetime) 
                 uow, system_actor(uow.town), "patrol", patrol.id, "settle",
                 data={"checkpoint_ids": [str(one) for one in changed]},
             )  # fmt: skip
-            _changed(uow, patrol, "settle")
+            announce(uow, patrol, "settle")
 
 
 def leave(uow: UnitOfWork, shift: Shift, at: datetime) -> None:
@@ -408,7 +408,7 @@ def skip(
         uow, actor, "patrol", patrol.id, "skip", command_id=command_id, device_at=device_at, reason=reason,
         data={"checkpoint_id": str(checkpoint_id)},
     )  # fmt: skip
-    _changed(uow, patrol, "skip")
+    announce(uow, patrol, "skip")
     return read(uow, patrol.id)
 
 
@@ -437,7 +437,7 @@ def answer(
         uow, actor, "patrol", patrol.id, "answer", command_id=command_id, device_at=device_at,
         data={"checkpoint_id": str(checkpoint_id)},
     )  # fmt: skip
-    _changed(uow, patrol, "answer")
+    announce(uow, patrol, "answer")
     return read(uow, patrol.id)
 
 
@@ -473,7 +473,7 @@ def explain(
         uow, actor, "patrol", patrol.id, "explain", command_id=command_id, device_at=device_at,
         data={"deviation_id": str(deviation_id)} if deviation_id else None,
     )  # fmt: skip
-    _changed(uow, patrol, "explain")
+    announce(uow, patrol, "explain")
     return read(uow, patrol.id)
 
 
@@ -550,13 +550,13 @@ def see_to(uow: UnitOfWork, patrol: Patrol, about: Due) -> None:
         if patrol.state in GOING and patrol.overdue_at is None:
             patrol.overdue_at = uow.now
             journal.write(uow, system_actor(uow.town), "patrol", patrol.id, "overdue")
-            _changed(uow, patrol, "overdue")
+            announce(uow, patrol, "overdue")
     elif patrol.state != P.PLANNED:
         return
     elif about is Due.LATE:
         patrol.late_at = uow.now
         journal.write(uow, system_actor(uow.town), "patrol", patrol.id, "late")
-        _changed(uow, patrol, "late")
+        announce(uow, patrol, "late")
         telling.of_patrol(uow, patrol, "late")
     elif about is Due.MISS:
         miss(uow, system_actor(uow.town), patrol)
@@ -603,7 +603,7 @@ def running(uow: UnitOfWork, officer_id: UUID) -> Patrol | None:
     )
 
 
-def _changed(uow: UnitOfWork, patrol: Patrol, action: str) -> None:
+def announce(uow: UnitOfWork, patrol: Patrol, action: str) -> None:
     """Tell of an act that moved nothing."""
     patrol.version += 1
     _announce(uow, patrol, action)

@@ -28,8 +28,8 @@ AHEAD = timedelta(hours=36)
 SLACK = timedelta(minutes=5)
 """A plan whose patrols are made to within so much of ``AHEAD`` is not looked at again yet."""
 PREVIEWED = 10
-AT_ONCE = 50
-"""Plans of one transaction; the clock goes on with the rest in the next."""
+AT_ONCE = 10
+"""Plans of one transaction: officers who set out meanwhile wait for it, because patrols are numbered without gaps."""
 
 
 # --- Looks

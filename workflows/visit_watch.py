@@ -27,7 +27,7 @@ from geo import incoming
 from geo.fixes import Fix
 from geo.incoming import Received
 from geo.visits import NOTHING_SEEN, Fence, Fences, Followed, Presence, Watch, follow
-from workflows import journal, patrols, proofs
+from workflows import deviations, journal, patrols, proofs
 
 STEP = timedelta(minutes=5)
 """So much of what was received is looked at in one transaction: after a stop of a day there is a lot."""
@@ -141,6 +141,8 @@ def _follow(
             uow, state.officer_id, min(one.arrived_at for one in touched),
             max(one.left_at or uow.now for one in touched),
         )  # fmt: skip
+    # Last, because it locks patrols, and whoever locks those and visits locks the visits first.
+    deviations.watch(uow, state.officer_id, state.device_id, new)
 
 
 def _key(fix: Fix) -> tuple[str, int]:

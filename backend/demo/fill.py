@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import psycopg
 import shapely
@@ -33,7 +34,7 @@ from backend.core.vocabulary import (
     ShiftState,
     UserState,
 )
-from backend.demo import accounts, history
+from backend.demo import accounts, history, rounds
 from backend.demo.history import Duty
 from backend.demo.people import Person
 from backend.demo.receiver import Measurement
@@ -50,18 +51,22 @@ from backend.models import (
     DeviceCredential,
     Journal,
     Membership,
+    Plan,
     Road,
+    Route,
+    RoutePoint,
     Shift,
     User,
 )
 from backend.models import Town as TownRow
 from geo.areas import AreaIndex
 from geo.fixes import Fix
-from workflows import fix_rows, gate, grouped_write, task_kinds, upkeep
+from workflows import fix_rows, gate, grouped_write, numbers, patrols, plans, task_kinds, upkeep
 from workflows.devices import Credential
 from workflows.fix_rows import Rows
 from workflows.provisioning import GPSLOGGER_TEMPLATE
 
+TIME_ZONE = "Asia/Shanghai"
 OFFICERS_WITH_SIGN_IN = 64
 """The others exist as well; an admin gives them a password."""
 RESERVED = 4
@@ -78,7 +83,7 @@ TRACKERS = (Protocol.OSMAND, Protocol.OWNTRACKS, Protocol.OVERLAND, Protocol.GPS
 Progress = Callable[[str, int, int], None]
 """Told what is being done now, which step that is, and of how many."""
 
-_STEPS = 8
+_STEPS = 9
 _LOCK = 0x78756E67656E6764
 _DATA = {"demo": True}
 
@@ -139,6 +144,7 @@ class _Filler:
             self._write_people(hashes)
             self._write_devices()
             self._write_duties()
+            self._write_rounds()
             self._next("keep the accounts")
             self._journal("town", self.town.id, "fill", self.uow.now, data=_DATA | {"seed": self.seed})
             self.uow.session.flush()
@@ -159,7 +165,7 @@ class _Filler:
                 id=town.id,
                 code=town.code,
                 name=town.name.as_json(),
-                time_zone="Asia/Shanghai",
+                time_zone=TIME_ZONE,
                 locale="zh-CN",
                 # Monday to Friday; holidays are moved by decree each year and are the operator's to enter.
                 calendar={"working_days": [1, 2, 3, 4, 5], "holidays": [], "extra_working_days": []},
@@ -200,6 +206,7 @@ class _Filler:
                 for road in town.roads
             ],
         )
+        areas = {area.id: area for area in town.areas}
         self._insert(
             Checkpoint,
             [
@@ -210,6 +217,8 @@ class _Filler:
                     "code": checkpoint.code,
                     "name": checkpoint.name.as_json(),
                     "geom": _geometry(shapely.Point(checkpoint.lon, checkpoint.lat)),
+                    "created_at": uow.now,
+                    **rounds.fence(checkpoint, areas[checkpoint.area_id]),
                 }
                 for checkpoint in town.checkpoints
             ],
@@ -372,6 +381,81 @@ class _Filler:
             )  # fmt: skip
             written = sum(count for _, count in cursor.fetchall())
             assert written == len(rows), "The shift gate refused a fix of the shift's own time."
+
+    # --- rounds ------------------------------------------------------------------------------------------------
+
+    def _write_rounds(self) -> None:
+        """Routes over the whole town; plans where people try the demo, and a few that come seldom."""
+        self._next("routes and plans")
+        uow, town = self.uow, self.town
+        drawn = [(new_id(), one) for one in rounds.rounds_of(town, streets_of(town))]
+        self._insert(
+            Route,
+            [
+                {
+                    "id": route_id,
+                    "town_id": town.id,
+                    "number": numbers.next_number(uow, "route"),
+                    "name": one.name.as_json(),
+                    "area_id": one.area_id,
+                    "sequence": one.sequence,
+                    "allowed_s": one.allowed_s,
+                    "corridor_m": one.corridor_m,
+                    "line": _geometry(shapely.LineString(one.line)),
+                    "created_at": uow.now,
+                    "version": 1,
+                }
+                for route_id, one in drawn
+            ],
+        )
+        self._insert(
+            RoutePoint,
+            [
+                {
+                    "route_id": route_id,
+                    "position": position,
+                    "town_id": town.id,
+                    "checkpoint_id": checkpoint.id,
+                }
+                for route_id, one in drawn
+                for position, checkpoint in enumerate(one.checkpoints)
+            ],
+        )
+        # Where the officers are who are left to people: nobody walks for them.
+        tried = list(dict.fromkeys(officer.posts[0].area_id for officer in self.officers[:RESERVED]))
+        of_area: dict[UUID | None, UUID] = {}
+        for route_id, one in drawn:
+            of_area.setdefault(one.area_id, route_id)
+        planned = [(of_area[area_id], rounds.ROUND_THE_CLOCK) for area_id in tried if area_id in of_area]
+        others = [route_id for area_id, route_id in of_area.items() if area_id not in tried]
+        planned += zip(others[:: max(1, len(others) // len(rounds.SELDOM))], rounds.SELDOM, strict=False)
+        today = uow.now.astimezone(ZoneInfo(TIME_ZONE)).date()
+        plan_ids = [new_id() for _ in planned]
+        self._insert(
+            Plan,
+            [
+                {
+                    "id": plan_id,
+                    "town_id": town.id,
+                    "route_id": route_id,
+                    "name": times.name.as_json(),
+                    "rule": times.rule,
+                    "starts_on": today,
+                    "starts_at": time(times.hour),
+                    "late_after_s": times.late_after_s,
+                    "window_s": times.window_s,
+                    "officer_ids": [],
+                    "created_at": uow.now,
+                    "version": 1,
+                }
+                for plan_id, (route_id, times) in zip(plan_ids, planned, strict=True)
+            ],
+        )
+        plans.make_ahead(uow)
+        for plan_id, (_, times) in zip(plan_ids, planned, strict=True):
+            if times is rounds.ROUND_THE_CLOCK:
+                # Whoever opens the officer's client finds one to begin, and need not wait for its hour.
+                patrols.schedule(uow, plans.read(uow, plan_id), uow.now.replace(second=0, microsecond=0))
 
     def _shift(self, duty: Duty, crew_id: UUID | None) -> UUID:
         """A shift as its officer would have left it behind, with the journal rows of its start and end."""

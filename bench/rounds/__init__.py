@@ -2,8 +2,8 @@
 
 The truth, its noise and its forgeries are made by modules of their own (``walking``, ``receiving``, ``forging``) from
 the demo town's streets and ``noise.toml``; they know nothing of how visits are found. A visit is found if one of the
-same checkpoint overlaps it in time. What nobody could tell (a stay at the rim of the fence, one of about the time asked) is
-counted neither way, and shown; so is what no fix was heard of.
+same checkpoint overlaps it in time. What nobody could tell (a stay at the rim of the fence, one of about the time
+asked) is counted neither way, and shown; so is what no fix was heard of.
 """
 
 from __future__ import annotations

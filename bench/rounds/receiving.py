@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from backend.demo.town import lonlat
-from bench.rounds.walking import NOISE, SURROUNDINGS, Floats, Course
+from bench.rounds.walking import NOISE, SURROUNDINGS, Course, Floats
 
 
 @dataclass(frozen=True, slots=True)

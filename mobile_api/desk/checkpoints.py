@@ -75,6 +75,10 @@ class DeskCheckpointSchema(Schema):
         allow_none=True, required=True,
         metadata={"description": "What its printed label leads to; null for those who may not print one."},
     )  # fmt: skip
+    tag_url = fields.String(
+        allow_none=True, required=True,
+        metadata={"description": "What is written to its NFC tag; one that signs appends `picc_data` and `cmac`."},
+    )  # fmt: skip
     created_at = Moment(required=True)
     retired_at = Moment(allow_none=True, required=True)
     version = fields.Integer(required=True, metadata={"description": "What a change sends as `If-Match`."})
@@ -151,6 +155,7 @@ def _document(actor: Actor, found: Any) -> dict[str, Any]:
         "tag_uid": found.tag_uid,
         "tag_signs": found.tag_signs,
         "label_url": f"{address()}/c/{found.label_token}" if prints else None,
+        "tag_url": f"{address()}/t/{found.tag_token}" if prints else None,
         "created_at": found.created_at,
         "retired_at": found.retired_at,
         "version": found.version,

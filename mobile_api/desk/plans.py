@@ -10,6 +10,7 @@ from backend.core.paging import Page
 from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import Audience
 from geo.recurrence import LONGEST
+from mobile_api import limits
 from mobile_api.desk.officers import DeskAreaNameSchema
 from mobile_api.desk.task_schemas import DeskPersonSchema
 from mobile_api.endpoint import Door
@@ -157,7 +158,13 @@ def get_plan(uow: UnitOfWork, actor: Actor, plan_id: UUID) -> dict[str, Any]:
 
 
 @blp.look(
-    "/preview", may=MANAGE, body=DeskPlanWhenSchema, answers=DeskPlanPreviewSchema, status=200, refuses=(422,)
+    "/preview",
+    may=MANAGE,
+    body=DeskPlanWhenSchema,
+    answers=DeskPlanPreviewSchema,
+    status=200,
+    limit=limits.ACT,
+    refuses=(422,),
 )
 def preview_plan(uow: UnitOfWork, actor: Actor, body: dict[str, Any]) -> dict[str, Any]:
     """Return the next ten moments of a rule, before it is put in force."""

@@ -110,6 +110,7 @@ BODIES: dict[tuple[str, str], Make] = {
     ("POST", f"{DESK}/tasks/<task_id>/refer"): lambda ids: {
         "case_number": "A3101-7", "taken_by": "x", "handed_at": now(), "reason": "tried",
     },
+    ("POST", f"{DESK}/checkpoints/labels"): lambda ids: {"checkpoint_ids": [ids["checkpoint_id"]]},
     ("POST", f"{DESK}/tasks/<task_id>/brief"): lambda ids: {"reason": "tried"},
     ("POST", f"{OFFICER}/patrols"): lambda ids: {"route_id": ids["route_id"]},
     ("POST", f"{OFFICER}/patrols/<patrol_id>/start"): lambda ids: {},
@@ -216,6 +217,7 @@ LISTS = {f"{DESK}/imported-tracks": "names and times of files, no places"}
 NAMES_SOMEBODY_IN_ITS_BODY = {
     ("POST", f"{OFFICER}/shifts"), ("POST", f"{OFFICER}/fixes"), ("POST", f"{DESK}/replays"),
     ("POST", f"{DESK}/devices"), ("POST", f"{DESK}/imported-tracks"), ("POST", f"{DESK}/calls"),
+    ("POST", f"{DESK}/checkpoints/labels"),
 }  # fmt: skip
 
 

@@ -65,6 +65,31 @@ def test_the_database_holds_the_town_that_was_generated(installation: tuple[Conf
     assert scalar(owner, "select count(*) from areas where not ST_IsValid(geom)") == 0
 
 
+def test_there_is_a_round_for_nearly_every_compound_and_community_and_one_to_begin_now(
+    installation: tuple[Config, Engine],
+) -> None:
+    """Each goes along the ways past its own checkpoints, which all lie in its area; none is longer than is drawn."""
+    config, owner = installation
+    assert scalar(owner, "select count(*) from routes") > 180
+    bad = (
+        "select count(*) from routes r join areas a on a.id = r.area_id where (select count(*) from route_points p"
+        " join checkpoints c on c.id = p.checkpoint_id join areas of_c on of_c.id = c.area_id"
+        " where p.route_id = r.id and a.id = any (of_c.ancestors) and ST_DWithin(c.geom::geography,"
+        " r.line::geography, 1)) < 3 or ST_NPoints(r.line) > 2000"
+    )
+    assert scalar(owner, bad) == 0
+    assert scalar(owner, "select max(number) from routes") == scalar(owner, "select count(*) from routes")
+    assert scalar(owner, "select count(*) from checkpoints where questions <> '[]'") > 100
+    reserved = accounts.accounts(config)["officers"][0]
+    assert reserved["reserved"]
+    begins_now = (
+        "select count(*) from patrols where state = 'planned' and area_id = :area and start_by > now()"
+        " and scheduled_at between now() - interval '10 minutes' and now()"
+    )
+    assert scalar(owner, begins_now, area=reserved["area_id"]) == 1
+    assert scalar(owner, "select count(*) from patrols where scheduled_at > now()") >= 8
+
+
 def test_areas_tile_in_the_database_too(installation: tuple[Config, Engine]) -> None:
     _, owner = installation
     overlap = scalar(

@@ -185,6 +185,8 @@ def test_a_rule_that_never_comes_is_refused_and_not_searched_for(rule: str, star
     """F70: dateutil would look through eight thousand years for it."""
     with pytest.raises(RuleError, match="No day fits"):
         series(rule, starts_on)
+    with pytest.raises(RuleError, match="No day fits"):
+        series("FREQ=DAILY;UNTIL=20251231")
     assert series(*NEVER[3]).next(utc(2026, 1, 1), 1), "one that does come is taken"
 
 

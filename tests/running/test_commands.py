@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pypdfium2
 import pytest
+import zxingcpp
 from click.testing import CliRunner, Result
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.pool import NullPool
@@ -264,6 +266,46 @@ def test_checkpoints_come_into_the_deepest_area_that_holds_them(
     )
     found = rows("select c.code, a.code from checkpoints c join areas a on a.id = c.area_id order by c.code")
     assert found == [("c1", "g1"), ("c2", "g1")]
+
+
+def test_labels_are_exported_for_an_area_with_the_address_where_phones_come(
+    town: Run, rows: Callable[[str], Any], tmp_path: Path
+) -> None:
+    town("import", "areas", collection(area("g1", box(0.01, 0.01))))
+    town("import", "checkpoints", collection(point("c1", WEST + 0.015, SOUTH + 0.015)))
+    out = str(tmp_path / "labels.pdf")
+    assert "set XUNGENG_PUBLIC_URL" in town("export", "labels", "--out", out, refused=True).stderr
+    export = ("export", "labels", "--url", "https://patrol.example.org/", "--out", out)
+    assert "no area with the code g2" in town(*export, "--area", "g2", refused=True).stderr
+    assert not Path(out).exists()
+    assert "1 labels in" in town(*export, "--area", "g1").output
+    page = pypdfium2.PdfDocument(out)[0].render(scale=2.5).to_pil()
+    [(token,)] = rows("select label_token from checkpoints")
+    assert [one.text for one in zxingcpp.read_barcodes(page)] == [f"https://patrol.example.org/c/{token}"]
+    assert rows("select data->>'count' from journal where action = 'print_labels'") == [("1",)]
+
+
+def test_checkpoints_come_from_csv_and_gpx_and_are_tried_first(
+    town: Run, rows: Callable[[str], Any], tmp_path: Path
+) -> None:
+    sheet, track = tmp_path / "points.csv", tmp_path / "points.gpx"
+    head = "code,name_zh,name_en,lon,lat,radius_m\n"
+    lon, lat = WEST + 0.015, SOUTH + 0.015
+    sheet.write_text(f"{head}c1,东门,East,{lon},{lat},40\nc2,西门,West,1,2,\n", encoding="utf-8-sig")
+    tried = town("import", "checkpoints", str(sheet), "--dry-run").output
+    assert "made       Row 1 (code c1)" in tried
+    assert "refused    Row 2 (code c2) lies outside the town." in tried
+    assert "1 checkpoints would be made, 0 would be changed" in tried
+    assert "Row 2 (code c2)" in town("import", "checkpoints", str(sheet), refused=True).stderr
+    assert rows("select code from checkpoints") == []
+    sheet.write_text(f"{head}c1,东门,East,{lon},{lat},40\n", encoding="utf-8")
+    assert "1 checkpoints made" in town("import", "checkpoints", str(sheet)).output
+    track.write_text(
+        '<gpx version="1.1" creator="x" xmlns="http://www.topografix.com/GPX/1/1">'
+        f'<wpt lat="{lat}" lon="{lon}"><name>c3</name></wpt></gpx>'
+    )
+    assert "1 checkpoints made" in town("import", "checkpoints", str(track)).output
+    assert rows("select code, radius_m from checkpoints order by code") == [("c1", 40.0), ("c3", 25.0)]
 
 
 # --- accounts ---------------------------------------------------------------------------------------------------------

@@ -19,11 +19,13 @@ from backend.core.errors import Refusal
 from backend.core.ids import new_id
 from backend.core.uow import UnitOfWork, unit_of_work
 from backend.core.vocabulary import CallKind, Travel
-from backend.models import Alarm, Task
+from backend.models import Alarm, Route, Task
+from geo.checkpoint_files import Format
 from tests import factories
 from tests.dispatching import LIMITS, make_task, on_shift, press, see, states
 from tests.factories import Person, Town
-from workflows import alarms, calls, dispatching, invitations, shifts, tasks
+from tests.rounds import make_checkpoint, make_route
+from workflows import alarms, calls, checkpoints, dispatching, invitations, routes, shifts, tasks
 from workflows.alarms import Place
 from workflows.crews import WantedCrew
 from workflows.results import Result
@@ -200,3 +202,35 @@ def test_a_crew_that_goes_home_while_the_roll_is_called(town: Town, live_engine:
     assert told[1] in ("done", "nobody_to_ask")
     with unit_of_work(town.id) as uow:
         assert shifts.current(uow, mate.actor()) is None
+
+
+@pytest.mark.parametrize("how", ["by hand", "by a file"])
+def test_a_checkpoint_that_is_moved_and_a_change_of_the_route_that_passes_it(
+    town: Town, live_engine: Engine, how: str
+) -> None:
+    """The route's area follows the checkpoint's; its change holds the route and waits for what it passes."""
+    actor = town["supervisor"].actor()
+    with unit_of_work(town.id) as uow:
+        point = make_checkpoint(uow, town, code="moved")
+        route = make_route(uow, town, [point])
+        point_id, route_id = point.id, route.id
+        said = {name: getattr(point, name) for name in checkpoints.FIELDS} | {"place": town.place("b")}
+        drawn = {name: getattr(route, name) for name in routes.FIELDS}
+    drawn |= {"line": None, "checkpoint_ids": [point_id], "allowed_s": 600}
+    lon, lat = town.place("b")
+    moved = f"code,name_zh,name_en,lon,lat\nmoved,东门,East,{lon},{lat}\n".encode()
+
+    def move(uow: UnitOfWork) -> None:
+        if how == "by hand":
+            checkpoints.change(uow, actor, point_id, said, version=1, command_id=new_id())
+        else:
+            checkpoints.import_file(uow, actor, moved, Format.CSV, command_id=new_id())
+
+    def redraw(uow: UnitOfWork) -> None:
+        routes.change(uow, actor, route_id, drawn, version=1, command_id=new_id())
+
+    with meeting(live_engine, "routes", "checkpoints"):
+        told = both(town, move, redraw)
+    assert told in (["done", "done"], ["done", "stale"])
+    with unit_of_work(town.id) as uow:
+        assert uow.session.get_one(Route, route_id).area_id == town.areas["b1"]

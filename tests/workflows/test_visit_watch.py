@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, select
 
 from backend.core.ids import new_id
 from backend.core.uow import UnitOfWork, unit_of_work
-from backend.models import Journal, Shift, Visit, VisitWatch
+from backend.models import Journal, Notice, Shift, Visit, VisitWatch
 from geo.fixes import Fix, Flag
 from tests import factories
 from tests.dispatching import on_shift
@@ -248,3 +248,54 @@ def test_a_retired_checkpoint_is_visited_by_nobody(here: UnitOfWork, town: Town)
     his.bring(his.walk)
     his.look()
     assert [row[0] for row in his.found()] == [his.first.id]
+
+
+# --- Off the route
+
+
+def test_who_leaves_the_corridor_for_long_is_told_once_and_can_say_why(here: UnitOfWork, town: Town) -> None:
+    patrol = make_patrol(here, town, at=here.now - HOUR, corridor_m=30.0)
+    his = Round(here, town)
+    his.begin()
+    a = town["officer_a"].actor()
+    patrols.start(here, a, patrol.id, command_id=new_id(), device_at=his.at)
+    aside = [
+        msgspec.structs.replace(fix, lon=fix.lon + 150.0 / DEGREE_M)
+        if 100 * SECOND <= fix.fixed_at - his.at <= 220 * SECOND
+        else fix
+        for fix in his.walk
+    ]
+    half = len(aside) // 2
+    his.bring(aside[:half], here.now)
+    his.look()
+    his.bring(aside[half:], here.now + MINUTE)
+    his.look(here.now + 2 * MINUTE)
+    [deviation] = patrols.read(here, patrol.id).deviations
+    assert 90 < deviation.furthest_m < 150
+    assert deviation.began_at >= his.at + 100 * SECOND
+    assert deviation.ended_at is not None
+    told = select(Notice.recipient_id).where(Notice.kind == "patrol.deviated", Notice.subject_id == patrol.id)
+    assert here.session.scalars(told).all() == [town["officer_a"].id]
+    patrols.explain(here, a, patrol.id, "Road works.", deviation_id=deviation.id, command_id=new_id())
+    assert patrols.read(here, patrol.id).deviations[0].explanation == "Road works."
+
+
+def test_a_detour_of_some_seconds_and_one_while_the_patrol_is_paused_are_nobodys_business(
+    here: UnitOfWork, town: Town
+) -> None:
+    patrol = make_patrol(here, town, at=here.now - HOUR, corridor_m=30.0)
+    his = Round(here, town)
+    his.begin()
+    a = town["officer_a"].actor()
+    patrols.start(here, a, patrol.id, command_id=new_id(), device_at=his.at)
+    for fix in his.walk:
+        if 100 * SECOND <= fix.fixed_at - his.at <= 140 * SECOND:
+            fix.lon += 150.0 / DEGREE_M
+    his.bring(his.walk)
+    his.look()
+    assert patrols.read(here, patrol.id).deviations == []
+    patrols.pause(here, a, patrol.id, command_id=new_id())
+    far = walked(town, his.at + 20 * MINUTE, (3000.0, 200.0))
+    his.bring(far, here.now + MINUTE)
+    his.look(here.now + 2 * MINUTE)
+    assert patrols.read(here, patrol.id).deviations == []
