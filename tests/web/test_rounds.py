@@ -106,6 +106,10 @@ def test_a_planned_round_is_gone_and_what_is_pressed_offline_arrives_in_order(
     expect(state).to_have_attribute("data-pending", "0")
     # The first is the one to go to, and nobody goes on without an answer to what must be answered.
     page.click("[data-test=answer-point]")
+    page.wait_for_selector("#app[inert]", state="attached")
+    page.keyboard.press("Escape")
+    expect(page.locator("[data-test=questions]")).not_to_be_visible()
+    page.click("[data-test=answer-point]")
     page.click("[data-test=questions] [data-test=give]")
     expect(page.get_by_role("alert").filter(has_text="*")).to_be_visible()
     page.click("[data-test=yes-lock]")
