@@ -133,7 +133,7 @@ def test_a_planned_round_is_gone_and_what_is_pressed_offline_arrives_in_order(
 
     phone.context.set_offline(True)
     for one in (second, third):
-        expect(point(page, one)).to_have_class("card pending next")
+        expect(point(page, one)).to_have_attribute("data-next", "true")
         point(page, one).locator("[data-test=skip-point]").click()
         give_reason(page)
         expect(point(page, one)).to_have_attribute("data-state", "skipped")
