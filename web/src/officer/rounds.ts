@@ -207,7 +207,8 @@ export function createRounds(session: Session, api: Api, duty: Duty, changes: Ch
   }
   /** A label or a tag was read. `at` is the code of the checkpoint that it was read for, as far as the phone knows. */
   async function scan(code: Code, at: string | null): Promise<void> {
-    const body = { ...code, place: placeOf(around.here()), device_id: session.deviceId }
+    // Off duty nobody is told where the phone was last.
+    const body = { ...code, place: duty.shift.value ? placeOf(around.here()) : null, device_id: session.deviceId }
     await lane.pressOnce({ subject: SUBJECT, action: 'scan', about: at ?? undefined, path: VISITS, body })
   }
 

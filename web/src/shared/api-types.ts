@@ -13094,6 +13094,131 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/desk/checkpoints/labels": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Return a sheet of labels as PDF, eight on a page of A4, by code; at most 200.
+         * @description Each has a QR code that opens the visit: `{address}/c/{token}`. That labels were printed is written down. Sheets are
+         *     made one after the other; `503` says when to come again.
+         */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["DeskLabels"];
+                };
+            };
+            responses: {
+                /** @description Created */
+                201: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/pdf": string;
+                    };
+                };
+                /** @description Unreadable. */
+                400: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too large. */
+                413: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description A content type that is not read. */
+                415: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Fields that are not acceptable. */
+                422: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/desk/reports/{report_id}/evidence": {
         parameters: {
             query?: never;
@@ -23675,6 +23800,15 @@ export interface components {
             /** @description Cursor of the next page. */
             readonly next: string | null;
         };
+        DeskLabels: {
+            /** @default null */
+            checkpoint_ids?: string[] | null;
+            /**
+             * Format: uuid
+             * @default null
+             */
+            area_id?: string | null;
+        };
         DeskEvidence: {
             /** Format: uuid */
             id: string;
@@ -24713,6 +24847,8 @@ export interface components {
             tag_signs: boolean;
             /** @description What its printed label leads to; null for those who may not print one. */
             label_url: string | null;
+            /** @description What is written to its NFC tag; one that signs appends `picc_data` and `cmac`. */
+            tag_url: string | null;
             /** Format: date-time */
             created_at: string;
             /** Format: date-time */
@@ -24766,6 +24902,8 @@ export interface components {
             tag_signs: boolean;
             /** @description What its printed label leads to; null for those who may not print one. */
             label_url: string | null;
+            /** @description What is written to its NFC tag; one that signs appends `picc_data` and `cmac`. */
+            tag_url: string | null;
             /** Format: date-time */
             created_at: string;
             /** Format: date-time */

@@ -250,7 +250,7 @@ export default {
     title: '巡更',
     one: '巡更',
     work: '任务与巡更',
-    groups: { going: '正在巡更', planned: '可以开始', over: '刚结束' },
+    groups: { going: '正在巡更', planned: '待开始', over: '刚结束' },
     states: { planned: '待开始', active: '进行中', paused: '已暂停', completed: '已完成', ended_early: '提前结束', missed: '未巡', cancelled: '已取消' },
     points: { pending: '未到', visited: '已到', skipped: '已跳过' },
     actions: { set_out: '自主巡更', start: '开始巡更', pause: '暂停', resume: '继续巡更', finish: '结束巡更', end_early: '提前结束', skip: '跳过', answer: '填写检查', explain: '说明', scan: '扫码' },
