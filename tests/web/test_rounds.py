@@ -104,6 +104,10 @@ def test_a_planned_round_is_gone_and_what_is_pressed_offline_arrives_in_order(
     state = page.locator(STATE)
     expect(state).to_have_attribute("data-state", "active")
     expect(state).to_have_attribute("data-pending", "0")
+    # The phone knows by its own fixes that it is there; for how long it has to be there is said, and counted elsewhere.
+    phone.context.set_geolocation({"longitude": phone.lon, "latitude": phone.lat, "accuracy": 6})
+    expect(point(page, first).locator("[data-test=dwell]")).to_contain_text("3600", timeout=20_000)
+    expect(point(page, second).locator("[data-test=dwell]")).to_have_count(0)
     # The first is the one to go to, and nobody goes on without an answer to what must be answered.
     page.click("[data-test=answer-point]")
     page.wait_for_selector("#app[inert]", state="attached")

@@ -1,3 +1,5 @@
+import encodeQR from 'qr'
+import { decodeQR } from 'qr/decode.js'
 import { describe, expect, it } from 'vitest'
 import { fenceAround, follow } from '@/officer/presence'
 import type { Here } from '@/officer/recorder'
@@ -113,6 +115,21 @@ describe('a code', () => {
     ['买一送一', 'unreadable'],
   ])('that is not, %s, is refused in words', (text, refusal) => {
     expect(readCode(text, origin)).toEqual({ refusal })
+  })
+  it('is found in a grey, noisy picture by the decoder that comes along, and none where there is none', () => {
+    const modules = encodeQR(`${origin}/c/${token}`, 'raw', { scale: 5, border: 6 })
+    const size = modules.length
+    const picture = (dark: (x: number, y: number) => boolean) => {
+      const data = new Uint8ClampedArray(size * size * 4)
+      for (let at = 0; at < size * size; at++) {
+        const noise = (at * 2_654_435_761) % 23
+        data.fill((dark(at % size, Math.floor(at / size)) ? 60 : 190) + noise, at * 4, at * 4 + 3)
+        data[at * 4 + 3] = 255
+      }
+      return { width: size, height: size, data }
+    }
+    expect(readCode(decodeQR(picture((x, y) => modules[y]![x]!)), origin)).toEqual({ code: plain })
+    expect(() => decodeQR(picture((x, y) => (x * y) % 7 === 0))).toThrow()
   })
   it('of a tag that signs is whole or nothing', () => {
     expect(codeOf(token)).toEqual(plain)
