@@ -15,7 +15,7 @@ from backend.core.errors import NotVisible
 from backend.core.identity import Actor
 from backend.core.ids import new_id
 from backend.core.uow import UnitOfWork
-from backend.models import Checkpoint, Visit
+from backend.models import Checkpoint, Device, Visit
 from notifications import changes, recipients
 from workflows import journal, patrols, proofs, tags
 from workflows.alarms import Place
@@ -49,6 +49,8 @@ def scan(
 ) -> Visit:
     """Keep that an officer on shift has read the code of a checkpoint, and what it proves.
 
+    ``device_id`` says which of his devices has read it; one that is not his says nothing.
+
     Raises:
         NotVisible: no checkpoint in use has this code. Conflict: ``not_on_shift``.
     """
@@ -70,7 +72,7 @@ def scan(
     method, counter, fault = _tag(uow, checkpoint, code, tag_secret) if is_tag else ("qr", None, None)
     visit = Visit(
         id=new_id(), town_id=uow.town, arrived_at=at, left_at=at, checkpoint_id=checkpoint.id,
-        officer_id=actor.user_id, device_id=device_id, shift_id=shift.id, area_id=checkpoint.area_id, method=method,
+        officer_id=actor.user_id, device_id=_own_device(uow, actor.user_id, device_id), shift_id=shift.id, area_id=checkpoint.area_id, method=method,
         dwell_s=0, facts={}, parts=[], proof=0, flags=[], command_id=command_id, created_at=uow.now, version=1,
     )  # fmt: skip
     uow.session.add(visit)
@@ -89,6 +91,12 @@ def scan(
     patrols.settle(uow, actor.user_id, at, at)
     changes.tell(uow, "visit", visit, "scan", to=recipients.hear_of_visit(visit))
     return visit
+
+
+def _own_device(uow: UnitOfWork, officer_id: UUID, device_id: UUID | None) -> UUID | None:
+    return uow.session.scalar(
+        select(Device.id).where(Device.id == device_id, Device.officer_id == officer_id)
+    )
 
 
 def _just_before(

@@ -163,3 +163,13 @@ def test_two_presses_within_a_minute_are_one_visit_and_it_counts_for_the_patrol(
     assert scan(here, town, checkpoint.label_token).id == first.id
     point = patrols.read(here, patrol.id).points[0]
     assert (visits.state_of(point), point.visit_id) == ("visited", first.id)
+
+
+def test_somebody_elses_device_is_not_the_one_that_has_read_it(
+    here: UnitOfWork, town: Town, gate: Checkpoint
+) -> None:
+    on_shift(here, town, town["officer_a"])
+    own, others = make_phone(here, town, town["officer_a"]), make_phone(here, town, town["officer_a2"])
+    assert scan(here, town, gate.label_token, device_id=others).device_id is None
+    here.now += 5 * MINUTE
+    assert scan(here, town, gate.label_token, device_id=own).device_id == own
