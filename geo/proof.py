@@ -58,12 +58,12 @@ CLOCK_POINTS = 10
 class Doubt(StrEnum):
     """What takes points off and is flagged.
 
-    ELSEWHERE: he was farther from the checkpoint than his accuracy can explain. UNSEEN: a code was read while no track
-    says where he was. MOCK: places came from an app and not from a receiver. IMPOSSIBLE_SPEED: nobody gets here from
-    where he was. REPLAYED: the track is that of an earlier day. TWO_PLACES: another device of his was somewhere else.
-    CLOCK: his clock is wrong by minutes. TAG_ELSEWHERE: the same tag was read at another place. TAG_REPEATED: the
-    counter of a signed tag has not grown, so an old answer was sent again. TAG_UNSIGNED: a tag that signs was read, and
-    what it said is not signed by it.
+    ELSEWHERE: he was farther from the checkpoint than his accuracy can explain. UNSEEN: a code, or a tag that can
+    be copied, was read while no track says where he was. MOCK: places came from an app and not from a receiver.
+    IMPOSSIBLE_SPEED: nobody gets here from where he was. REPLAYED: the track is that of an earlier day. TWO_PLACES:
+    another device of his was somewhere else. CLOCK: his clock is wrong by minutes. TAG_ELSEWHERE: the same tag was
+    read at another place. TAG_REPEATED: the counter of a signed tag has not grown, so an old answer was sent again.
+    TAG_UNSIGNED: a tag that signs was read, and what it said is not signed by it.
     """
 
     ELSEWHERE = "elsewhere"
@@ -189,7 +189,7 @@ def _doubts(facts: Facts, beyond: float | None) -> list[tuple[Doubt, bool]]:
         (Doubt.ELSEWHERE, beyond is not None and beyond > FAR),
         (Doubt.IMPOSSIBLE_SPEED, facts.is_reachable is False),
         (Doubt.CLOCK, facts.skew_s is not None and abs(facts.skew_s) > SHIFTED_S),
-        (Doubt.UNSEEN, facts.method is Method.QR and facts.distance_m is None),
+        (Doubt.UNSEEN, facts.method in (Method.QR, Method.NFC) and facts.distance_m is None),
     ]
 
 
@@ -208,7 +208,8 @@ def _beyond(facts: Facts) -> float | None:
 
 def _place_points(facts: Facts, beyond: float | None) -> int:
     """All where he was in the fence and his receiver could tell; less with the doubt, half for a blurred place."""
-    if beyond is None:
+    if beyond is None or facts.distance_m is None:
+        # A place that the phone tells of itself, with no fix beside it, speaks against a visit and never for it.
         return 0
     known = [a for a in (facts.accuracy_m, facts.scan_accuracy_m) if a is not None]
     accuracy_m = min(known) if known else UNKNOWN_ACCURACY_M

@@ -349,11 +349,11 @@ class _Importing:
         self.area_of = AreaIndex([(row.id, row.parent_id, row.kind, to_shape(row.geom)) for row in rows])
         if keeps:
             in_use = select(Route.id).where(Route.town_id == uow.town, Route.retired_at.is_(None))
-            uow.session.execute(in_use.order_by(Route.number).with_for_update())
+            uow.session.execute(in_use.order_by(Route.number).with_for_update(key_share=True))
         points = select(Checkpoint).where(Checkpoint.town_id == uow.town).order_by(Checkpoint.id)
-        self.known = {
-            point.code: point for point in uow.session.scalars(points.with_for_update() if keeps else points)
-        }
+        if keeps:
+            points = points.with_for_update(key_share=True)
+        self.known = {point.code: point for point in uow.session.scalars(points)}
 
     def take(self, row: Row) -> RowDone:
         """Do what a row says, where it may be done."""

@@ -1,7 +1,7 @@
 """Deviations: when an officer on a patrol is farther from its route than the corridor, he is told and can say why.
 
-``geo.adherence`` finds them in the fixes of the device that first brought some of this patrol. While it is paused
-nobody looks: something else came first.
+``geo.adherence`` finds them in the fixes of each of his devices, so that a second one that keeps to the route hides
+nothing. What was measured while the patrol was paused is nobody's business: something else came first.
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,13 +10,12 @@ from uuid import UUID
 
 import msgspec
 from geoalchemy2.shape import to_shape
-from sqlalchemy import or_, select
+from sqlalchemy import func, or_, select
 
 from backend.core.identity import system_actor
 from backend.core.ids import new_id
 from backend.core.uow import UnitOfWork
-from backend.core.vocabulary import PatrolState
-from backend.models import Patrol, PatrolDeviation
+from backend.models import Journal, Patrol, PatrolDeviation
 from geo import incoming
 from geo.adherence import NOTHING_SEEN, Corridor, Course, Followed, follow
 from geo.fixes import Fix
@@ -31,7 +30,6 @@ def watch(uow: UnitOfWork, officer_id: UUID, device_id: UUID, new: Sequence[Rece
     begun = select(Patrol.id).where(
         Patrol.officer_id == officer_id,
         Patrol.corridor_m.is_not(None),
-        Patrol.state != PatrolState.PAUSED,
         Patrol.began_at <= last,
         Patrol.began_at > first - LONGEST,
         or_(Patrol.ended_at.is_(None), Patrol.ended_at >= first),
@@ -42,22 +40,48 @@ def watch(uow: UnitOfWork, officer_id: UUID, device_id: UUID, new: Sequence[Rece
 
 def _watch(uow: UnitOfWork, patrol: Patrol, device_id: UUID, new: Sequence[Received]) -> None:
     began_at, until = patrol.began_at, patrol.ended_at or uow.now + incoming.AHEAD
-    kept = patrol.adherence or {"device_id": str(device_id), "course": msgspec.to_builtins(NOTHING_SEEN)}
-    fixes = [one.fix for one in new if began_at is not None and began_at <= one.fix.fixed_at <= until]
-    if not fixes or kept["device_id"] != str(device_id) or patrol.route.line is None:
-        return
     assert began_at is not None
-    assert patrol.corridor_m is not None
+    pauses = _pauses(uow, patrol, until)
+
+    def counts(fix: Fix) -> bool:
+        return began_at <= fix.fixed_at <= until and not any(a <= fix.fixed_at < b for a, b in pauses)
+
+    fixes = [one.fix for one in new if counts(one.fix)]
+    if not fixes or patrol.route.line is None or patrol.corridor_m is None:
+        return
 
     def read(since: datetime | None) -> Iterable[Fix]:
         start = began_at if since is None else max(began_at, since)
-        return [one.fix for one in incoming.of_device(uow.session, device_id, start, until)]
+        kept = incoming.of_device(uow.session, device_id, start, until)
+        return [one.fix for one in kept if counts(one.fix)]
 
     corridor = Corridor([(x, y) for x, y in to_shape(patrol.route.line).coords], patrol.corridor_m)
-    followed = follow(msgspec.convert(kept["course"], Course), fixes, corridor, read)
-    patrol.adherence = {**kept, "course": msgspec.to_builtins(followed.course)}
+    courses = patrol.adherence or {}
+    course = msgspec.convert(courses.get(str(device_id), msgspec.to_builtins(NOTHING_SEEN)), Course)
+    followed = follow(course, fixes, corridor, read)
+    patrol.adherence = {**courses, str(device_id): msgspec.to_builtins(followed.course)}
     _keep(uow, patrol, followed)
     uow.session.flush()
+
+
+def _pauses(uow: UnitOfWork, patrol: Patrol, until: datetime) -> list[tuple[datetime, datetime]]:
+    """Return when a patrol was paused, by the clock of who pressed."""
+    pressed = func.coalesce(Journal.device_at, Journal.at).label("pressed_at")
+    rows = uow.session.execute(
+        select(Journal.action, pressed)
+        .where(Journal.subject_kind == "patrol", Journal.subject_id == patrol.id)
+        .where(Journal.action.in_(["pause", "resume"]), Journal.at >= patrol.created_at)
+        .order_by(Journal.at, Journal.id)
+    )
+    spans: list[tuple[datetime, datetime]] = []
+    since: datetime | None = None
+    for action, at in rows:
+        if action == "pause":
+            since = at
+        elif since is not None:
+            spans.append((since, at))
+            since = None
+    return spans if since is None else [*spans, (since, until)]
 
 
 def _keep(uow: UnitOfWork, patrol: Patrol, followed: Followed) -> None:
@@ -77,6 +101,7 @@ def _keep(uow: UnitOfWork, patrol: Patrol, followed: Followed) -> None:
         patrols.announce(uow, patrol, "deviate")
     for began_at, row in known.items():
         is_anew = followed.is_again and (followed.again_from is None or began_at > followed.again_from)
+        is_anew &= len(patrol.adherence or {}) == 1  # With several devices nobody knows whose it was.
         if (
             is_anew and row.explanation is None
         ):  # Later fixes tell another story; what he has said of it stays.

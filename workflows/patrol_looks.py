@@ -61,11 +61,13 @@ def at_desk(
     until: datetime,
     state: P | None = None,
     area_id: UUID | None = None,
-    officer_id: UUID | None = None,
     after: Sequence[str] | None,
     limit: int,
 ) -> Page[Patrol]:
-    """Return the patrols in the actor's areas that are scheduled in a span, the latest first."""
+    """Return the patrols in the actor's areas that are scheduled in a span, the latest first.
+
+    Not by officer, as with visits: what one person did over weeks is asked of his track, with a reason.
+    """
     query = select(Patrol).where(
         Patrol.scheduled_at >= since,
         Patrol.scheduled_at < until,
@@ -75,8 +77,6 @@ def at_desk(
         query = query.where(Patrol.state == state)
     if area_id is not None:
         query = query.where(access.within(Patrol.area_id, [area_id]))
-    if officer_id is not None:
-        query = query.where(Patrol.officer_id == officer_id)
     return _page(uow, query, after, limit)
 
 

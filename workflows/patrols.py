@@ -26,7 +26,7 @@ from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import Due, Role
 from backend.core.vocabulary import PatrolState as P
 from backend.core.vocabulary import Sequence as Order
-from backend.models import Patrol, PatrolDeviation, PatrolPoint, Plan, Route, Shift
+from backend.models import Journal, Patrol, PatrolDeviation, PatrolPoint, Plan, Route, Shift
 from notifications import changes, recipients
 from workflows import access, deadlines, journal, numbers, questions, telling, visits
 from workflows.machine import Machine, step
@@ -48,6 +48,8 @@ PATROL = Machine(
     step("cancel",    {P.PLANNED},            P.CANCELLED,   (*DESK, *SYSTEM),    "cancelled_at"),
 )  # fmt: skip
 
+OFFLINE = timedelta(hours=72)
+"""So long phones are offline; a press that is older, and a word on what was over before, changes nothing any more."""
 SHIFT_OVER = "shift over"
 PLAN_CHANGED = "plan changed"
 EARLY = timedelta(minutes=15)
@@ -126,7 +128,8 @@ def cancel_planned(uow: UnitOfWork, actor: Actor, plan_id: UUID, *, command_id: 
     waiting = select(Patrol).where(
         Patrol.plan_id == plan_id, Patrol.state == P.PLANNED, Patrol.scheduled_at > uow.now
     )
-    found = uow.session.scalars(waiting.order_by(Patrol.id).with_for_update()).all()
+    held = waiting.order_by(Patrol.id).with_for_update().execution_options(populate_existing=True)
+    found = uow.session.scalars(held).all()
     for patrol in found:
         _cancel(uow, actor, patrol, PLAN_CHANGED, command_id=None)
     return len(found)
@@ -378,8 +381,11 @@ def settle(uow: UnitOfWork, officer_id: UUID, since: datetime, until: datetime) 
 
 def leave(uow: UnitOfWork, shift: Shift, at: datetime) -> None:
     """End what an officer is on when his shift ends at ``at``: nothing of him is known after it."""
-    under_way = select(Patrol).where(Patrol.shift_id == shift.id, Patrol.state.in_(GOING))
-    for patrol in uow.session.scalars(under_way.order_by(Patrol.id).with_for_update()):
+    under_way = select(Patrol).where(
+        Patrol.officer_id == shift.officer_id, Patrol.shift_id == shift.id, Patrol.state.in_(GOING)
+    )
+    held = under_way.order_by(Patrol.id).with_for_update().execution_options(populate_existing=True)
+    for patrol in uow.session.scalars(held):
         _end(uow, system_actor(uow.town), patrol, "end_early", at, SHIFT_OVER)
 
 
@@ -395,10 +401,10 @@ def skip(
 ) -> Patrol:
     """Pass over a point, and say why; a visit that is found later counts all the same, and the reason stays.
 
-    Also after the end, for a point that is still open.
+    Also after the end, as long as phones are offline.
 
     Raises:
-        WrongState: nobody has begun the patrol. NotVisible: it has no such point.
+        WrongState: nobody has begun the patrol. NotVisible: it has no such point. Conflict: ``too_late``.
     """
     patrol, point = _own_point(uow, actor, patrol_id, checkpoint_id)
     if PATROL.replayed(uow, actor, patrol, "skip", command_id):
@@ -425,7 +431,7 @@ def answer(
     """Answer what is asked at a point; the last answer counts, and the journal says how often it was given.
 
     Raises:
-        WrongState: nobody has begun the patrol. NotVisible: it has no such point.
+        WrongState: nobody has begun the patrol. NotVisible: it has no such point. Conflict: ``too_late``.
         Invalid: an answer does not fit its question, or one that is required is missing.
     """
     patrol, point = _own_point(uow, actor, patrol_id, checkpoint_id)
@@ -451,14 +457,20 @@ def explain(
     device_at: datetime | None = None,
     deviation_id: UUID | None = None,
 ) -> Patrol:
-    """Say why a patrol was late, missed or not whole, or why it left its corridor. The last word counts.
+    """Say why a patrol was late, missed or not whole, or why it left its corridor. One's last word counts.
 
     Raises:
-        NotVisible: the patrol has no such deviation.
+        NotVisible: the patrol has no such deviation. WrongState: there is nothing to explain.
+        Conflict: ``too_late``. Forbidden: ``explained``; another has said it, of a patrol that was nobody's.
     """
     patrol = access.patrol(uow, actor, patrol_id, verb="do", lock=True)
     if PATROL.replayed(uow, actor, patrol, "explain", command_id):
         return read(uow, patrol.id)
+    if deviation_id is None and "explain" not in officer_actions(actor, patrol):
+        raise WrongState(str(patrol.state), officer_actions(actor, patrol))
+    _refuse_too_old(uow, patrol.ended_at or patrol.missed_at)
+    if patrol.officer_id is None and patrol.explanation is not None and not _said_it(uow, actor, patrol):
+        raise Forbidden("explained", "Another officer has explained it.")
     said: Patrol | PatrolDeviation = patrol
     if deviation_id is not None:
         own = select(PatrolDeviation).where(
@@ -475,6 +487,11 @@ def explain(
     )  # fmt: skip
     announce(uow, patrol, "explain")
     return read(uow, patrol.id)
+
+
+def _said_it(uow: UnitOfWork, actor: Actor, patrol: Patrol) -> bool:
+    last = select(Journal.actor_id).where(Journal.subject_id == patrol.id, Journal.action == "explain")
+    return uow.session.scalar(last.order_by(Journal.at.desc(), Journal.id.desc()).limit(1)) == actor.user_id
 
 
 def _own(uow: UnitOfWork, actor: Actor, patrol_id: UUID) -> Patrol:
@@ -494,6 +511,7 @@ def _own_point(
     point = next((one for one in patrol.points if one.checkpoint_id == checkpoint_id), None)
     if point is None:
         raise NotVisible()
+    _refuse_too_old(uow, patrol.ended_at)
     return patrol, point
 
 
@@ -508,6 +526,7 @@ def shift_at(uow: UnitOfWork, actor: Actor, device_at: datetime | None) -> Shift
     """
     access.require(actor, "do", "patrol")
     at = _bounded(uow, device_at)
+    _refuse_too_old(uow, at)
     during = select(Shift).where(Shift.officer_id == actor.user_id, access.during(at, at))
     shift = uow.session.scalar(during.order_by(Shift.started_at.desc()).limit(1).with_for_update(read=True))
     if shift is None:
@@ -517,6 +536,11 @@ def shift_at(uow: UnitOfWork, actor: Actor, device_at: datetime | None) -> Shift
     if shift is None:
         raise Conflict("not_on_shift", "Start a shift first.")
     return shift
+
+
+def _refuse_too_old(uow: UnitOfWork, at: datetime | None) -> None:
+    if at is not None and at < uow.now - OFFLINE:
+        raise Conflict("too_late", "This comes too late to count.", until_at=_wire(at + OFFLINE))
 
 
 def _bounded(uow: UnitOfWork, device_at: datetime | None) -> datetime:

@@ -14,9 +14,11 @@ from uuid import UUID
 
 import msgspec
 from geoalchemy2.shape import to_shape
-from sqlalchemy import select
+from sqlalchemy import or_, select
 
+from backend.core.identity import system_actor
 from backend.core.uow import UnitOfWork
+from backend.core.vocabulary import Verdict
 from backend.models import Checkpoint, Device, Visit
 from geo import incoming, proof
 from geo.fixes import HIDDEN
@@ -24,6 +26,7 @@ from geo.incoming import Received
 from geo.motion import GAP_S, distance_m
 from geo.proof import Facts, Method
 from geo.visits import Fence, Presence
+from workflows import journal
 from workflows.alarms import Place
 
 AROUND = timedelta(seconds=GAP_S)
@@ -33,6 +36,8 @@ WAY = timedelta(minutes=10)
 REPLAYS_FROM, REPLAYS_AFTER = timedelta(days=31), timedelta(hours=6)
 """The visits with whose ways it is compared are younger than the one and older than the other."""
 MOST_EARLIER = 500
+MOST_SPANS = 50
+"""A phone that brings single fixes of many days at once has the latest of these times looked at."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,7 @@ def judge_stay(uow: UnitOfWork, visit: Visit, presence: Presence) -> None:
         presence, fence, likeness=_likeness(uow, visit, way), crossings=len(way),
         **_circumstances(tracks, visit.device_id, visit.arrived_at, until),
     )  # fmt: skip
-    _judge(visit, facts, way=way)
+    _judge(uow, visit, facts, way=way)
 
 
 def judge_scan(uow: UnitOfWork, visit: Visit, scanned: Scanned) -> None:
@@ -75,12 +80,20 @@ def judge_scan(uow: UnitOfWork, visit: Visit, scanned: Scanned) -> None:
     _judge_scan(uow, visit)
 
 
-def judge_scans_again(uow: UnitOfWork, officer_id: UUID, since: datetime, until: datetime) -> list[Visit]:
-    """Judge the scans of an officer again of whose time something came in; return those whose proof has changed."""
+def judge_scans_again(uow: UnitOfWork, officer_id: UUID, times: Sequence[datetime]) -> list[Visit]:
+    """Judge the scans of an officer again near which fixes came in; return those whose proof has changed."""
+    spans: list[list[datetime]] = []
+    for at in sorted(times):
+        if spans and at - AROUND <= spans[-1][1]:
+            spans[-1][1] = at + AROUND
+        else:
+            spans.append([at - AROUND, at + AROUND])
     near = select(Visit).where(
-        Visit.officer_id == officer_id, Visit.method != Method.DWELL,
-        Visit.arrived_at >= since - AROUND, Visit.arrived_at <= until + AROUND,
-    )  # fmt: skip
+        Visit.officer_id == officer_id,
+        Visit.method != Method.DWELL,
+        Visit.arrived_at >= spans[0][0],
+        or_(*(Visit.arrived_at.between(since, until) for since, until in spans[-MOST_SPANS:])),
+    )
     changed = []
     for visit in uow.session.scalars(near.order_by(Visit.arrived_at, Visit.id).with_for_update()):
         before = (visit.proof, visit.flags)
@@ -107,11 +120,15 @@ def _judge_scan(uow: UnitOfWork, visit: Visit) -> None:
         is_tag_unsigned=fault in ("unsigned", "bad_signature"),
         **_circumstances(tracks, own, at, at),
     )  # fmt: skip
-    _judge(visit, facts, told=told, counter=visit.facts["counter"], tag_fault=fault)
+    _judge(uow, visit, facts, told=told, counter=visit.facts["counter"], tag_fault=fault)
 
 
-def _judge(visit: Visit, facts: Facts, **more: Any) -> None:
+def _judge(uow: UnitOfWork, visit: Visit, facts: Facts, **more: Any) -> None:
     judged = proof.judge(facts)
+    if visit.verdict == Verdict.GENUINE and set(judged.flags) - set(visit.flags):
+        # Who called it genuine did not know of this: somebody looks again.
+        visit.verdict = visit.reviewed_at = visit.reviewed_by = visit.review_note = None
+        journal.write(uow, system_actor(uow.town), "visit", visit.id, "reopen")
     visit.proof, visit.flags = judged.score, [str(flag) for flag in judged.flags]
     visit.parts = msgspec.to_builtins(judged.parts)
     visit.facts = {**msgspec.to_builtins(facts), **more}

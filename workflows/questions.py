@@ -1,12 +1,15 @@
 """What the town asks of whoever is at a place: questions with their types of answer, and whether an answer fits."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from backend.core.errors import Invalid
 
 LONGEST_TEXT = 2000
+PLAIN = re.compile(r"[^\x00-\x09\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069]*")
+"""Without control and direction-changing characters, as every text of several lines."""
 
 
 def check(asked: Sequence[Mapping[str, Any]]) -> None:
@@ -72,4 +75,4 @@ def _fits(question: Mapping[str, Any], value: Any) -> bool:
         case "choice":
             return value in [choice["id"] for choice in question["choices"]]
         case _:
-            return isinstance(value, str) and 0 < len(value) <= LONGEST_TEXT
+            return isinstance(value, str) and 0 < len(value) <= LONGEST_TEXT and bool(PLAIN.fullmatch(value))

@@ -14,14 +14,14 @@ from workflows import access, journal, patrols
 def review(
     uow: UnitOfWork, actor: Actor, visit_id: UUID, *, verdict: Verdict, note: str, command_id: UUID | None
 ) -> Visit:
-    """Say that a flagged visit is genuine, or that it is doubtful and does not count; the reason is needed.
+    """Say that a visit is genuine, or that it is doubtful and does not count, flagged or not; the reason is needed.
 
     Raises:
-        NotVisible: it is in none of the actor's areas. WrongState: somebody has judged it, or nothing is flagged.
+        NotVisible: it is in none of the actor's areas. WrongState: somebody has judged it.
     """
     visit = access.visit(uow, actor, visit_id, verb="review", lock=True)
-    if visit.verdict is not None or not visit.flags:
-        raise WrongState(visit.verdict or "unflagged", [])
+    if visit.verdict is not None:
+        raise WrongState(visit.verdict, [])
     visit.verdict, visit.review_note = verdict, note
     visit.reviewed_at, visit.reviewed_by = uow.now, actor.user_id
     visit.version += 1

@@ -72,7 +72,8 @@ def scan(
     method, counter, fault = _tag(uow, checkpoint, code, tag_secret) if is_tag else ("qr", None, None)
     visit = Visit(
         id=new_id(), town_id=uow.town, arrived_at=at, left_at=at, checkpoint_id=checkpoint.id,
-        officer_id=actor.user_id, device_id=_own_device(uow, actor.user_id, device_id), shift_id=shift.id, area_id=checkpoint.area_id, method=method,
+        officer_id=actor.user_id, device_id=_own_device(uow, actor.user_id, device_id),
+        shift_id=shift.id, area_id=checkpoint.area_id, method=method,
         dwell_s=0, facts={}, parts=[], proof=0, flags=[], command_id=command_id, created_at=uow.now, version=1,
     )  # fmt: skip
     uow.session.add(visit)

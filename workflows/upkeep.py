@@ -87,10 +87,19 @@ def forget_notices(uow: UnitOfWork, *, retention_days: int) -> int:
 
 
 def forget_visits(uow: UnitOfWork, *, retention_days: int) -> int:
-    """Delete this town's visits that are past their time; that a point of a patrol was visited, and when, stays."""
+    """Delete this town's visits that are past their time; of points of patrols the day stays on which they were."""
+    before = uow.now - timedelta(days=retention_days)
+    uow.session.execute(
+        text(
+            "update patrol_points set visited_at = date_trunc('day', visited_at), answers = null, answered_at = null"
+            " from patrols p where p.id = patrol_id and p.town_id = xungeng_town() and p.scheduled_at < :before"
+            " and p.scheduled_at > :since and visited_at <> date_trunc('day', visited_at)"
+        ),
+        {"before": before, "since": before - timedelta(days=7)},
+    )
     done = uow.session.execute(
         text("delete from visits where town_id = xungeng_town() and arrived_at < :before"),
-        {"before": uow.now - timedelta(days=retention_days)},
+        {"before": before},
     )
     return int(done.rowcount)  # type: ignore[attr-defined]
 

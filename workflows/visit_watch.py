@@ -8,10 +8,13 @@ A fix may be committed a moment after others that were received later. Each look
 once more, and leaves out what it knows.
 """
 
-from collections.abc import Iterable, Sequence
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import groupby
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -29,12 +32,24 @@ from geo.incoming import Received
 from geo.visits import NOTHING_SEEN, Fence, Fences, Followed, Presence, Watch, follow
 from workflows import deviations, journal, patrols, proofs
 
+log = logging.getLogger(__name__)
+Done = TypeVar("Done")
 STEP = timedelta(minutes=5)
 """So much of what was received is looked at in one transaction: after a stop of a day there is a lot."""
 OVERLAP = timedelta(seconds=30)
 """Longer than a grouped write takes: its statement ends after 15 s."""
 GOES_ON = timedelta(seconds=60)
 """A visit that goes on is written anew this often."""
+
+
+@dataclass(frozen=True)
+class Touched:
+    """What came new of a device, and the visits that it changed."""
+
+    officer_id: UUID
+    device_id: UUID
+    new: Sequence[Received]
+    visits: Sequence[Visit]
 
 
 def look(uow: UnitOfWork) -> bool:
@@ -50,12 +65,29 @@ def look(uow: UnitOfWork) -> bool:
     if found:
         fences = fences_of(uow)
         states = _states(uow, {one.device_id for one in found})
-        for device_id, of_device in groupby(found, key=lambda one: one.device_id):
-            if (state := states.get(device_id)) is not None:
-                _follow(uow, state, list(of_device), fences, until)
+        brought = {key: list(rows) for key, rows in groupby(found, key=lambda one: one.device_id)}
+        # All visits before the first patrol: whoever holds a visit and waits for a patrol waits for nobody in a circle.
+        touched = [
+            done
+            for device_id, rows in brought.items()
+            if (state := states.get(device_id)) is not None
+            and (done := _apart(uow, partial(_follow, uow, state, rows, fences, until))) is not None
+        ]
+        for one in touched:
+            _apart(uow, partial(_settle, uow, one))
     watch.looked_until = until
     uow.session.flush()
     return until < uow.now
+
+
+def _apart(uow: UnitOfWork, act: Callable[[], Done]) -> Done | None:
+    """Do something of one device; what fails there is logged, and holds up no other device of the town."""
+    try:
+        with uow.attempt():
+            return act()
+    except Exception:
+        log.exception("visits_failed: of a device in town %s", uow.town)
+        return None
 
 
 def _watch(uow: UnitOfWork) -> VisitWatch | None:
@@ -112,12 +144,12 @@ def _states(uow: UnitOfWork, device_ids: Iterable[UUID]) -> dict[UUID, VisitStat
 
 def _follow(
     uow: UnitOfWork, state: VisitState, found: Sequence[Received], fences: Fences, until: datetime
-) -> None:
+) -> Touched | None:
     folded = {(key[0], key[1]) for key in state.fresh}
     new = [one for one in found if _key(one.fix) not in folded]
     state.fresh = [_key(one.fix) for one in found if one.received_at > until - OVERLAP]
     if not new:
-        return
+        return None
 
     def read(since: datetime | None) -> Iterable[Fix]:
         oldest = until - incoming.OLDEST if since is None else since
@@ -134,15 +166,18 @@ def _follow(
     touched: list[Visit] = []
     if followed.is_again or followed.ended or followed.watch.open or before.open:
         touched += _keep(uow, state, followed, fences)
-    times = [one.fix.fixed_at for one in new]
-    touched += proofs.judge_scans_again(uow, state.officer_id, min(times), max(times))
-    if touched:
+    touched += proofs.judge_scans_again(uow, state.officer_id, [one.fix.fixed_at for one in new])
+    return Touched(state.officer_id, state.device_id, new, touched)
+
+
+def _settle(uow: UnitOfWork, done: Touched) -> None:
+    """Let what has changed count for the officer's patrols, and hold what came against their corridors."""
+    if done.visits:
         patrols.settle(
-            uow, state.officer_id, min(one.arrived_at for one in touched),
-            max(one.left_at or uow.now for one in touched),
+            uow, done.officer_id, min(one.arrived_at for one in done.visits),
+            max(one.left_at or uow.now for one in done.visits),
         )  # fmt: skip
-    # Last, because it locks patrols, and whoever locks those and visits locks the visits first.
-    deviations.watch(uow, state.officer_id, state.device_id, new)
+    deviations.watch(uow, done.officer_id, done.device_id, done.new)
 
 
 def _key(fix: Fix) -> tuple[str, int]:
@@ -156,14 +191,15 @@ def _keep(uow: UnitOfWork, state: VisitState, followed: Followed, fences: Fences
     changed: list[Visit] = []
     stays: list[tuple[Visit, Presence]] = []
     for presence in [*followed.ended, *followed.watch.presences(fences)]:
-        if not presence.is_visit:
+        shift_id = _shift_at(uow, state, presence) if presence.is_visit else None
+        if shift_id is None:
             continue
         visit = next((one for one in known if _is_of(one, presence)), None)
         if visit is None:
-            stays.append((_made(uow, state, presence), presence))
+            stays.append((_made(uow, state, presence, shift_id), presence))
             continue
         known.remove(visit)
-        if _says_more(presence, visit):
+        if followed.is_again or _says_more(presence, visit):
             visit.arrived_at, visit.left_at = presence.arrived_at, presence.left_at
             visit.dwell_s = int(presence.dwell_s)
             visit.version += 1
@@ -174,7 +210,7 @@ def _keep(uow: UnitOfWork, state: VisitState, followed: Followed, fences: Fences
     uow.session.flush()
     gone = []
     for visit in known:
-        if followed.is_again or visit.left_at is None:
+        if visit.verdict is None and (followed.is_again or visit.left_at is None):
             # Later fixes tell another story: he was not there, or not for long enough.
             journal.write(uow, system_actor(uow.town), "visit", visit.id, "withdraw")
             uow.session.delete(visit)
@@ -212,19 +248,19 @@ def _says_more(presence: Presence, visit: Visit) -> bool:
     return presence.left_at is None and presence.dwell_s >= visit.dwell_s + GOES_ON.total_seconds()
 
 
-def _made(uow: UnitOfWork, state: VisitState, presence: Presence) -> Visit:
+def _made(uow: UnitOfWork, state: VisitState, presence: Presence, shift_id: UUID) -> Visit:
     [area_id] = uow.session.scalars(select(Checkpoint.area_id).where(Checkpoint.id == presence.checkpoint_id))
     visit = Visit(
         id=new_id(), town_id=uow.town, arrived_at=presence.arrived_at, left_at=presence.left_at,
         checkpoint_id=presence.checkpoint_id, officer_id=state.officer_id, device_id=state.device_id,
-        shift_id=_shift_at(uow, state.device_id, presence), area_id=area_id, method="dwell",
+        shift_id=shift_id, area_id=area_id, method="dwell",
         dwell_s=int(presence.dwell_s), facts={}, parts=[], proof=0, flags=[], created_at=uow.now, version=1,
     )  # fmt: skip
     uow.session.add(visit)
     return visit
 
 
-def _shift_at(uow: UnitOfWork, device_id: UUID, presence: Presence) -> UUID:
-    """Return the shift of the fixes that it was found in."""
-    [last] = incoming.of_device(uow.session, device_id, presence.seen_at, presence.seen_at)[-1:]
-    return last.shift_id
+def _shift_at(uow: UnitOfWork, state: VisitState, presence: Presence) -> UUID | None:
+    """Return the shift of the fixes that it was found in; None where they have been forgotten meanwhile."""
+    there = incoming.of_device(uow.session, state.device_id, presence.seen_at, presence.seen_at)
+    return there[-1].shift_id if there else None

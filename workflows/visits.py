@@ -34,7 +34,12 @@ def attach(uow: UnitOfWork, patrol: Patrol) -> list[UUID]:
         return []
     points = {point.checkpoint_id: point for point in uow.session.scalars(_points(patrol.id))}
     best: dict[UUID, Visit] = {}
-    for visit in uow.session.scalars(_within(patrol, list(points), uow.now)):
+    found_ones = list(uow.session.scalars(_within(patrol, list(points), uow.now)))
+    doubtful = [visit for visit in found_ones if visit.verdict == Verdict.DOUBTFUL]
+    for visit in found_ones:
+        # What was found doubtful does not count by being told anew: by a scan, or cut in two by late fixes.
+        if any(_overlap(visit, one) for one in doubtful):
+            continue
         known = best.get(visit.checkpoint_id)
         if known is None or (visit.proof, known.arrived_at) > (known.proof, visit.arrived_at):
             best[visit.checkpoint_id] = visit
@@ -63,7 +68,15 @@ def _within(patrol: Patrol, checkpoint_ids: Sequence[UUID], now: datetime) -> Se
         Visit.arrived_at <= (patrol.ended_at or now),
         or_(Visit.left_at.is_(None), Visit.left_at >= patrol.began_at),
         Visit.checkpoint_id.in_(checkpoint_ids),
-        counts(),
+    )
+
+
+def _overlap(visit: Visit, other: Visit) -> bool:
+    """Say whether two visits are to one checkpoint at times that overlap; a visit overlaps itself."""
+    return (
+        visit.checkpoint_id == other.checkpoint_id
+        and visit.arrived_at <= (other.left_at or visit.arrived_at)
+        and other.arrived_at <= (visit.left_at or other.arrived_at)
     )
 
 
@@ -95,7 +108,7 @@ def concerned(uow: UnitOfWork, officer_id: UUID, since: datetime, until: datetim
 
 def actions(actor: Actor, visit: Visit) -> list[str]:
     """Return what the actor may do with a visit now."""
-    able = access.may(actor, "review", "visit") and visit.flags and visit.verdict is None
+    able = access.may(actor, "review", "visit") and visit.verdict is None
     return ["review"] if able else []
 
 

@@ -136,7 +136,6 @@ class DeskPatrolsQuerySchema(DeskSpanQuerySchema):
 
     state = Word(PatrolState, load_default=None)
     area_id = fields.UUID(load_default=None, metadata={"description": "In this area and below it."})
-    officer_id = fields.UUID(load_default=None)
 
 
 class DeskVisitPartSchema(Schema):

@@ -17,7 +17,7 @@ NOBODY_COMMANDS = {
     ("session", "sign_in"), ("town", "create"), ("town", "print_labels"), ("task_kind", "create"),
     ("task", "overdue"), ("task", "nobody_left"), ("task", "move"), ("alarm", "cover"), ("patrol", "schedule"),
     ("patrol", "settle"), ("patrol", "late"), ("patrol", "overdue"), ("visit", "withdraw"),
-    ("patrol", "deviate"),
+    ("patrol", "deviate"), ("visit", "reopen"),
 }  # fmt: skip
 """Acts without a command of a client: who signs in is not known before, towns begin with kinds that the operator
 brings, labels are printed as often as somebody asks, what is missed is missed by the clock, for whom an outage stands

@@ -144,8 +144,15 @@ def test_bad_reception_costs_points_and_raises_no_flag():
     bad = judge(but(distance_m=60.0, accuracy_m=35.0, silent_s=150.0, skew_s=None))
     assert bad.flags == []
     assert bad.score < 70
-    nothing = judge(Facts(method=Method.NFC, radius_m=25.0))
-    assert (nothing.score, nothing.flags) == (METHOD_POINTS[Method.NFC], [])
+    nothing = judge(Facts(method=Method.NFC_SIGNED, radius_m=25.0))
+    assert (nothing.score, nothing.flags) == (METHOD_POINTS[Method.NFC_SIGNED], [])
+
+
+def test_a_place_that_the_phone_tells_of_itself_speaks_for_nothing():
+    """Copied once and sent from home with the gate's place, the address of a plain tag is worth its method alone."""
+    sent = judge(Facts(method=Method.NFC, radius_m=25.0, scan_distance_m=0.0, scan_accuracy_m=5.0))
+    assert sent.flags == [Doubt.UNSEEN]
+    assert sent.score < METHOD_POINTS[Method.NFC]
 
 
 @pytest.mark.parametrize(
@@ -154,6 +161,7 @@ def test_bad_reception_costs_points_and_raises_no_flag():
         (Doubt.ELSEWHERE, {"distance_m": 300.0}),
         (Doubt.ELSEWHERE, {"scan_distance_m": 300.0, "scan_accuracy_m": 8.0}),
         (Doubt.UNSEEN, {"method": Method.QR, "distance_m": None, "scan_distance_m": 3.0}),
+        (Doubt.UNSEEN, {"method": Method.NFC, "distance_m": None, "scan_distance_m": 3.0}),
         (Doubt.MOCK, {"mocks": 10}),
         (Doubt.MOCK, {"is_scan_mock": True}),
         (Doubt.IMPOSSIBLE_SPEED, {"is_reachable": False}),
@@ -177,7 +185,7 @@ def test_each_forgery_has_its_flag_and_loses_points(doubt, known):
         {"likeness": 1.0, "crossings": REPLAYED_FROM - 1},
         {"likeness": REPLAYED_SHARE - 0.01},
         {"skew_s": SHIFTED_S},
-        {"method": Method.NFC, "distance_m": None},
+        {"method": Method.NFC_SIGNED, "distance_m": None},
     ],
 )
 def test_what_is_short_of_a_bound_is_not_flagged(known):

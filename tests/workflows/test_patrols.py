@@ -341,12 +341,16 @@ def test_a_visit_that_a_supervisor_finds_doubtful_stays_and_does_not_count(
             here, actor, visit.id, verdict=verdict, note="he was elsewhere", command_id=new_id()
         )
 
-    for name, visit in (("desk_a", flagged), ("supervisor_a", plain)):
-        with pytest.raises((NotVisible, WrongState)):
-            review(name, visit)
+    with pytest.raises(NotVisible):
+        review("desk_a", flagged)
+    assert review("supervisor_a", plain).verdict == "doubtful"  # Also what nothing is flagged of.
     review("supervisor_a", flagged)
     assert states(patrols.read(here, patrol.id)) == ["pending"]
     assert here.session.scalars(select(Visit.verdict).where(Visit.id == flagged.id)).one() == "doubtful"
+    # Told anew, by late fixes that cut it in two or by a scan of that time, it counts no more than before.
+    make_visit(here, town, town["officer_a"], at, at=flagged.arrived_at + timedelta(seconds=20), dwell_s=10)
+    patrols.settle(here, town["officer_a"].id, flagged.arrived_at, here.now)
+    assert states(patrols.read(here, patrol.id)) == ["pending"]
     with pytest.raises(WrongState):
         review("supervisor_a", flagged, Verdict.GENUINE)
 
@@ -395,3 +399,50 @@ def test_only_who_has_begun_a_patrol_presses_on_it(here: UnitOfWork, town: Town)
     for act in (patrols.pause, patrols.finish):
         with pytest.raises((NotVisible, Forbidden)):
             act(here, town["officer_a2"].actor(), patrol.id, command_id=new_id())
+
+
+def test_what_was_over_for_three_days_is_answered_and_explained_no_more(here: UnitOfWork, town: Town) -> None:
+    patrol = make_patrol(here, town)
+    on_shift(here, town, town["officer_a"])
+    a = town["officer_a"].actor()
+    patrols.start(here, a, patrol.id, command_id=new_id())
+    patrols.end_early(here, a, patrol.id, reason="called away", command_id=new_id())
+    first = patrol.points[0].checkpoint_id
+    here.now += timedelta(hours=71)
+    assert patrols.skip(here, a, patrol.id, first, reason="gate locked", command_id=new_id()).points[0].reason
+    here.now += timedelta(hours=2)
+    for late in (
+        lambda: patrols.skip(here, a, patrol.id, first, reason="another", command_id=new_id()),
+        lambda: patrols.answer(here, a, patrol.id, first, {}, command_id=new_id()),
+        lambda: patrols.explain(here, a, patrol.id, "another", command_id=new_id()),
+    ):
+        with pytest.raises(Conflict) as refused:
+            late()
+        assert refused.value.code == "too_late"
+
+
+def test_a_round_that_nobody_went_cannot_be_made_up_for_after_days(here: UnitOfWork, town: Town) -> None:
+    patrol = make_patrol(here, town, at=here.now - timedelta(hours=80))
+    shift = on_shift(here, town, town["officer_a"])
+    shift.started_at, shift.closes_at = here.now - timedelta(hours=90), here.now + HOUR
+    here.session.flush()
+    pressed_at = patrol.scheduled_at + MINUTE
+    with pytest.raises(Conflict) as refused:
+        patrols.start(here, town["officer_a"].actor(), patrol.id, command_id=new_id(), device_at=pressed_at)
+    assert refused.value.code == "too_late"
+
+
+def test_of_a_patrol_that_was_nobodys_the_first_who_explains_it_is_not_overwritten(
+    here: UnitOfWork, town: Town
+) -> None:
+    at = here.now
+    patrol = make_patrol(here, town)
+    clock(here, at + 61 * MINUTE)
+    a, a2 = town["officer_a"].actor(), town["officer_a2"].actor()
+    patrols.explain(here, a, patrol.id, "Nobody was free.", command_id=new_id())
+    with pytest.raises(Forbidden):
+        patrols.explain(here, a2, patrol.id, "He slept.", command_id=new_id())
+    assert (
+        patrols.explain(here, a, patrol.id, "All at an SOS.", command_id=new_id()).explanation
+        == "All at an SOS."
+    )

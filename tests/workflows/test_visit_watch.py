@@ -294,7 +294,7 @@ def test_a_detour_of_some_seconds_and_one_while_the_patrol_is_paused_are_nobodys
     his.bring(his.walk)
     his.look()
     assert patrols.read(here, patrol.id).deviations == []
-    patrols.pause(here, a, patrol.id, command_id=new_id())
+    patrols.pause(here, a, patrol.id, command_id=new_id(), device_at=his.at + 15 * MINUTE)
     far = walked(town, his.at + 20 * MINUTE, (3000.0, 200.0))
     his.bring(far, here.now + MINUTE)
     his.look(here.now + 2 * MINUTE)

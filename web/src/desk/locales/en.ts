@@ -547,6 +547,7 @@ export default {
       explain: 'explain',
       schedule: 'schedule a patrol',
       late: 'mark as late',
+      reopen: 'reopen a visit',
       review: 'review a visit',
       scan: 'scan a code',
     },

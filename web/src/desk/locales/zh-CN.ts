@@ -547,6 +547,7 @@ export default {
       explain: '说明原因',
       schedule: '排定巡更',
       late: '标记迟到',
+      reopen: '重新待复核',
       review: '复核打卡',
       scan: '扫码打卡',
     },
