@@ -166,7 +166,7 @@ def test_a_whole_round_without_a_plan_is_gone_in_airplane_mode_and_what_is_not_o
     areas = desk.get("/api/v1/desk/areas", params={"limit": 500}).json()["items"]
     # Whoever is an officer of the whole town may go every route.
     officer = town.hire(next(area["id"] for area in areas if area["parent_id"] is None))
-    route, (first, second) = lay_out(town, 2)
+    route, (first, _) = lay_out(town, 2)
     with opened(chromium, town) as phone:
         page = phone.sign_in(officer)
         phone.start_shift()

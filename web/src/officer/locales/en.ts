@@ -329,7 +329,7 @@ export default {
       record: 'Record the visit',
       camera: 'What the camera sees',
       help: 'Point at the QR code of the checkpoint. The phone’s own reader does as well: it opens this page, where you record the visit.',
-      states: { off: 'The camera is off', starting: 'Opening the camera…', on: '', denied: 'The camera was refused. Allow it in the browser’s settings of this site.', none: 'There is no camera to use.', insecure: 'Without encryption browsers switch the camera off. Use the HTTPS address, or the phone’s own reader.' },
+      states: { off: 'The camera is off', starting: 'Opening the camera…', on: 'Point at the code', denied: 'The camera was refused. Allow it in the browser’s settings of this site.', none: 'There is no camera to use.', insecure: 'Without encryption browsers switch the camera off. Use the HTTPS address, or the phone’s own reader.' },
       nfc: { off: 'Read an NFC tag', on: 'Hold the phone to the tag', denied: 'NFC is off or was refused; try again' },
       byHand: 'It cannot be scanned? Type it',
       token: 'The code below the QR code',
