@@ -12502,7 +12502,6 @@ export interface paths {
                     state?: "planned" | "active" | "paused" | "completed" | "ended_early" | "missed" | "cancelled" | null;
                     /** @description In this area and below it. */
                     area_id?: string | null;
-                    officer_id?: string | null;
                 };
                 header?: never;
                 path?: never;
