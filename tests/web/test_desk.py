@@ -780,7 +780,7 @@ def test_every_screen_fits_and_names_its_controls(chromium: Browser, town: Town,
     """No screen scrolls sideways at a phone's, a tablet's or a desk's width; every control has a name."""
     with seated(chromium, town, locale=locale, viewport={"width": 360, "height": 820}) as desk:
         for who, screens in (
-            ("supervisor", ["live", "replay", "tracks", "devices", "data", "account"]),
+            ("supervisor", ["live", "rounds", "replay", "tracks", "devices", "data", "account"]),
             ("admin", ["people", "basemaps"]),
             ("auditor", ["journal"]),
         ):

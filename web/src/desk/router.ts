@@ -15,6 +15,7 @@ export interface Screen {
 export const SCREENS: Screen[] = [
   { name: 'live', path: '/live', needs: ['see:officer'] },
   { name: 'brief', path: '/tasks/:id/brief', needs: ['refer:task'], aside: true },
+  { name: 'rounds', path: '/rounds', needs: ['see:patrol'] },
   { name: 'calls', path: '/calls', needs: ['see:call'] },
   { name: 'replay', path: '/replay', needs: ['see:track'] },
   { name: 'tracks', path: '/tracks', needs: ['import:track'] },
@@ -40,6 +41,7 @@ export function home(): Screen {
 const VIEWS: Record<string, RouteRecordRaw['component']> = {
   live: () => import('./live/LiveView.vue'),
   brief: () => import('./brief/BriefView.vue'),
+  rounds: () => import('./rounds/RoundsView.vue'),
   calls: () => import('./calls/CallsView.vue'),
   replay: () => import('./replay/ReplayView.vue'),
   tracks: () => import('./tracks/TracksView.vue'),

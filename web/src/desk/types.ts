@@ -80,6 +80,18 @@ export type CallAnswer = Schemas['DeskCallAnswer']
 export type DeskAlarm = Schemas['DeskAlarm']
 export type AlarmState = DeskAlarm['state']
 
+export type DeskPatrol = Schemas['DeskPatrol']
+export type DeskPatrolPoint = Schemas['DeskPatrolPoint']
+export type DeskCheckpoint = Schemas['DeskCheckpoint']
+export type DeskCheckpointBody = Schemas['DeskCheckpointBody']
+export type DeskRoute = Schemas['DeskRoute']
+export type DeskRouteDrawn = Schemas['DeskRouteDrawn']
+export type DeskRouteBody = Schemas['DeskRouteBody']
+export type DeskPlan = Schemas['DeskPlan']
+export type DeskPlanBody = Schemas['DeskPlanBody']
+export type DeskVisit = Schemas['DeskVisit']
+export type DeskCoverage = Schemas['DeskCoverage']
+
 /** The socket's `changed` event: a thing that this desk may see has; it is to be fetched. */
 export interface ChangedEvent {
   kind: string

@@ -3,6 +3,7 @@ import { shallowRef, watch } from 'vue'
 import { openSocket } from '@/shared/socket'
 import { api, may, notices, session, setServerTime } from '../client'
 import { beginCalls } from '../calls/current'
+import { beginRounds } from '../rounds/current'
 import { beginDispatch, endDispatch } from '../dispatch/current'
 import { beginReports, endReports } from '../reports/current'
 import { createFeed, type Feed } from './feed'
@@ -26,6 +27,7 @@ export function keepFeed(): void {
       beginDispatch(socket)
       beginReports(socket)
       beginCalls(socket)
+      beginRounds(socket)
     },
     { immediate: true },
   )

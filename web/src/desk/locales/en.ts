@@ -3,6 +3,7 @@ import dispatch from './dispatch/en'
 import letters from './letters/en'
 import photos from './photos/en'
 import reports from './reports/en'
+import rounds from './rounds/en'
 
 export default {
   app: {
@@ -32,6 +33,7 @@ export default {
   },
   nav: {
     live: 'Live',
+    rounds: 'Rounds',
     calls: 'Roll calls',
     replay: 'Replay',
     tracks: 'Tracks',
@@ -709,4 +711,5 @@ export default {
   letters,
   photos,
   reports,
+  rounds,
 }

@@ -3,6 +3,7 @@ import dispatch from './dispatch/zh-CN'
 import letters from './letters/zh-CN'
 import photos from './photos/zh-CN'
 import reports from './reports/zh-CN'
+import rounds from './rounds/zh-CN'
 
 export default {
   app: {
@@ -32,6 +33,7 @@ export default {
   },
   nav: {
     live: '实况',
+    rounds: '巡更',
     calls: '点名',
     replay: '回放',
     tracks: '轨迹',
@@ -709,4 +711,5 @@ export default {
   letters,
   photos,
   reports,
+  rounds,
 }
