@@ -1,24 +1,21 @@
-"""Rounds at the desk: laid out on the map, planned, gone by a phone, and done on the board."""
+"""Rounds at the desk: laid out on the map, planned, and on the board."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from uuid import uuid4
 from zoneinfo import ZoneInfo
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.running.installation import wait_until
 from tests.web.conftest import Town
-from tests.web.test_desk import METRES_PER_DEGREE, Desk, Walker, seated
+from tests.web.test_desk import METRES_PER_DEGREE, Desk, seated
 
 MAP = "document.querySelector('.rounds-drawn').roundsMap"
 APART_M = 60.0
 DWELL_S = 10
-WALK_S = 14
-"""A little over four metres a second: on a bicycle."""
 
 
 @pytest.fixture
@@ -49,33 +46,11 @@ def set_checkpoint(page: Page, code: str) -> None:
     expect(page.locator(f"[data-checkpoint='{code}']")).to_be_visible()
 
 
-def go(walker: Walker, points: list[tuple[float, float]], since: datetime) -> None:
-    """Stand at each point and ride to the next, a fix every two seconds; the phone's clock runs ahead a little."""
-    places: list[tuple[float, float]] = []
-    for here, there in zip(points, points[1:] + points[-1:], strict=True):
-        places += [here] * ((DWELL_S + 6) // 2)
-        share = [n / (WALK_S // 2) for n in range(1, WALK_S // 2)]
-        places += [
-            (here[0] + (there[0] - here[0]) * part, here[1] + (there[1] - here[1]) * part) for part in share
-        ]
-    fixes = [
-        {
-            "fixed_at": (since + timedelta(seconds=2 * n)).isoformat(), "lon": lon, "lat": lat, "accuracy_m": 6,
-        }
-        for n, (lon, lat) in enumerate(places)
-    ]  # fmt: skip
-    sent_at = since + timedelta(seconds=2 * len(places))
-    body = {"device_id": walker.device, "sent_at": sent_at.isoformat(), "fixes": fixes}
-    answer = walker.api.post("/api/v1/officer/fixes", json=body, headers={"Idempotency-Key": str(uuid4())})
-    assert answer.json()["stored"] == len(fixes), answer.text
-
-
-def test_a_route_drawn_at_the_desk_is_planned_gone_and_done_on_its_board(desk: Desk, town: Town) -> None:
+def test_a_route_drawn_at_the_desk_is_planned_and_stands_on_its_board(desk: Desk, town: Town) -> None:
     """One point is set by a click, one by its coordinates; a line is bent by dragging; a route needs points."""
     lon, lat = town.center
     first, second = (lon, lat), (lon, lat + APART_M / METRES_PER_DEGREE)
     name = f"新线{uuid4().hex[:5]}"
-    officer = town.hire(town.middle)
     page = desk.sign_in(town.accounts["supervisor"], "/rounds?tab=routes")
 
     page.get_by_test_id("new-checkpoint").click()
@@ -132,25 +107,3 @@ def test_a_route_drawn_at_the_desk_is_planned_gone_and_done_on_its_board(desk: D
     page.get_by_role("tab", name="今日").click()
     row = page.locator("[data-patrol]").filter(has_text=name)
     expect(row).to_have_attribute("data-state", "planned")
-    patrol_id = row.get_attribute("data-patrol")
-    since = datetime.now(UTC)
-    walker = Walker(town, officer).start()
-    walker.press(f"/api/v1/officer/patrols/{patrol_id}/start")
-    go(walker, [first, second], since + timedelta(seconds=1))
-    api = town.api(town.accounts["supervisor"])
-
-    def visited() -> bool:
-        points = api.get(f"/api/v1/desk/patrols/{patrol_id}").json()["points"]
-        return [point["state"] for point in points] == ["visited", "visited"]
-
-    wait_until(visited, timeout_s=60)
-    walker.press(f"/api/v1/officer/patrols/{patrol_id}/finish")
-    expect(row).to_have_attribute("data-state", "completed", timeout=40_000)
-    expect(page.locator("[data-group=done]").filter(has_text=name)).to_be_visible()
-    row.click()
-    card = page.get_by_test_id("patrol-card")
-    expect(card.locator("[data-point][data-state=visited]")).to_have_count(2)
-    expect(card.get_by_test_id("cancel-patrol")).to_have_count(0)
-    page.get_by_role("tab", name="覆盖").click()
-    expect(page.locator(f"[data-checkpoint='{codes[0]}']")).to_contain_text("到过 1 次")
-    walker.end()

@@ -16,21 +16,23 @@ export function usePages<T>(path: string, query: () => Query = () => ({}), limit
   const asked = ref(false)
   let abort = new AbortController()
 
-  async function read(fresh: boolean): Promise<void> {
+  async function read(fresh: boolean, most = 0): Promise<void> {
     abort.abort()
     abort = new AbortController()
     const mine = abort
     busy.value = true
     problem.value = ''
+    let found = fresh ? [] : items.value
+    let cursor = fresh ? null : next.value
     try {
-      const page = await api.get<Page<T>>(
-        path,
-        { ...query(), limit, cursor: fresh ? null : next.value },
-        { signal: mine.signal },
-      )
-      if (mine !== abort) return
-      items.value = fresh ? page.items : [...items.value, ...page.items]
-      next.value = page.next
+      do {
+        const page: Page<T> = await api.get<Page<T>>(path, { ...query(), limit, cursor }, { signal: mine.signal })
+        if (mine !== abort) return
+        found = [...found, ...page.items]
+        cursor = page.next
+      } while (cursor !== null && found.length < most)
+      items.value = found
+      next.value = cursor
       asked.value = true
     } catch (error) {
       if (mine === abort && !mine.signal.aborted) problem.value = explain(error, t)
@@ -49,6 +51,8 @@ export function usePages<T>(path: string, query: () => Query = () => ({}), limit
     first: computed(() => !asked.value),
     reload: () => read(true),
     more: () => read(false),
+    /** Page after page, and shown at once, for what is seen as a whole, such as a map; beyond `most` one goes on by hand. */
+    all: (most = 2000) => read(true, most),
     replace(found: T, same: (one: T) => boolean) {
       items.value = items.value.map((one) => (same(one) ? found : one))
     },
