@@ -43,7 +43,7 @@ def set_checkpoint(page: Page, code: str) -> None:
     page.fill("#cp-radius", "20")
     page.fill("#cp-dwell", str(DWELL_S))
     page.get_by_test_id("save-checkpoint").click()
-    expect(page.locator(f"[data-checkpoint='{code}']")).to_be_visible()
+    expect(page.locator(f"[data-checkpoint='{code}']")).to_be_visible(timeout=20_000)
 
 
 def test_a_route_drawn_at_the_desk_is_planned_and_stands_on_its_board(desk: Desk, town: Town) -> None:
