@@ -447,7 +447,7 @@ BEFORE = {
 """What the officer does first, so that the act on his task is possible."""
 BEFORE_PATROL = {
     "/pause": ("start",), "/resume": ("start", "pause"), "/finish": ("start",), "/end-early": ("start",),
-    "/skip": ("start",), "/points/<checkpoint_id>/answer": ("start",),
+    "/skip": ("start",), "/explain": ("start", "finish"), "/points/<checkpoint_id>/answer": ("start",),
 }  # fmt: skip
 """The same on his patrol."""
 PREPARED = (

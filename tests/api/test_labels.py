@@ -81,17 +81,23 @@ def test_a_sheet_that_takes_more_than_it_may_is_no_sheet() -> None:
         adapter.sheet([label(1)], limits=Limits(memory_bytes=96 * 1024 * 1024))
 
 
+def printed(world: World) -> int:
+    """How often the journal says that labels were printed in the town."""
+    with unit_of_work(world.here.id) as uow:
+        return uow.session.query(Journal).filter_by(action="print_labels").count()
+
+
 def test_a_supervisor_prints_labels_of_his_areas_and_nobody_else_does(world: World, signed_in: Any) -> None:
     [here] = put_up(world)
     [beside] = put_up(world, area="b")
     supervisor: Caller = signed_in("supervisor_a")
+    before = printed(world)
     answer = supervisor.post(PATH, {"checkpoint_ids": [str(here.id)]})
     assert answer.status_code == 201, answer.text
     assert (answer.mimetype, answer.headers["Cache-Control"]) == ("application/pdf", "no-store")
     [[url]] = scanned(answer.data)
     assert urlsplit(url).path == f"/c/{here.label_token}"
-    with unit_of_work(world.here.id) as uow:
-        assert uow.session.query(Journal).filter_by(action="print_labels").count() == 1
+    assert printed(world) == before + 1
     for named in ([beside.id], [here.id, beside.id], [new_id()]):
         assert supervisor.post(PATH, {"checkpoint_ids": [str(one) for one in named]}).status_code == 404
     assert supervisor.post(PATH, {"area_id": str(world.here.areas["b"])}).status_code == 422
