@@ -27,6 +27,8 @@ def desk(chromium: Browser, town: Town) -> Iterator[Desk]:
 def press_map(page: Page, lon: float, lat: float) -> None:
     """Click on the map where a place is."""
     page.wait_for_function(f"() => {MAP}?.map.loaded() && !{MAP}.map.isMoving()", timeout=60_000)
+    # Banners of calls for help that stand meanwhile push the map down, out of what can be clicked.
+    page.evaluate(f"() => {MAP}.map.getCanvas().scrollIntoView({{ block: 'center' }})")
     at = page.evaluate(
         f"([lon, lat]) => {{ const m = {MAP}, r = m.map.getCanvas().getBoundingClientRect(),"
         " p = m.map.project(m.toMap([lon, lat])); return [r.x + p.x, r.y + p.y] }",
@@ -89,7 +91,7 @@ def test_a_route_drawn_at_the_desk_is_planned_and_stands_on_its_board(desk: Desk
     page.mouse.up()
     expect(form).to_contain_text("3 个折点")
     page.get_by_test_id("save-route").click()
-    expect(page.locator("[data-route]").filter(has_text=name)).to_be_visible()
+    expect(page.locator("[data-route]").filter(has_text=name)).to_be_visible(, timeout=20_000)
 
     page.get_by_role("tab", name="计划").click()
     page.get_by_test_id("new-plan").click()
@@ -100,10 +102,10 @@ def test_a_route_drawn_at_the_desk_is_planned_and_stands_on_its_board(desk: Desk
     at = datetime.now(ZoneInfo("Asia/Shanghai")) + timedelta(minutes=2)
     page.fill("#plan-on", at.date().isoformat())
     page.fill("#plan-at", at.strftime("%H:%M"))
-    expect(page.get_by_test_id("preview").locator("li")).to_have_count(10)
+    expect(page.get_by_test_id("preview").locator("li")).to_have_count(10, timeout=20_000)
     page.get_by_test_id("save-plan").click()
-    expect(page.locator("[data-plan]").filter(has_text=name)).to_be_visible()
+    expect(page.locator("[data-plan]").filter(has_text=name)).to_be_visible(, timeout=20_000)
 
     page.get_by_role("tab", name="今日").click()
     row = page.locator("[data-patrol]").filter(has_text=name)
-    expect(row).to_have_attribute("data-state", "planned")
+    expect(row).to_have_attribute("data-state", "planned", timeout=20_000)
