@@ -91,7 +91,7 @@ def test_a_route_drawn_at_the_desk_is_planned_and_stands_on_its_board(desk: Desk
     page.mouse.up()
     expect(form).to_contain_text("3 个折点")
     page.get_by_test_id("save-route").click()
-    expect(page.locator("[data-route]").filter(has_text=name)).to_be_visible(, timeout=20_000)
+    expect(page.locator("[data-route]").filter(has_text=name)).to_be_visible(timeout=20_000)
 
     page.get_by_role("tab", name="计划").click()
     page.get_by_test_id("new-plan").click()
@@ -104,7 +104,7 @@ def test_a_route_drawn_at_the_desk_is_planned_and_stands_on_its_board(desk: Desk
     page.fill("#plan-at", at.strftime("%H:%M"))
     expect(page.get_by_test_id("preview").locator("li")).to_have_count(10, timeout=20_000)
     page.get_by_test_id("save-plan").click()
-    expect(page.locator("[data-plan]").filter(has_text=name)).to_be_visible(, timeout=20_000)
+    expect(page.locator("[data-plan]").filter(has_text=name)).to_be_visible(timeout=20_000)
 
     page.get_by_role("tab", name="今日").click()
     row = page.locator("[data-patrol]").filter(has_text=name)
