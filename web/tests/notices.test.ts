@@ -18,6 +18,8 @@ describe('where a notice leads', () => {
     expect(pageOf('officer', SOS)).toBe(`/tasks/${ID}`)
     expect(pageOf('desk', SOS)).toBe(`/live?task=${ID}`)
     expect(pageOf('desk', { ...SOS, subject_kind: 'alarm' })).toBe(`/live?alarm=${ID}`)
+    expect(pageOf('officer', { ...SOS, kind: 'patrol.late', subject_kind: 'patrol' })).toBe(`/rounds/${ID}`)
+    expect(pageOf('desk', { ...SOS, kind: 'patrol.late', subject_kind: 'patrol' })).toBe('/rounds?tab=today')
     for (const client of ['officer', 'resident'] as const) {
       expect(pageOf(client, { ...SOS, kind: 'sos.answered', subject_kind: 'alarm' })).toBe('/sos')
     }

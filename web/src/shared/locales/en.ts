@@ -155,6 +155,9 @@ export default {
       roll_call_called: 'Roll call',
       broadcast_sent: 'Broadcast',
       report_answered: 'Report answered',
+      patrol_late: 'Patrol late',
+      patrol_missed: 'Patrol missed',
+      patrol_deviated: 'Off the route',
     },
   },
   map: {

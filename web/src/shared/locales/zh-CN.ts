@@ -155,6 +155,9 @@ export default {
       roll_call_called: '点名',
       broadcast_sent: '广播',
       report_answered: '上报有结果',
+      patrol_late: '巡更迟到',
+      patrol_missed: '漏巡',
+      patrol_deviated: '偏离路线',
     },
   },
   map: {
