@@ -47,6 +47,7 @@ from workflows import (
     evidence,
     patrol_clocks,
     plans,
+    roster_requests,
     sessions,
     task_deadlines,
     throttling,
@@ -82,6 +83,7 @@ DEADLINES: Mapping[str, deadlines.Act] = {
     "alarm": alarms.see_to,
     "call": calls.time_due,
     "patrol": patrol_clocks.time_due,
+    "roster_request": roster_requests.time_due,
 }
 """Who sees to a deadline, by what it belongs to."""
 

@@ -106,6 +106,12 @@ RULES: dict[NoticeKind, Rule] = {
     K.PATROL_LATE:      rule(HIGH,   OFFICER | DESK, "number", "what place area_id due_at", duty=True),
     K.PATROL_MISSED:    rule(NORMAL, OFFICER | DESK, "number", "what place area_id"),
     K.PATROL_DEVIATED:  rule(NORMAL, OFFICER,        "number", "what place area_id distance_m", duty=True),
+    K.ROSTER_CHANGED:   rule(NORMAL, OFFICER,        "",       "what number place area_id"),
+    K.REQUEST_ASKED:    rule(HIGH,   OFFICER,        "",       "what place area_id"),
+    K.REQUEST_SUBMITTED: rule(NORMAL, DESK,          "",       "what place area_id"),
+    K.REQUEST_DECIDED:  rule(HIGH,   OFFICER,        "outcome", "what place area_id"),
+    K.HAND_OVER_GIVEN:  rule(HIGH,   OFFICER,        "",       "place area_id number", next_after_s=60, duty=True),
+    K.HAND_OVER_ANSWERED: rule(HIGH, OFFICER,        "outcome", "place area_id", duty=True),
 }  # fmt: skip
 
 
@@ -199,7 +205,18 @@ PARAMS: dict[str, Callable[[Any], Any]] = {
     "by_id": _id,
     "level": _one_of("dispatcher", "supervisor"),
     "maker": _one_of(*PhoneMaker),
-    "outcome": _one_of("handled", "task_made", "closed", "referred", "refused"),
+    "outcome": _one_of(
+        "handled",
+        "task_made",
+        "closed",
+        "referred",
+        "refused",
+        "approved",
+        "rejected",
+        "declined",
+        "lapsed",
+        "taken",
+    ),
 }
 """What each parameter is. ``number`` is a task's or case's short number in its town, ``what`` the kind of task or alarm
 and ``place`` a place as people call it: a word, or ``{"zh-CN": …, "en": …}``; moments are aware; ``*_min`` and

@@ -17,7 +17,19 @@ from sqlalchemy import select, text
 
 from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import AlarmKind, NoticeKind, Role
-from backend.models import Alarm, Call, CallAnswer, Evidence, Patrol, Report, Task, Visit
+from backend.models import (
+    Alarm,
+    Call,
+    CallAnswer,
+    Evidence,
+    HandOver,
+    Patrol,
+    PlannedShift,
+    Report,
+    RosterRequest,
+    Task,
+    Visit,
+)
 
 Level = Literal["dispatcher", "supervisor"]
 K = NoticeKind
@@ -164,6 +176,24 @@ def hear_of_patrol(patrol: Patrol) -> Hearers:
     return Hearers(patrol.area_id, his)
 
 
+def hear_of_planned_shift(planned: PlannedShift, officer_ids: Iterable[UUID]) -> Hearers:
+    """The desks of its area, and those whose shift it is or was."""
+    return Hearers(planned.area_id, tuple(sorted(set(officer_ids))))
+
+
+def hear_of_request(request: RosterRequest) -> Hearers:
+    """The desks of the shift's area, who asks, and the colleague whom he asks."""
+    both = (
+        (request.officer_id,) if request.colleague_id is None else (request.officer_id, request.colleague_id)
+    )
+    return Hearers(request.planned.area_id, tuple(sorted(both)))
+
+
+def hear_of_hand_over(hand_over: HandOver, takers: Iterable[UUID]) -> Hearers:
+    """The desks of its area, who gives, and who takes or might."""
+    return Hearers(hand_over.area_id, tuple(sorted({hand_over.giver_id, *takers})))
+
+
 def hear_of_visit(visit: Visit) -> Hearers:
     """The desks of the checkpoint's area, and whose visit it is."""
     return Hearers(visit.area_id, (visit.officer_id,))
@@ -230,6 +260,12 @@ NAMED_BY: dict[NoticeKind, tuple[str, ...]] = {
     K.PATROL_LATE: ("one", "officers_on_shift", "desk_for"),
     K.PATROL_MISSED: ("one", "desk_for"),
     K.PATROL_DEVIATED: ("one",),
+    K.ROSTER_CHANGED: ("one",),
+    K.REQUEST_ASKED: ("one",),
+    K.REQUEST_SUBMITTED: ("desk_for",),
+    K.REQUEST_DECIDED: ("one",),
+    K.HAND_OVER_GIVEN: ("one", "officers_on_shift"),
+    K.HAND_OVER_ANSWERED: ("one",),
 }
 """By kind the functions above that may name its recipients. Whom a call asks is said by ``officers_on_shift`` and
 ``crew_on_shift``. SOS to ``one``: the nearest N, whom the alarm's workflow

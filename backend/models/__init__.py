@@ -13,6 +13,7 @@ from backend.models.journal import Disclosure, Journal
 from backend.models.notice import Address, Delivery, Notice, NoticeSetting, WechatCredit
 from backend.models.patrol import Patrol, PatrolDeviation, PatrolPoint, Plan
 from backend.models.report import Report
+from backend.models.roster import HandOver, HandOverTask, PlannedShift, RosterRequest
 from backend.models.route import Route, RoutePoint
 from backend.models.shift import Crew, CrewMember, Invitation, Shift
 from backend.models.task import Assignment, Task, TaskKind
@@ -44,6 +45,8 @@ __all__ = [
     "EvidenceRoom",
     "Fix",
     "GateCounter",
+    "HandOver",
+    "HandOverTask",
     "ImportedTrack",
     "Invitation",
     "Journal",
@@ -59,10 +62,12 @@ __all__ = [
     "PatrolDeviation",
     "PatrolPoint",
     "Plan",
+    "PlannedShift",
     "QuarantinedFix",
     "RefreshToken",
     "Report",
     "Road",
+    "RosterRequest",
     "Route",
     "RoutePoint",
     "Session",

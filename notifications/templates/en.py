@@ -83,6 +83,21 @@ TEXTS: dict[K, tuple[str, str]] = {
         "Off the route of patrol {number}",
         "You have left the route[: {what}][, by about {distance_m} m]. Please say why, or go back.",
     ),
+    K.ROSTER_CHANGED: (
+        "Your roster has changed",
+        "[{what}][, {place}][, {number} shifts]. Please open the app.",
+    ),
+    K.REQUEST_ASKED: (
+        "A colleague would like to swap",
+        "[{what}][, {place}]. Please open the app and answer.",
+    ),
+    K.REQUEST_SUBMITTED: ("A request about the roster", "[{what}][, {place}]. Please decide."),
+    K.REQUEST_DECIDED: ("Your request: {outcome}", "[{what}][, {place}]. Please open the app."),
+    K.HAND_OVER_GIVEN: (
+        "A hand-over for you",
+        "[{place}][, {number} open tasks]. Please open the app and confirm.",
+    ),
+    K.HAND_OVER_ANSWERED: ("Your hand-over: {outcome}", "[{place}]. Please open the app."),
     K.REPORT_ANSWERED: (
         "Report {number} was answered",
         "[{what}. ][{place}. ][Result: {outcome}. ]Open the app for more.",
@@ -97,4 +112,9 @@ WORDS: dict[str, str] = {
     "outcome.closed": "closed",
     "outcome.referred": "handed over to the police",
     "outcome.refused": "refused",
+    "outcome.approved": "approved",
+    "outcome.rejected": "not approved",
+    "outcome.declined": "declined",
+    "outcome.lapsed": "lapsed",
+    "outcome.taken": "taken over",
 }
