@@ -35,9 +35,16 @@ COLUMNS: Final = {
     "remark": ("备注", "remark"),
 }
 KINDS: Final = {
-    "白班": DutyKind.DAY, "日班": DutyKind.DAY, "早班": DutyKind.DAY,
-    "中班": DutyKind.EVENING, "晚班": DutyKind.EVENING, "夜班": DutyKind.NIGHT, "备勤": DutyKind.STANDBY, "加班": DutyKind.EXTRA, **{str(kind): kind for kind in DutyKind},
-}  # fmt: skip
+    "白班": DutyKind.DAY,
+    "日班": DutyKind.DAY,
+    "早班": DutyKind.DAY,
+    "中班": DutyKind.EVENING,
+    "晚班": DutyKind.EVENING,
+    "夜班": DutyKind.NIGHT,
+    "备勤": DutyKind.STANDBY,
+    "加班": DutyKind.EXTRA,
+    **{str(kind): kind for kind in DutyKind},
+}
 _HEADING: Final = {word: name for name, words in COLUMNS.items() for word in words}
 
 

@@ -6,6 +6,7 @@ from mobile_api.desk import (
     checkpoints,
     devices,
     evidence,
+    hand_overs,
     imported_tracks,
     labels,
     map,
@@ -17,6 +18,8 @@ from mobile_api.desk import (
     referrals,
     replays,
     reports,
+    roster,
+    roster_requests,
     routes,
     shifts,
     task_kinds,
@@ -25,6 +28,9 @@ from mobile_api.desk import (
 )
 
 BLUEPRINTS = (
+    roster_requests.blp,
+    roster.blp,
+    hand_overs.blp,
     officers.blp,
     replays.blp,
     imported_tracks.blp,
