@@ -61,8 +61,8 @@ create table roster_requests (
   constraint ck_roster_requests_wanted check ((wanted_id is null) = (wanted_version is null)
     and (wanted_id is null or kind = 'swap')),
   constraint ck_roster_requests_ended check ((state in ('asked', 'submitted')) = (ended_at is null)),
-  constraint ck_roster_requests_submitted check (state not in ('submitted', 'approved', 'refused')
-    or submitted_at is not null),
+  constraint ck_roster_requests_submitted check ((submitted_at is null) <= (state not in ('submitted', 'approved',
+    'refused')) and (state = 'asked') <= (submitted_at is null)),
   constraint ck_roster_requests_decided check ((state in ('approved', 'refused')) = (decided_by is not null)),
   constraint ck_roster_requests_by_another check (decided_by <> officer_id
     and (colleague_id is null or decided_by <> colleague_id)),

@@ -155,8 +155,7 @@ def ask(
         first = min(one.begins_at for one in (planned, wanted) if one is not None)
         deadlines.put(uow, REQUEST.kind, request.id, Due.LAPSE, first)
         return _done(uow, request, "ask", by=actor.user_id)
-    REQUEST.fire(uow, system_actor(uow.town), request, "submit", command_id=None)
-    return _done(uow, request, "submit", by=actor.user_id)
+    return submit(uow, system_actor(uow.town), request, by=actor.user_id)
 
 
 def _wanted(
@@ -335,13 +334,24 @@ def _refuse_changed(uow: UnitOfWork, request: RosterRequest) -> None:
 # --- What the system does
 
 
-def lapse(uow: UnitOfWork, request_id: UUID) -> None:
-    """Let a request lapse that can no longer be granted; one that is over stays as it is."""
+def submit(uow: UnitOfWork, actor: Actor, request: RosterRequest, *, by: UUID | None) -> RosterRequest:
+    """Bring a locked request to the supervisor that no colleague has to answer."""
+    REQUEST.fire(uow, actor, request, "submit", command_id=None)
+    return _done(uow, request, "submit", by=by)
+
+
+def lapse(uow: UnitOfWork, actor: Actor, request: RosterRequest) -> None:
+    """Let a locked request lapse that can no longer be granted."""
+    REQUEST.fire(uow, actor, request, "lapse", command_id=None)
+    _done(uow, request, "lapse", by=None)
+
+
+def _lapse(uow: UnitOfWork, request_id: UUID) -> None:
+    """Let a request lapse, unless it is over already."""
     system = system_actor(uow.town)
     request = access.roster_request(uow, system, request_id, lock=True)
     if request.state in OPEN:
-        REQUEST.fire(uow, system, request, "lapse", command_id=None)
-        _done(uow, request, "lapse", by=None)
+        lapse(uow, system, request)
 
 
 def lapse_about(uow: UnitOfWork, planned_ids: Iterable[UUID], *, without: UUID | None = None) -> None:
@@ -354,7 +364,7 @@ def lapse_about(uow: UnitOfWork, planned_ids: Iterable[UUID], *, without: UUID |
     if without is not None:
         query = query.where(RosterRequest.id != without)
     for request_id in uow.session.scalars(query.order_by(RosterRequest.id)).all():
-        lapse(uow, request_id)
+        _lapse(uow, request_id)
 
 
 def time_due(uow: UnitOfWork, deadline: Deadline) -> None:
@@ -362,7 +372,7 @@ def time_due(uow: UnitOfWork, deadline: Deadline) -> None:
     free = select(RosterRequest.id).where(RosterRequest.id == deadline.subject_id)
     if uow.session.scalar(free.with_for_update(skip_locked=True)) is None:
         raise deadlines.Later
-    lapse(uow, deadline.subject_id)
+    _lapse(uow, deadline.subject_id)
 
 
 def read(uow: UnitOfWork, request_id: UUID) -> RosterRequest:

@@ -632,15 +632,31 @@ def hand_over(
     given = share_of(task, giver_id)
     if given is None or not assignments.is_active(given) or not _suits(uow, task, to):
         return False
+    hand_on(uow, system, task, given, to=to, taker=actor, command_id=command_id)
+    return True
+
+
+def hand_on(
+    uow: UnitOfWork,
+    actor: Actor,
+    task: Task,
+    share: Assignment,
+    *,
+    to: User,
+    taker: Actor,
+    command_id: UUID | None,
+) -> None:
+    """Let ``to`` have an officer's share in a locked task, as one who has accepted it; the ``taker`` is he himself."""
+    assignments.fire(uow, actor, share, "hand_over")
+    uow.session.flush()
     his = share_of(task, to.id)
     if his is None or his.ended_at is not None:
-        his = assignments.make(uow, system, task, to, lapses_at=None, command_id=None)
+        his = assignments.make(uow, actor, task, to, lapses_at=None, command_id=None)
     fresh = his.state == AssignmentState.OFFERED
     if fresh:
-        assignments.fire(uow, actor, his, "accept", command_id=command_id)
-    assignments.fire(uow, system, given, "hand_over")
+        assignments.fire(uow, taker, his, "accept", command_id=command_id)
     if fresh and active(task) == [his]:
-        TASK.fire(uow, system, task, "hand_over", command_id=None)
+        TASK.fire(uow, actor, task, "hand_over", command_id=None)
         task.departed_at = task.arrived_at = task.suspended_at = None
     else:
         # He does it already, or others do: there is one fewer where he was one of them.
@@ -649,10 +665,9 @@ def hand_over(
     _fill(uow, task)
     if task.kind.code == task_kinds.SOS:
         _suspend_others(uow, task, to.id)
-    _free(uow, task, [giver_id])
+    _free(uow, task, [share.officer_id])
     alarms.answered(uow, task, his)
-    _done(uow, task, "hand_over", by=actor.user_id)
-    return True
+    _done(uow, task, "hand_over", by=taker.user_id)
 
 
 def _suits(uow: UnitOfWork, task: Task, officer: User) -> bool:

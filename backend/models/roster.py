@@ -97,7 +97,8 @@ class RosterRequest(Base):
         ),
         CheckConstraint("(state in ('asked', 'submitted')) = (ended_at is null)", name="ck_roster_requests_ended"),
         CheckConstraint(
-            "state not in ('submitted', 'approved', 'refused') or submitted_at is not null",
+            "(submitted_at is null) <= (state not in ('submitted', 'approved', 'refused'))"
+            " and (state = 'asked') <= (submitted_at is null)",
             name="ck_roster_requests_submitted",
         ),
         CheckConstraint(
