@@ -138,6 +138,13 @@ def resident(uow: UnitOfWork, user_id: UUID | None) -> list[UUID]:
     return list(uow.session.execute(_RESIDENT, {"id": user_id}).scalars()) if user_id is not None else []
 
 
+def takers_of(uow: UnitOfWork, hand_over: HandOver) -> list[UUID]:
+    """Return who may take over: the one who is named, or else whoever is on duty in the area beside the giver."""
+    if hand_over.taker_id is not None:
+        return one(uow, hand_over.taker_id)
+    return officers_on_shift(uow, hand_over.area_id, without=[hand_over.giver_id])
+
+
 # --- Who hears at once, by the live channel
 
 
@@ -189,9 +196,9 @@ def hear_of_request(request: RosterRequest) -> Hearers:
     return Hearers(request.planned.area_id, tuple(sorted(both)))
 
 
-def hear_of_hand_over(hand_over: HandOver, takers: Iterable[UUID]) -> Hearers:
+def hear_of_hand_over(uow: UnitOfWork, hand_over: HandOver) -> Hearers:
     """The desks of its area, who gives, and who takes or might."""
-    return Hearers(hand_over.area_id, tuple(sorted({hand_over.giver_id, *takers})))
+    return Hearers(hand_over.area_id, tuple(sorted({hand_over.giver_id, *takers_of(uow, hand_over)})))
 
 
 def hear_of_visit(visit: Visit) -> Hearers:
@@ -264,7 +271,7 @@ NAMED_BY: dict[NoticeKind, tuple[str, ...]] = {
     K.REQUEST_ASKED: ("one",),
     K.REQUEST_SUBMITTED: ("desk_for",),
     K.REQUEST_DECIDED: ("one",),
-    K.HAND_OVER_GIVEN: ("one", "officers_on_shift"),
+    K.HAND_OVER_GIVEN: ("takers_of",),
     K.HAND_OVER_ANSWERED: ("one",),
 }
 """By kind the functions above that may name its recipients. Whom a call asks is said by ``officers_on_shift`` and

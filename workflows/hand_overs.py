@@ -223,8 +223,7 @@ def _done(uow: UnitOfWork, hand_over: HandOver, action: str) -> HandOver:
     uow.session.flush()
     found = read(uow, hand_over.id)
     telling.of_hand_over(uow, found, action)
-    takers = telling.takers_of(uow, found)
-    changes.tell(uow, HAND_OVER.kind, found, action, to=recipients.hear_of_hand_over(found, takers))
+    changes.tell(uow, HAND_OVER.kind, found, action, to=recipients.hear_of_hand_over(uow, found))
     return found
 
 

@@ -118,9 +118,10 @@ def of_colleague(
 
 def actions(actor: Actor, planned: PlannedShift, now: datetime) -> list[str]:
     """Return what the desk may do with a planned shift now, of those in the actor's areas."""
-    if not access.may(actor, "manage", "roster") or planned.state != S.PLANNED or planned.ends_at <= now:
+    if not access.may(actor, "manage", "roster") or planned.state != S.PLANNED:
         return []
-    return ["change", "cancel"]
+    excusing = [] if planned.officer_id == actor.user_id else ["excuse"]
+    return excusing if planned.ends_at <= now else ["change", "cancel", *excusing]
 
 
 def _page(
@@ -149,10 +150,9 @@ def create(uow: UnitOfWork, actor: Actor, wanted: Mapping[str, Any], *, command_
     alone(uow)
     values = _values(uow, actor, wanted)
     later(uow)
-    planned = add(uow, actor, values, "create", command_id=command_id)
+    planned = add(uow, actor, values, command_id=command_id)
     flush(uow)
-    _tell(uow, planned, "create", [planned.officer_id], by=actor.user_id)
-    return read(uow, planned.id)
+    return _tell(uow, planned.id, "create", [planned.officer_id], by=actor.user_id)
 
 
 def change(
@@ -177,10 +177,10 @@ def change(
     values = _values(uow, actor, wanted)
     before = planned.officer_id
     later(uow)
-    if changed := alter(uow, actor, planned, values, "change", command_id=command_id):
+    if changed := alter(uow, actor, planned, values, command_id=command_id):
         flush(uow)
         told = [before, planned.officer_id] if "officer_id" in changed else [planned.officer_id]
-        _tell(uow, planned, "change", told, by=actor.user_id)
+        return _tell(uow, planned.id, "change", told, by=actor.user_id)
     return read(uow, planned.id)
 
 
@@ -198,12 +198,29 @@ def cancel(uow: UnitOfWork, actor: Actor, planned_id: UUID, *, reason: str, comm
         planned.reason = reason
         uow.session.flush()
         roster_requests.lapse_about(uow, [planned.id])
-        _tell(uow, planned, "cancel", [planned.officer_id], by=actor.user_id)
+        return _tell(uow, planned.id, "cancel", [planned.officer_id], by=actor.user_id)
+    return read(uow, planned.id)
+
+
+def excuse(uow: UnitOfWork, actor: Actor, planned_id: UUID, *, command_id: UUID) -> PlannedShift:
+    """Let an officer off a planned shift without his asking for it here; what was asked about it lapses.
+
+    Raises:
+        WrongState: it is cancelled, or he is excused already. Forbidden: ``own_request``, it is the actor's own.
+    """
+    alone(uow)
+    planned = access.planned_shift(uow, actor, planned_id, verb="manage", lock=True)
+    if planned.officer_id == actor.user_id:
+        raise Forbidden("own_request", "Somebody else decides on what one asks oneself.")
+    if PLANNED_SHIFT.fire(uow, actor, planned, "excuse", command_id=command_id):
+        uow.session.flush()
+        roster_requests.lapse_about(uow, [planned.id])
+        return _tell(uow, planned.id, "excuse", [planned.officer_id], by=actor.user_id)
     return read(uow, planned.id)
 
 
 def add(
-    uow: UnitOfWork, actor: Actor, values: Mapping[str, Any], action: str, *, command_id: UUID | None
+    uow: UnitOfWork, actor: Actor, values: Mapping[str, Any], *, command_id: UUID, by_file: bool = False
 ) -> PlannedShift:
     """Put a planned shift with all of ``FIELDS`` into the session, and write down that it is there."""
     planned = PlannedShift(
@@ -211,7 +228,29 @@ def add(
         version=1, **values,
     )  # fmt: skip
     uow.session.add(planned)
-    _write(uow, actor, planned, action, command_id, {"officer_id": str(planned.officer_id)}, after=S.PLANNED)
+    data = {"officer_id": str(planned.officer_id)}
+    if by_file:
+        journal.write(
+            uow,
+            actor,
+            "planned_shift",
+            planned.id,
+            "import",
+            after=S.PLANNED,
+            command_id=command_id,
+            data=data,
+        )
+    else:
+        journal.write(
+            uow,
+            actor,
+            "planned_shift",
+            planned.id,
+            "create",
+            after=S.PLANNED,
+            command_id=command_id,
+            data=data,
+        )
     return planned
 
 
@@ -220,9 +259,9 @@ def alter(
     actor: Actor,
     planned: PlannedShift,
     values: Mapping[str, Any],
-    action: str,
     *,
-    command_id: UUID | None,
+    command_id: UUID,
+    by_file: bool = False,
 ) -> list[str]:
     """Give a locked planned shift other ``FIELDS``; return which are others. What was asked about it lapses."""
     changed = [name for name in FIELDS if getattr(planned, name) != values[name]]
@@ -230,28 +269,13 @@ def alter(
         for name in changed:
             setattr(planned, name, values[name])
         planned.version += 1
-        _write(uow, actor, planned, action, command_id, {"fields": changed})
+        data = {"fields": changed}
+        if by_file:
+            journal.write(uow, actor, "planned_shift", planned.id, "import", command_id=command_id, data=data)
+        else:
+            journal.write(uow, actor, "planned_shift", planned.id, "change", command_id=command_id, data=data)
         roster_requests.lapse_about(uow, [planned.id])
     return changed
-
-
-def _write(
-    uow: UnitOfWork,
-    actor: Actor,
-    planned: PlannedShift,
-    action: str,
-    command_id: UUID | None,
-    data: Mapping[str, Any],
-    *,
-    after: S | None = None,
-) -> None:
-    given: dict[str, Any] = {"after": after, "command_id": command_id, "data": data}
-    if action == "create":
-        journal.write(uow, actor, "planned_shift", planned.id, "create", **given)
-    elif action == "change":
-        journal.write(uow, actor, "planned_shift", planned.id, "change", **given)
-    else:
-        journal.write(uow, actor, "planned_shift", planned.id, "import", **given)
 
 
 def refuse_over(uow: UnitOfWork, planned: PlannedShift) -> None:
@@ -285,9 +309,12 @@ def _values(uow: UnitOfWork, actor: Actor, wanted: Mapping[str, Any]) -> dict[st
 
 
 def _tell(
-    uow: UnitOfWork, planned: PlannedShift, action: str, officer_ids: Iterable[UUID], *, by: UUID | None
-) -> None:
-    changes.tell(
-        uow, PLANNED_SHIFT.kind, planned, action, to=recipients.hear_of_planned_shift(planned, officer_ids)
-    )
-    telling.roster_changed(uow, [one for one in officer_ids if one != by], planned=planned, zone=zone_of(uow))
+    uow: UnitOfWork, planned_id: UUID, action: str, officer_ids: Iterable[UUID], *, by: UUID | None
+) -> PlannedShift:
+    """End an act on a planned shift: return it as it is now; those whose it is or was are told."""
+    planned = read(uow, planned_id)
+    hearers = recipients.hear_of_planned_shift(planned, officer_ids)
+    changes.tell(uow, PLANNED_SHIFT.kind, planned, action, to=hearers)
+    others = [one for one in officer_ids if one != by]
+    telling.roster_changed(uow, others, planned=planned, zone=zone_of(uow))
+    return planned

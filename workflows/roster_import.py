@@ -101,10 +101,10 @@ def keep(uow: UnitOfWork, actor: Actor, data: bytes, digest: str, *, command_id:
         if one.values is None or one.outcome not in (Outcome.ADDED, Outcome.CHANGED):
             continue
         if one.planned is None:
-            kept = roster.add(uow, actor, one.values, "import", command_id=command_id)
+            kept = roster.add(uow, actor, one.values, command_id=command_id, by_file=True)
         else:
             kept = one.planned
-            roster.alter(uow, actor, kept, one.values, "import", command_id=command_id)
+            roster.alter(uow, actor, kept, one.values, command_id=command_id, by_file=True)
         told[one.values["officer_id"]].append(kept)
     planned_shifts.flush(uow)
     counts = {str(outcome): done.count(outcome) for outcome in Outcome}

@@ -98,6 +98,23 @@ def actions(actor: Actor, request: RosterRequest) -> list[str]:
     return [action for action in REQUEST.actions(actor, request) if action in able]
 
 
+def askable(uow: UnitOfWork, actor: Actor, found: Sequence[PlannedShift]) -> dict[UUID, list[str]]:
+    """Return what the actor may ask about planned shifts now: about his own, and nothing while he asks something."""
+    ids = [one.id for one in found if one.officer_id == actor.user_id]
+    open_ones = select(RosterRequest.planned_id).where(
+        RosterRequest.planned_id.in_(ids), RosterRequest.state.in_(OPEN)
+    )
+    asked = set(uow.session.scalars(open_ones)) if ids else set()
+    able: dict[UUID, list[str]] = {}
+    for one in found:
+        free = one.id in ids and one.id not in asked and one.state == PlannedShiftState.PLANNED
+        able[one.id] = [
+            *([str(K.SWAP)] if free and one.begins_at > uow.now else []),
+            *([str(K.EXCUSE)] if free and one.ends_at > uow.now - EXCUSED_WITHIN else []),
+        ]
+    return able
+
+
 # --- The officers' acts
 
 

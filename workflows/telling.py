@@ -434,13 +434,6 @@ def of_request(
             )  # fmt: skip
 
 
-def takers_of(uow: UnitOfWork, hand_over: HandOver) -> list[UUID]:
-    """Return who may take over: the one who is named, or else whoever is on duty in the area beside the giver."""
-    if hand_over.taker_id is not None:
-        return recipients.one(uow, hand_over.taker_id)
-    return recipients.officers_on_shift(uow, hand_over.area_id, without=[hand_over.giver_id])
-
-
 def of_hand_over(uow: UnitOfWork, hand_over: HandOver, action: str) -> None:
     """Tell who takes over that something waits for him, and who gives what came of it."""
     subject, params = ("hand_over", hand_over.id), {
@@ -448,7 +441,7 @@ def of_hand_over(uow: UnitOfWork, hand_over: HandOver, action: str) -> None:
     }  # fmt: skip
     if action == "give":
         outbox.enqueue(
-            uow, K.HAND_OVER_GIVEN, to=takers_of(uow, hand_over), subject=subject,
+            uow, K.HAND_OVER_GIVEN, to=recipients.takers_of(uow, hand_over), subject=subject,
             params={**params, "number": len(hand_over.tasks) or None},
         )  # fmt: skip
         return

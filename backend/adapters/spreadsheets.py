@@ -86,7 +86,7 @@ def written(sheets: Sequence[tuple[str, Sequence[Sequence[str]]]]) -> bytes:
             for column, text in enumerate(line, 1):
                 cell = sheet.cell(number, column)
                 # Set as text: a name that begins with "=" is a name.
-                cell.set_explicit_value(text, "s")
+                cell.value, cell.data_type = text, "s"
                 cell.number_format = "@"
                 if number == 1:
                     cell.font = Font(bold=True)

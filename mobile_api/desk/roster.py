@@ -259,6 +259,14 @@ def cancel_planned_shift(
     )
 
 
+@blp.command("/<uuid:planned_shift_id>/excuse", may=MANAGE, answers=DeskPlannedShiftSchema)
+def excuse_planned_shift(
+    uow: UnitOfWork, actor: Actor, planned_shift_id: UUID, command_id: UUID
+) -> dict[str, Any]:
+    """Let an officer off a planned shift, as when he has called; nobody excuses himself."""
+    return _document(uow, actor, roster.excuse(uow, actor, planned_shift_id, command_id=command_id))
+
+
 @blp.command(
     "/import",
     may=MANAGE,

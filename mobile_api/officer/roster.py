@@ -37,6 +37,11 @@ class OfficerPlannedShiftSchema(Schema):
     day = fields.Date(required=True)
     from_time = fields.Time(format="%H:%M", required=True)
     until_time = fields.Time(format="%H:%M", required=True)
+    actions = fields.List(
+        fields.String(),
+        required=True,
+        metadata={"description": "What one may ask about it: `swap`, `excuse`."},
+    )
 
 
 class OfficerOwnPlannedShiftSchema(OfficerPlannedShiftSchema):
@@ -97,12 +102,13 @@ class OfficerRosterRequestSchema(Schema):
 _SHIFT = ("id", "state", "area", "kind", "begins_at", "ends_at", "remark", "reason")
 
 
-def _shifts(uow: UnitOfWork, found: Any) -> list[dict[str, Any]]:
-    zone = plans.zone_of(uow)
+def _shifts(uow: UnitOfWork, actor: Actor, found: Any) -> list[dict[str, Any]]:
+    zone, able = plans.zone_of(uow), roster_requests.askable(uow, actor, found)
     return [
         {
             **{name: getattr(one, name) for name in _SHIFT},
             **vars(planned_shifts.wall_of(one.begins_at, one.ends_at, zone)),
+            "actions": able[one.id],
         }
         for one in found
     ]
@@ -113,12 +119,12 @@ _PLAIN = [name for name in OfficerRosterRequestSchema().fields if name not in _S
 
 
 def _document(uow: UnitOfWork, actor: Actor, found: Any) -> dict[str, Any]:
-    [planned] = _shifts(uow, [found.planned])
+    [planned] = _shifts(uow, actor, [found.planned])
     return {
         **{name: getattr(found, name) for name in _PLAIN},
         "is_mine": found.officer_id == actor.user_id,
         "planned": planned,
-        "wanted": next(iter(_shifts(uow, [found.wanted] if found.wanted else [])), None),
+        "wanted": next(iter(_shifts(uow, actor, [found.wanted] if found.wanted else [])), None),
         "actions": roster_requests.actions(actor, found),
     }
 
@@ -131,23 +137,23 @@ def own_roster(uow: UnitOfWork, actor: Actor, query: dict[str, Any]) -> Page[dic
     found = roster.own(
         uow, actor, past=query["past"], after=decode_cursor(query.get("cursor")), limit=query["limit"]
     )
-    return Page(_shifts(uow, found.items), found.after)
+    return Page(_shifts(uow, actor, found.items), found.after)
 
 
 @blp.query(
-    "/colleagues/<uuid:officer_id>/roster",
+    "/colleagues/<uuid:colleague_id>/roster",
     may=USE,
     answers=page_of(OfficerPlannedShiftSchema),
     arguments=PageQuerySchema,
 )
 def colleague_roster(
-    uow: UnitOfWork, actor: Actor, officer_id: UUID, query: dict[str, Any]
+    uow: UnitOfWork, actor: Actor, colleague_id: UUID, query: dict[str, Any]
 ) -> Page[dict[str, Any]]:
     """List a colleague's planned shifts to come in one's own areas, to swap with."""
     found = roster.of_colleague(
-        uow, actor, officer_id, after=decode_cursor(query.get("cursor")), limit=query["limit"]
+        uow, actor, colleague_id, after=decode_cursor(query.get("cursor")), limit=query["limit"]
     )
-    return Page(_shifts(uow, found.items), found.after)
+    return Page(_shifts(uow, actor, found.items), found.after)
 
 
 @blp.query(

@@ -21,15 +21,26 @@ from sqlalchemy.orm import Session
 from backend.adapters.pictures import Picture
 from backend.core.ids import new_id
 from backend.core.uow import UnitOfWork, unit_of_work
-from backend.core.vocabulary import AlarmKind, AlarmSource, CallKind, Role
+from backend.core.vocabulary import AlarmKind, AlarmSource, CallKind, Role, RosterRequestKind
 from backend.models import Base
 from mobile_api import endpoint, hot
 from tests.api.conftest import Caller, World
 from tests.api.test_shifts import start
 from tests.factories import Person
 from tests.photos import metadata, photo
+from tests.rosters import make_planned
 from tests.rounds import make_patrol, make_visit
-from workflows import access, alarms, calls, evidence, reporting, task_kinds, tasks
+from workflows import (
+    access,
+    alarms,
+    calls,
+    evidence,
+    hand_overs,
+    reporting,
+    roster_requests,
+    task_kinds,
+    tasks,
+)
 from workflows.offering import Whom
 
 SPAN = {"from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z", "reason": "a look"}
@@ -88,8 +99,17 @@ class Prey:
                 uow, world.here, officer, checkpoint.id, at=uow.now, flags=["mock"], area=area,
                 shift_id=uuid.UUID(self.shift_id),
             )  # fmt: skip
+            planned = make_planned(uow, world.here, officer, area=area)
+            asked = roster_requests.ask(
+                uow, leader.actor(), command_id=new_id(), kind=RosterRequestKind.SWAP, reason=leader.login,
+                planned_id=make_planned(uow, world.here, leader, area=area).id, colleague_id=officer.id,
+            )  # fmt: skip
+            given = hand_overs.give(
+                uow, leader.actor(), command_id=new_id(), watch=leader.login, taker_id=officer.id
+            )
         lon, lat = world.here.place(area)
         self.ids |= {
+            "planned_shift_id": str(planned.id), "roster_request_id": str(asked.id), "hand_over_id": str(given.id),
             "evidence_id": str(photo_id), "report_id": str(report.id), "reported_id": str(reported),
             "call_id": str(call.id), "alarm_id": str(alarm.id), "task_id": str(task.id), "kind_id": str(task.kind_id),
             "lon": str(lon), "lat": str(lat), "colleague_id": str(leader.id),

@@ -457,12 +457,6 @@ def on_row(act: Callable[..., Any], **more: Any) -> Press:
     return press
 
 
-def excuse_planned(uow: UnitOfWork, actor: Actor, row_id: UUID, command_id: UUID | None) -> None:
-    """What follows when a supervisor approves an excuse."""
-    planned = access.planned_shift(uow, actor, row_id, verb="manage", lock=True)
-    planned_shifts.PLANNED_SHIFT.fire(uow, actor, planned, "excuse", command_id=command_id)
-
-
 def hand_on_to(name: str | None) -> Callable[..., None]:
     """What follows when somebody confirms a hand-over: he is ``name`` (of this town), or the officer anew."""
 
@@ -563,7 +557,7 @@ PRESSES: dict[tuple[str, str], Press] = {
     ("patrol", "miss"): miss_patrol,
     ("patrol", "cancel"): on_patrol(patrols.cancel, **WHY),
     ("planned_shift", "cancel"): on_row(roster.cancel, **WHY),
-    ("planned_shift", "excuse"): excuse_planned,
+    ("planned_shift", "excuse"): on_row(roster.excuse),
     ("roster_request", "submit"): by_rule_on_request(roster_requests.submit, by=None),
     ("roster_request", "agree"): on_row(roster_requests.agree),
     ("roster_request", "decline"): on_row(roster_requests.decline, **WHY),

@@ -158,6 +158,12 @@ export default {
       patrol_late: 'Patrol late',
       patrol_missed: 'Patrol missed',
       patrol_deviated: 'Off the route',
+      roster_changed: 'Roster changed',
+      roster_request_asked: 'A colleague would like to swap',
+      roster_request_submitted: 'Request about the roster',
+      roster_request_decided: 'Request decided',
+      hand_over_given: 'A hand-over for you',
+      hand_over_answered: 'Hand-over answered',
     },
   },
   map: {

@@ -158,6 +158,12 @@ export default {
       patrol_late: '巡更迟到',
       patrol_missed: '漏巡',
       patrol_deviated: '偏离路线',
+      roster_changed: '班表有更新',
+      roster_request_asked: '同事请您换班',
+      roster_request_submitted: '换班/请假待审批',
+      roster_request_decided: '换班/请假有结果',
+      hand_over_given: '请接班',
+      hand_over_answered: '交接班有答复',
     },
   },
   map: {

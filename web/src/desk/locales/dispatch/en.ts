@@ -48,6 +48,7 @@ export default {
     lapsed: 'did not answer',
     withdrawn: 'offer withdrawn',
     handed_back: 'handed back',
+    handed_over: 'handed over',
     released: 'released',
     done: 'done',
   },

@@ -48,6 +48,7 @@ export default {
     lapsed: '未应答',
     withdrawn: '派单已收回',
     handed_back: '已退回',
+    handed_over: '已移交接班人',
     released: '已撤下',
     done: '已完成',
   },
