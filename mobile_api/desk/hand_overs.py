@@ -62,6 +62,9 @@ class DeskHandOverSchema(Schema):
     given_at = Moment(required=True)
     taken_at = Moment(allow_none=True, required=True)
     ended_at = Moment(allow_none=True, required=True)
+    actions = fields.List(
+        fields.String(), required=True, metadata={"description": "None: the officers confirm it themselves."}
+    )
 
 
 class DeskHandOversQuerySchema(PageQuerySchema):
@@ -72,7 +75,7 @@ class DeskHandOversQuerySchema(PageQuerySchema):
     officer_id = fields.UUID(load_default=None, metadata={"description": "Given or taken by him."})
 
 
-_PLAIN = [name for name in DeskHandOverSchema().fields if name not in ("shift_ended_at", "tasks")]
+_PLAIN = [name for name in DeskHandOverSchema().fields if name not in ("shift_ended_at", "tasks", "actions")]
 
 
 def tasks_of(found: Any) -> list[dict[str, Any]]:
@@ -96,6 +99,7 @@ def _document(found: Any) -> dict[str, Any]:
         **{name: getattr(found, name) for name in _PLAIN},
         "shift_ended_at": found.shift.ended_at,
         "tasks": tasks_of(found),
+        "actions": [],
     }
 
 

@@ -281,7 +281,8 @@ def test_of_two_who_approve_at_once_one_does_and_of_two_who_plan_at_once_one_has
     assert at_once(create) == ["done", *["shifts_overlap"] * 3]
     with unit_of_work(town.id) as uow, pytest.raises(IntegrityError, match="ex_planned_shifts_officer"):
         # Whoever writes past the workflow is held by the schema.
-        same = uow.session.scalars(select(PlannedShift).order_by(PlannedShift.begins_at.desc())).first()
+        his = select(PlannedShift).where(PlannedShift.officer_id == town["officer_a"].id)
+        same = uow.session.scalars(his).first()
         assert same is not None
         make_planned(uow, town, town["officer_a"], same.begins_at)
 

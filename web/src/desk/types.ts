@@ -92,6 +92,13 @@ export type DeskPlanBody = Schemas['DeskPlanBody']
 export type DeskVisit = Schemas['DeskVisit']
 export type DeskCoverage = Schemas['DeskCoverage']
 
+export type DeskPlannedShift = Schemas['DeskPlannedShift']
+export type DeskPlannedShiftBody = Schemas['DeskPlannedShiftBody']
+export type DeskRosterImport = Schemas['DeskRosterImport']
+export type DeskRosterRequest = Schemas['DeskRosterRequest']
+export type DeskAttendance = Schemas['DeskAttendance']
+export type DeskHandOver = Schemas['DeskHandOver']
+
 /** The socket's `changed` event: a thing that this desk may see has; it is to be fetched. */
 export interface ChangedEvent {
   kind: string

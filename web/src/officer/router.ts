@@ -3,10 +3,12 @@ import { acceptNotice } from '@/shared/notices/arrival'
 import { notices, session } from './client'
 import DisclosuresView from './views/DisclosuresView.vue'
 import DutyView from './views/DutyView.vue'
+import HandOversView from './views/HandOversView.vue'
 import MeView from './views/MeView.vue'
 import NoticeView from './views/NoticeView.vue'
 import ReportsView from './views/ReportsView.vue'
 import ReportView from './views/ReportView.vue'
+import RosterView from './views/RosterView.vue'
 import RoundsView from './views/RoundsView.vue'
 import RoundView from './views/RoundView.vue'
 import ScanView from './views/ScanView.vue'
@@ -44,6 +46,8 @@ export const router = createRouter({
     { path: '/sessions', name: 'sessions', component: SessionsView },
     { path: '/disclosures', name: 'disclosures', component: DisclosuresView },
     { path: '/shifts', name: 'shifts', component: ShiftsView },
+    { path: '/roster', name: 'roster', component: RosterView },
+    { path: '/hand-overs', name: 'hand-overs', component: HandOversView },
     { path: '/:rest(.*)*', redirect: { name: 'duty' } },
   ],
   scrollBehavior: (_to, _from, saved) => saved ?? { top: 0 },

@@ -3,6 +3,7 @@ import dispatch from './dispatch/en'
 import letters from './letters/en'
 import photos from './photos/en'
 import reports from './reports/en'
+import roster from './roster/en'
 import rounds from './rounds/en'
 
 export default {
@@ -33,6 +34,7 @@ export default {
   },
   nav: {
     live: 'Live',
+    roster: 'Roster',
     rounds: 'Rounds',
     calls: 'Roll calls',
     replay: 'Replay',
@@ -730,5 +732,6 @@ export default {
   letters,
   photos,
   reports,
+  roster,
   rounds,
 }

@@ -3,6 +3,7 @@ import dispatch from './dispatch/zh-CN'
 import letters from './letters/zh-CN'
 import photos from './photos/zh-CN'
 import reports from './reports/zh-CN'
+import roster from './roster/zh-CN'
 import rounds from './rounds/zh-CN'
 
 export default {
@@ -33,6 +34,7 @@ export default {
   },
   nav: {
     live: '实况',
+    roster: '排班',
     rounds: '巡更',
     calls: '点名',
     replay: '回放',
@@ -730,5 +732,6 @@ export default {
   letters,
   photos,
   reports,
+  roster,
   rounds,
 }
