@@ -17,6 +17,7 @@ from sqlalchemy import Engine, create_engine, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.pool import NullPool
 
+from backend.adapters import spreadsheets
 from backend.core.errors import Conflict, Forbidden, Invalid, NotVisible, Refusal, Stale
 from backend.core.identity import Actor, Membership
 from backend.core.ids import new_id
@@ -353,11 +354,20 @@ def test_a_file_does_what_its_preview_said_and_bad_rows_stop_no_good_ones(
     assert login in [row[0].value for row in filled["队员"].iter_rows(min_row=2)]
 
 
+@given(words=st.lists(st.text("=+-@\t一a1", min_size=1, max_size=8), min_size=1, max_size=5))
+def test_what_is_given_out_to_fill_in_has_no_formulas(words: list[str]) -> None:
+    """F61: live formulas: 0, whatever people and areas are called; and it is read back as it was written."""
+    data = spreadsheets.written([("x", [words])])
+    cells = openpyxl.load_workbook(io.BytesIO(data))["x"][1]
+    assert [(cell.value, cell.data_type) for cell in cells] == [(word, "s") for word in words]
+    assert spreadsheets.rows(data, most_rows=5, most_columns=9) == [words]
+
+
 @pytest.mark.parametrize(
     "data", ["bomb", "entities", "no zip", "no columns", "too many", "empty", "not utf-8"]
 )
 def test_a_file_that_is_none_or_too_much_is_one_sentence(here: UnitOfWork, town: Town, data: str) -> None:
-    """F73: what unpacks to more than is read, what names entities, what is cut off; in the time of one look."""
+    """F64: what unpacks to more than is read, what names entities, what is cut off: nothing of it is read."""
 
     def packed(name: str, content: bytes) -> bytes:
         out = io.BytesIO(workbook(("x", "2026-12-01", "8:00", "9:00")))
