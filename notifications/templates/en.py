@@ -85,7 +85,7 @@ TEXTS: dict[K, tuple[str, str]] = {
     ),
     K.ROSTER_CHANGED: (
         "Your roster has changed",
-        "[{what}][, {place}][, {number} shifts]. Please open the app.",
+        "[{what}, ][{place}, ][{number} shifts: ]please open the app.",
     ),
     K.REQUEST_ASKED: (
         "A colleague would like to swap",

@@ -58,7 +58,7 @@ TEXTS: dict[K, tuple[str, str]] = {
         "巡更 {number} 偏离路线",
         "您已离开路线[：{what}][，约 {distance_m} 米]。请说明原因或返回路线。",
     ),
-    K.ROSTER_CHANGED: ("班表有更新", "[{what}][，{place}][，共 {number} 个班次]。请打开应用查看。"),
+    K.ROSTER_CHANGED: ("班表有更新", "[{what}，][{place}，][共 {number} 个班次，]请打开应用查看。"),
     K.REQUEST_ASKED: ("同事请您换班", "[{what}][，{place}]。请打开应用答复。"),
     K.REQUEST_SUBMITTED: ("换班/请假待审批", "[{what}][，{place}]。请审批。"),
     K.REQUEST_DECIDED: ("您的申请{outcome}", "[{what}][，{place}]。请打开应用查看。"),
