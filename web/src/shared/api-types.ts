@@ -10071,6 +10071,8 @@ export interface paths {
                     overdue?: boolean;
                     /** @description Only what he was offered. */
                     officer_id?: string | null;
+                    /** @description Only what came of this alarm, report or patrol. */
+                    source_id?: string | null;
                 };
                 header?: never;
                 path?: never;
@@ -23368,6 +23370,12 @@ export interface components {
             offers_itself?: boolean;
             /** @default null */
             offer?: components["schemas"]["DeskOffer"] | null;
+            /**
+             * Format: uuid
+             * @description The patrol on which the need was found.
+             * @default null
+             */
+            patrol_id?: string | null;
         };
         DeskNearestOfficer: {
             /** Format: uuid */

@@ -29,6 +29,8 @@ export default {
   because: 'Reason: {reason}',
   yes: 'Yes',
   no: 'No',
+  makeTask: 'Make a task here',
+  tasks: 'Tasks that came of it',
   deviations: 'Off the route',
   still: 'now',
   furthest: '{far} at most',

@@ -29,6 +29,8 @@ export default {
   because: '原因：{reason}',
   yes: '是',
   no: '否',
+  makeTask: '建任务',
+  tasks: '由此产生的任务',
   deviations: '偏离路线',
   still: '至今',
   furthest: '最远 {far}',
