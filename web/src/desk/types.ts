@@ -91,6 +91,7 @@ export type DeskPlan = Schemas['DeskPlan']
 export type DeskPlanBody = Schemas['DeskPlanBody']
 export type DeskVisit = Schemas['DeskVisit']
 export type DeskCoverage = Schemas['DeskCoverage']
+export type DeskStreet = Schemas['DeskStreet']
 
 export type DeskPlannedShift = Schemas['DeskPlannedShift']
 export type DeskPlannedShiftBody = Schemas['DeskPlannedShiftBody']

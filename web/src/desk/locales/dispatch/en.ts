@@ -104,6 +104,7 @@ export default {
     task_: 'Task',
     openTask: 'Open the task',
     openAlarm: 'Open the alarm',
+    openPatrol: 'Open the patrol',
     gone: 'It is not there any more, or not in your areas.',
     measured: 'measured {age} ago, ±{metres} m',
     way: 'On the way to',
@@ -193,6 +194,7 @@ export default {
   },
   create: {
     title: 'New task',
+    ofPatrol: 'From patrol no. {number}',
     kind: 'Kind',
     description: 'What is to be done',
     place: 'Place',
