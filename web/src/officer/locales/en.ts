@@ -75,6 +75,7 @@ export default {
   },
   roster: {
     title: 'My roster',
+    next: 'Next: {shift}',
     mine: 'Shifts',
     requests: 'Swaps and excuses',
     empty: 'No shifts are planned for you',
@@ -117,6 +118,8 @@ export default {
   },
   handOvers: {
     title: 'Hand-over',
+    waitsForYou: '{name} has handed over to you; please confirm.',
+    show: 'Show',
     from: 'From {name}',
     toWhom: 'To {name}',
     to: 'To',

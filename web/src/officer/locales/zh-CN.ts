@@ -75,6 +75,7 @@ export default {
   },
   roster: {
     title: '我的班表',
+    next: '下一班：{shift}',
     mine: '班次',
     requests: '换班与请假',
     empty: '没有排给您的班次',
@@ -117,6 +118,8 @@ export default {
   },
   handOvers: {
     title: '交接班',
+    waitsForYou: '{name} 交给您的班，等您确认。',
+    show: '查看',
     from: '{name} 交给您',
     toWhom: '交给 {name}',
     to: '交给',
