@@ -114,7 +114,7 @@ def test_a_roster_is_imported_swapped_and_approved_and_a_shift_handed_over_with_
     expect(given).to_have_attribute("data-state", "given", timeout=20_000)
     expect(given).to_contain_text(f"#{task.json()['number']}")
     page.goto(f"{town.url}/desk/roster?tab=handOvers")
-    expect(page.get_by_test_id("hand-over").filter(has_text="三号楼电梯停用")).to_have_attribute(
+    expect(page.get_by_test_id("hand-over").filter(has_text=first["display_name"])).to_have_attribute(
         "data-state", "given"
     )
     act(town, second, "shifts", {})
