@@ -219,8 +219,8 @@ class Credit:
 def credits(uow: UnitOfWork, actor: Actor) -> list[Credit]:
     """Return the templates that make sense to ask the actor for: those of kinds that WeChat may bring him.
 
-    That is neither what is not for him, nor what he has told WeChat not to bring. The client asks in the moment in which
-    it is clear what for (a report was filed, a call for help was made).
+    That is neither what is not for him, nor what he has told WeChat not to bring. The client asks in the moment in
+    which it is clear what for (a report was filed, a call for help was made).
     """
     held = {
         row.template_id: row.remaining

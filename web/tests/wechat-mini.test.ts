@@ -3,6 +3,9 @@ import { readFileSync, readdirSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { beforeEach, describe, expect, it, vi } from 'vitest'
+import { ref } from 'vue'
+import type { Api } from '@/shared/api'
+import { createWechat } from '@/shared/wechat'
 
 const FOLDER = join(process.cwd(), '../deploy/wechat-mini')
 const NONCE = '01a22d16-f145-7192-8e86-71f4ddd86b21'
@@ -10,10 +13,7 @@ const NOTICE = '01a22d16-f145-7192-8e86-71f4ddd86b22'
 const load = createRequire(join(FOLDER, 'app.js'))
 load(join(FOLDER, 'config.js')).baseUrl = 'https://town.example/'
 
-interface Opened {
-  data: Record<string, unknown>
-  [handler: string]: never
-}
+type Opened = { data: Record<string, unknown> } & Record<string, (...given: unknown[]) => unknown>
 type Failure = { errCode?: number; errorCode?: number }
 
 let kept: Record<string, string>
@@ -25,6 +25,7 @@ let asked: string[][]
 let app: { globalData: { answer: unknown } }
 
 beforeEach(() => {
+  localStorage.clear()
   kept = {}
   went = []
   code = 'CODE1'
@@ -58,8 +59,8 @@ async function open(name: string, options: Record<string, string> = {}) {
   let made: Opened | undefined
   vi.stubGlobal('Page', (given: Opened) => (made = given))
   run(`pages/${name}/index.js`)
-  const page = made as Opened & { [handler: string]: (...given: unknown[]) => unknown }
-  page.setData = ((changed: object) => void (page.data = { ...page.data, ...changed })) as never
+  const page = made!
+  page.setData = (changed) => void (page.data = { ...page.data, ...(changed as object) })
   const loaded = page.onLoad!(options)
   page.onShow?.()
   await loaded
@@ -102,6 +103,45 @@ describe('the client', () => {
     await open('notice', { id: 'x&client=officer' })
     expect(went).toEqual([`/pages/index/index?notice=${NOTICE}`, '/pages/index/index'])
     expect((await open('index', { notice: NOTICE })).data.src).toBe(`https://town.example/resident/?notice=${NOTICE}#/wechat?code=CODE1`)
+  })
+})
+
+describe('the two sides', () => {
+  it('understand each other: the client asks, the mini program hands back, and the server is told once', async () => {
+    const told: [string, unknown, unknown][] = []
+    const api = {
+      get: async () => ({ channels: ['wechat_mini'], wechat_templates: [], items: [] }),
+      post: async (path: string, body: unknown, options?: { idempotencyKey?: string }) => {
+        told.push([path, body, options?.idempotencyKey])
+        return { channels: ['wechat_mini'], wechat_templates: [] }
+      },
+    } as unknown as Api
+    const wechat = createWechat({ user: ref({ id: 'me' }) } as never, api, 'officer', {
+      userAgent: 'MicroMessenger/8.0.50 miniProgram/wx01',
+      window: { WeixinJSBridge: { invoke: (_name, { arg }) => void went.push(arg.url) } },
+      page: () => '/officer/reports?all=%E6%98%AF&to=/x',
+    })
+    const hear = (src: unknown) => {
+      const { pathname, search, hash } = new URL(String(src))
+      wechat.accept({ path: pathname, query: {}, hash } as never)
+      return pathname + search
+    }
+    const client = await open('index', { client: 'officer' })
+    hear(client.data.src)
+    await vi.waitFor(() => expect(told).toEqual([['/api/v1/officer/addresses', { channel: 'wechat_mini', token: 'CODE1' }, undefined]]))
+
+    wechat.ask(['T1', 'T2'])
+    // WeChat hands the parameters over as they stand in the address.
+    const [page, query] = went[0]!.split('?') as [string, string]
+    expect(page).toBe('/pages/subscribe/index')
+    answers = { T1: 'accept', T2: 'reject' }
+    code = null
+    const given = Object.fromEntries(query.split('&').map((part) => part.split('=') as [string, string]))
+    ;(await open('subscribe', given)).allow!()
+    await vi.waitFor(() => expect(went).toHaveLength(2))
+    client.onShow!()
+    for (const again of [1, 2]) expect(decodeURIComponent(hear(client.data.src)), String(again)).toBe('/officer/reports?all=是&to=/x')
+    await vi.waitFor(() => expect(told.slice(1)).toEqual([['/api/v1/officer/wechat-credits', { template_ids: ['T1'] }, expect.stringMatching(/^[0-9a-f-]{36}$/)]]))
   })
 })
 
@@ -152,7 +192,8 @@ describe('the question', () => {
     expect(asked).toHaveLength(4)
   })
   it('is none without a nonce, with other templates than WeChat has, or with too many', async () => {
-    for (const wrong of [{ nonce: '1' }, { templates: '' }, { templates: 'A%26B' }, { templates: 'A,B,C,D' }]) {
+    const wrongs: Record<string, string>[] = [{ nonce: '1' }, { templates: '' }, { templates: 'A%26B' }, { templates: 'A,B,C,D' }]
+    for (const wrong of wrongs) {
       expect((await open('subscribe', question(wrong))).data.asking, JSON.stringify(wrong)).toBe(false)
     }
     expect((await open('subscribe', question({ lang: 'en' }))).data).toMatchObject({ asking: true, words: { back: 'Back' } })
@@ -160,8 +201,8 @@ describe('the question', () => {
   it('leads back to no page but the clients’, and carries nothing there that WeChat has not said', async () => {
     const client = await open('index')
     const { src } = client.data
-    for (const from of ['https://evil.example/', '//evil.example/', '/desk/', '/resident/../desk/', '/resident/#/wechat?code=EVIL', '/resident/sos%23/wechat', '%']) {
-      app.globalData.answer = { from: from.replace('%23', '#'), nonce: NONCE, accepted: ['ANS'], refused: [], code: '' }
+    for (const from of ['https://evil.example/', '//evil.example/', '/desk/', '/resident/../desk/', '/resident/#/wechat?code=EVIL', '/resident/\\evil.example', '/resident/ x', '%']) {
+      app.globalData.answer = { from, nonce: NONCE, accepted: ['ANS'], refused: [], code: '' }
       client.onShow!()
       expect(client.data.src, from).toBe(src)
     }

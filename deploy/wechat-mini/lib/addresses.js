@@ -7,7 +7,7 @@
 const CLIENTS = ['resident', 'officer']
 const ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
 const TEMPLATE = /^[\w-]{1,100}$/
-const PAGE = /^\/(resident|officer)\/[\w\-./~%?=&,]*$/
+const PAGE = /^\/(resident|officer)\/[^#\\\s]*$/
 // WeChat asks for so many templates at once.
 const MOST_TEMPLATES = 3
 
@@ -47,7 +47,8 @@ function start(config, client, { code, notice } = {}) {
 function back(config, { from, nonce, accepted, refused, code }) {
   if (!PAGE.test(from) || from.split(/[/?]/).includes('..')) return null
   const said = { nonce, accepted: accepted.join(','), refused: refused.join(','), code }
-  return config.baseUrl.replace(/\/+$/, '') + from + fragment(said)
+  const page = from.replace(/[^\x21-\x7e]+/g, encodeURIComponent)
+  return config.baseUrl.replace(/\/+$/, '') + page + fragment(said)
 }
 
 // What the client asks for; `null` where it is not a question that can be put to a person.

@@ -113,7 +113,7 @@ export default {
     wechat: {
       title: 'Shall WeChat tell you how it goes on?',
       text: 'It reaches you with this page closed. Each time you allow it, one message may come.',
-      allow: 'Tell me in WeChat',
+      allow: 'Yes, tell me',
       refuse: 'No, thanks',
       allowed: 'Good: WeChat will tell you how it goes on.',
       section: 'Notices in WeChat',
@@ -155,6 +155,7 @@ export default {
       task_reworked: 'Task to be reworked',
       task_cancelled: 'Task cancelled',
       task_withdrawn: 'Task withdrawn',
+      task_referred: 'Task handed to the police',
       task_reassigned: 'Task reassigned',
       task_suspended: 'Task suspended',
       task_resumed: 'Task resumed',

@@ -155,6 +155,7 @@ export default {
       task_reworked: '任务返工',
       task_cancelled: '任务取消',
       task_withdrawn: '任务撤回',
+      task_referred: '任务移交公安',
       task_reassigned: '任务转派',
       task_suspended: '任务暂停',
       task_resumed: '任务恢复',
