@@ -215,7 +215,9 @@ class DeskTaskNewSchema(Schema):
     )
     offer = fields.Nested(DeskOfferSchema, load_default=None, allow_none=True)
     patrol_id = fields.UUID(
-        load_default=None, allow_none=True, metadata={"description": "The patrol on which the need was found."}
+        load_default=None,
+        allow_none=True,
+        metadata={"description": "The patrol on which the need was found."},
     )
 
 

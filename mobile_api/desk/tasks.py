@@ -81,7 +81,9 @@ def list_tasks(uow: UnitOfWork, actor: Actor, query: dict[str, Any]) -> Page[dic
     return Page([task_document(actor, task) for task in found.items], found.after)
 
 
-@blp.command("", may=DISPATCH, body=DeskTaskNewSchema, answers=DeskTaskSchema, status=201, refuses=(404, 409, 422))
+@blp.command(
+    "", may=DISPATCH, body=DeskTaskNewSchema, answers=DeskTaskSchema, status=201, refuses=(404, 409, 422)
+)
 def create_task(uow: UnitOfWork, actor: Actor, command_id: UUID, body: dict[str, Any]) -> dict[str, Any]:
     """Make a task, and offer it at once if `offer` says to whom."""
     found_on = patrol_looks.one(uow, actor, body["patrol_id"]) if body["patrol_id"] else None

@@ -130,6 +130,8 @@ def test_what_a_patrol_finds_becomes_a_task_that_says_so(world: World, signed_in
     assert [task["id"] for task in found] == [made.json["id"]]
     # Neither a patrol that is not there nor one of other areas is a reason for a task.
     for whose, which in ((dispatcher, str(uuid4())), (elsewhere, patrol)):
-        refused = whose.post(f"{DESK}/tasks", {**body, "place": list(world.here.place("b")), "patrol_id": which})
+        refused = whose.post(
+            f"{DESK}/tasks", {**body, "place": list(world.here.place("b")), "patrol_id": which}
+        )
         assert (refused.status_code, refused.json["code"]) == (404, "not_found")
     assert elsewhere.get(f"{DESK}/tasks", source_id=patrol).json["items"] == []

@@ -147,4 +147,11 @@ export default {
   daysShort: '{n} d',
   age: { fresh: 'Within 24 hours', older: 'Earlier', none: 'Nobody' },
   coverageMap: 'Map of checkpoints, coloured by the last visit; the list says the same.',
+  streets: 'Streets',
+  streetsUnpassed: 'Nobody passed {n} street | Nobody passed {n} streets',
+  streetsUnpassedMore: 'Nobody passed at least {n} streets',
+  walkedShare: '{n}% walked',
+  noStreets: 'No streets',
+  noStreetsText: 'They are the roads that were imported, from the first time on that an officer walks.',
+  streetsMap: 'Map of the streets, coloured by when somebody passed last; the list says the same.',
 }

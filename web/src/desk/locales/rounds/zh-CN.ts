@@ -147,4 +147,11 @@ export default {
   daysShort: '{n}天',
   age: { fresh: '24 小时内', older: '更早', none: '无人到过' },
   coverageMap: '按最近到访着色的检查点地图；列表中有同样的内容。',
+  streets: '街道',
+  streetsUnpassed: '{n} 条街道无人走过',
+  streetsUnpassedMore: '至少 {n} 条街道无人走过',
+  walkedShare: '走过 {n}%',
+  noStreets: '没有街道',
+  noStreetsText: '街道来自导入的道路；队员走过一次之后才会出现。',
+  streetsMap: '按最近走过着色的街道地图；列表中有同样的内容。',
 }
