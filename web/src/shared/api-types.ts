@@ -23651,6 +23651,22 @@ export interface components {
                 number
             ];
         };
+        DeskPatrolVisit: {
+            /** Format: uuid */
+            id: string;
+            /** @enum {string} */
+            method: "dwell" | "nfc" | "nfc_signed" | "qr";
+            /** Format: date-time */
+            arrived_at: string;
+            /** Format: date-time */
+            left_at: string | null;
+            dwell_s: number;
+            /** @description Of 100 points. */
+            proof: number;
+            flags: string[];
+            /** @enum {string|null} */
+            verdict: "genuine" | "doubtful" | null;
+        };
         DeskPatrolPoint: {
             position: number;
             checkpoint: components["schemas"]["DeskPatrolCheckpoint"];
@@ -23660,6 +23676,7 @@ export interface components {
             visit_id: string | null;
             /** Format: date-time */
             visited_at: string | null;
+            visit: components["schemas"]["DeskPatrolVisit"] | null;
             answers: {
                 [key: string]: unknown;
             } | null;

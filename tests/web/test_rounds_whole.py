@@ -1,21 +1,27 @@
-"""Rounds at the desk: laid out on the map, planned, and on the board."""
+"""A round from its first stroke on the desk's map to the desk's board, on which it is done."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import uuid4
 from zoneinfo import ZoneInfo
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from tests.running.installation import wait_until
 from tests.web.conftest import Town
-from tests.web.test_desk import METRES_PER_DEGREE, Desk, seated
+from tests.web.test_desk import METRES_PER_DEGREE, Desk, Walker, seated
 
 MAP = "document.querySelector('.rounds-drawn').roundsMap"
-APART_M = 60.0
-DWELL_S = 10
+APART_M, RADIUS_M = 30.0, 12
+DWELL_S = 5
+LEGS = ((0.0, 0.0, 7), (0.0, APART_M, 10), (APART_M, APART_M, 7), (APART_M, APART_M + 18.0, 6))
+"""Metres north of the first point: from where to where, in how many seconds. He stands at both, and goes on: fast, for
+the walk takes its time, and is over by when the route is drawn."""
 
 
 @pytest.fixture
@@ -42,16 +48,44 @@ def set_checkpoint(page: Page, code: str) -> None:
     page.fill("#cp-zh", f"点{code}")
     page.fill("#cp-en", f"Point {code}")
     page.fill("#cp-code", code)
-    page.fill("#cp-radius", "20")
+    page.fill("#cp-radius", str(RADIUS_M))
     page.fill("#cp-dwell", str(DWELL_S))
     page.get_by_test_id("save-checkpoint").click()
     expect(page.locator(f"[data-checkpoint='{code}']")).to_be_visible(timeout=20_000)
 
 
-def test_a_route_drawn_at_the_desk_is_planned_and_stands_on_its_board(desk: Desk, town: Town) -> None:
-    """One point is set by a click, one by its coordinates; a line is bent by dragging; a route needs points."""
+def walk(since: datetime, lon: float, lat: float) -> list[dict[str, Any]]:
+    """What a phone measures each second of a round that begins at a moment, at its first point."""
+    fixes: list[dict[str, Any]] = []
+    for from_m, to_m, lasts_s in LEGS:
+        for second in range(lasts_s):
+            north_m = from_m + (to_m - from_m) * second / lasts_s
+            # A receiver's numbers are never twice the same.
+            shake = (len(fixes) * 7 % 5 - 2) * 2e-6
+            fix = {
+                "fixed_at": (since + timedelta(seconds=len(fixes))).isoformat(),
+                "lon": lon + shake, "lat": lat + north_m / METRES_PER_DEGREE + shake, "accuracy_m": 5,
+                "speed_mps": abs(to_m - from_m) / lasts_s, "heading_deg": 0, "battery_pct": 80,
+            }  # fmt: skip
+            fixes.append(fix)
+    return fixes
+
+
+def test_a_route_is_drawn_planned_and_walked_and_is_done_on_the_board_of_the_desk(
+    desk: Desk, town: Town
+) -> None:
+    """One point is set by a click, one by its coordinates; a line is bent by dragging; a route needs points.
+
+    The officer is out meanwhile, and what his phone measured comes when it has a network. Each point is visited by
+    what it measured alone, with the proof that this is worth.
+    """
     # Away from the middle of the town, where another test's checkpoint would be the one that is clicked.
     lon, lat = town.center[0] + 0.0021, town.center[1] - 0.0013
+    areas = town.api(town.accounts["supervisor"]).get("/api/v1/desk/areas", params={"limit": 500})
+    root = next(area["id"] for area in areas.json()["items"] if area["parent_id"] is None)
+    walker = Walker(town, town.hire(root)).start()
+    set_out_at = datetime.now(UTC)
+    measured = walk(set_out_at, lon, lat)
     first, second = (lon, lat), (lon, lat + APART_M / METRES_PER_DEGREE)
     name = f"新线{uuid4().hex[:5]}"
     page = desk.sign_in(town.accounts["supervisor"], "/rounds?tab=routes")
@@ -110,3 +144,21 @@ def test_a_route_drawn_at_the_desk_is_planned_and_stands_on_its_board(desk: Desk
     page.get_by_role("tab", name="今日").click()
     row = page.locator("[data-patrol]").filter(has_text=name)
     expect(row).to_have_attribute("data-state", "planned", timeout=20_000)
+
+    at = f"/api/v1/officer/patrols/{row.get_attribute('data-patrol')}"
+    walker.press_at(f"{at}/start", set_out_at)
+    expect(row).to_have_attribute("data-state", "active", timeout=20_000)
+    over_at = set_out_at + timedelta(seconds=len(measured))
+    wait_until(lambda: datetime.now(UTC) > over_at, timeout_s=60)
+    assert walker.send(measured)["stored"] == len(measured)
+    walker.press_at(f"{at}/finish", over_at)
+    expect(row).to_have_attribute("data-state", "completed", timeout=20_000)
+    row.click()
+    card = page.get_by_test_id("patrol-card")
+    for code in codes:
+        point = card.locator(f"[data-point='{code}']")
+        # By itself: the board hears of it when the fixes have been looked at.
+        expect(point).to_have_attribute("data-state", "visited", timeout=40_000)
+        expect(point.get_by_test_id("proof")).to_contain_text(re.compile(r"停留 .*凭据 [6-9]\d / 100\s*$"))
+    expect(page.locator("[data-group=done] [data-patrol]").filter(has_text=name)).to_contain_text("2 / 2")
+    assert desk.complaints == []
