@@ -14,7 +14,7 @@ from backend.core.paging import Page, moment_and_id, page
 from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import PatrolState as P
 from backend.core.vocabulary import Sequence as Order
-from backend.models import Checkpoint, Patrol, Route, Visit
+from backend.models import Checkpoint, Patrol, PatrolPoint, Route, Visit
 from workflows import access, visits
 from workflows.patrols import GOING
 
@@ -53,6 +53,11 @@ def visits_of(uow: UnitOfWork, found: Sequence[Patrol]) -> dict[UUID, Visit]:
         Visit.id.in_(ids), Visit.arrived_at > min(begun) - visits.LONGEST, Visit.arrived_at <= max(over)
     )
     return {row.id: row for row in uow.session.scalars(query)}
+
+
+def photos_at(patrol: Patrol, point: PatrolPoint) -> list[UUID]:
+    """Return the ids of the photos that were named for a point, the first ones first."""
+    return [photo.evidence_id for photo in patrol.photos if photo.checkpoint_id == point.checkpoint_id]
 
 
 def place_of(checkpoint: Checkpoint) -> tuple[float, float]:

@@ -11,7 +11,7 @@ from backend.models.fix import Fix, GateCounter, LateDay, LatestPosition, Quaran
 from backend.models.imported_track import ImportedTrack
 from backend.models.journal import Disclosure, Journal
 from backend.models.notice import Address, Delivery, Notice, NoticeSetting, WechatCredit
-from backend.models.patrol import Patrol, PatrolDeviation, PatrolPoint, Plan
+from backend.models.patrol import Patrol, PatrolDeviation, PatrolPhoto, PatrolPoint, Plan
 from backend.models.report import Report
 from backend.models.route import Route, RoutePoint
 from backend.models.shift import Crew, CrewMember, Invitation, Shift
@@ -57,6 +57,7 @@ __all__ = [
     "Number",
     "Patrol",
     "PatrolDeviation",
+    "PatrolPhoto",
     "PatrolPoint",
     "Plan",
     "QuarantinedFix",

@@ -73,6 +73,11 @@ class DeskPatrolPointSchema(Schema):
     visit = fields.Nested(DeskPatrolVisitSchema, allow_none=True, required=True)
     answers = fields.Dict(keys=fields.String(), values=fields.Raw(), allow_none=True, required=True)
     answered_at = Moment(allow_none=True, required=True)
+    evidence_ids = fields.List(
+        fields.UUID(),
+        required=True,
+        metadata={"description": "The photos of it; see its patrol's `evidence`."},
+    )
     reason = fields.String(allow_none=True, required=True)
     skipped_at = Moment(allow_none=True, required=True)
 
@@ -228,7 +233,8 @@ def _documents(uow: UnitOfWork, actor: Actor, found: Sequence[Any]) -> list[dict
 
 
 def _document(actor: Actor, patrol: Any, counted: Mapping[UUID, Any]) -> dict[str, Any]:
-    plain = [name for name in DeskPatrolPointSchema().fields if name not in ("checkpoint", "state", "visit")]
+    put_together = ("checkpoint", "state", "visit", "evidence_ids")
+    plain = [name for name in DeskPatrolPointSchema().fields if name not in put_together]
     return {
         **{name: getattr(patrol, name) for name in _PLAIN},
         "points": [
@@ -236,6 +242,7 @@ def _document(actor: Actor, patrol: Any, counted: Mapping[UUID, Any]) -> dict[st
                 **{name: getattr(point, name) for name in plain},
                 "state": visits.state_of(point),
                 "visit": counted.get(point.visit_id),
+                "evidence_ids": patrol_looks.photos_at(patrol, point),
                 "checkpoint": _checkpoint(point.checkpoint),
             }
             for point in patrol.points

@@ -6630,7 +6630,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Answer what is asked at a point. */
+        /** Answer what is asked at a point, and name photos of it; they may still be on the phone. */
         post: {
             parameters: {
                 query?: never;
@@ -13388,6 +13388,91 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/desk/patrols/{patrol_id}/evidence": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                patrol_id: string;
+            };
+            cookie?: never;
+        };
+        /** List the photos at the points of a patrol, in the order in which they were named. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    patrol_id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["DeskPhotos"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/desk/evidence/{evidence_id}": {
         parameters: {
             query?: never;
@@ -13397,7 +13482,7 @@ export interface paths {
             };
             cookie?: never;
         };
-        /** Return what is known of a photo that a report or a task in your areas shows. */
+        /** Return what is known of a photo that a report, a task or a patrol in your areas shows. */
         get: {
             parameters: {
                 query?: never;
@@ -22499,6 +22584,22 @@ export interface components {
                 [key: string]: string;
             };
         };
+        OfficerCheckpointQuestion: {
+            id: string;
+            /**
+             * @example {
+             *       "zh-CN": "青禾镇",
+             *       "en": "Qinghe Town"
+             *     }
+             */
+            text: {
+                [key: string]: string;
+            };
+            /** @enum {string} */
+            answer: "text" | "number" | "yes_no" | "choice" | "photo";
+            choices: components["schemas"]["OfficerChoice"][];
+            required: boolean;
+        };
         OfficerCheckpoint: {
             /** Format: uuid */
             id: string;
@@ -22521,7 +22622,7 @@ export interface components {
             min_dwell_s: number;
             /** @description Whether there is an NFC tag as well. */
             has_tag: boolean;
-            questions: components["schemas"]["OfficerQuestion"][];
+            questions: components["schemas"]["OfficerCheckpointQuestion"][];
         };
         OfficerPatrolPoint: {
             position: number;
@@ -22535,6 +22636,8 @@ export interface components {
             } | null;
             /** Format: date-time */
             answered_at: string | null;
+            /** @description The photos of it, of any answer. */
+            evidence_ids: string[];
             reason: string | null;
             /** Format: date-time */
             skipped_at: string | null;
@@ -22665,6 +22768,8 @@ export interface components {
             answers: {
                 [key: string]: unknown;
             };
+            /** @description References to photos of the point beside those that answer a question, each once; they may still be on the phone. Another's are refused. */
+            evidence_ids?: string[];
         };
         OfficerPatrolExplain: {
             /**
@@ -23682,6 +23787,8 @@ export interface components {
             } | null;
             /** Format: date-time */
             answered_at: string | null;
+            /** @description The photos of it; see its patrol's `evidence`. */
+            evidence_ids: string[];
             reason: string | null;
             /** Format: date-time */
             skipped_at: string | null;
@@ -23866,10 +23973,15 @@ export interface components {
             /** Format: uuid */
             id: string;
             /**
-             * @description Of a report: before and after. Of a task: with its result.
+             * @description Of a report: before and after. Of a task: with its result. Of a patrol: at a point.
              * @enum {string}
              */
-            of: "before" | "after" | "result";
+            of: "before" | "after" | "result" | "point";
+            /**
+             * Format: uuid
+             * @description At which point of a patrol it was taken.
+             */
+            checkpoint_id: string | null;
             /** @description Null: nothing of it has come yet; it is on the phone, or may never come. */
             evidence: components["schemas"]["DeskEvidence"] | null;
         };
@@ -24837,6 +24949,23 @@ export interface components {
             /** @description Cursor of the next page. */
             readonly next: string | null;
         };
+        DeskCheckpointQuestion: {
+            id: string;
+            /**
+             * @example {
+             *       "zh-CN": "青禾镇",
+             *       "en": "Qinghe Town"
+             *     }
+             */
+            text: {
+                [key: string]: string;
+            };
+            /** @enum {string} */
+            answer: "text" | "number" | "yes_no" | "choice" | "photo";
+            choices?: components["schemas"]["DeskTextItem"][];
+            /** @default false */
+            required?: boolean;
+        };
         DeskCheckpoint: {
             /** Format: uuid */
             id: string;
@@ -24858,7 +24987,7 @@ export interface components {
             ];
             radius_m: number;
             min_dwell_s: number;
-            questions: components["schemas"]["DeskQuestion"][];
+            questions: components["schemas"]["DeskCheckpointQuestion"][];
             tag_uid: string | null;
             tag_signs: boolean;
             /** @description What its printed label leads to; null for those who may not print one. */
@@ -24913,7 +25042,7 @@ export interface components {
             ];
             radius_m: number;
             min_dwell_s: number;
-            questions: components["schemas"]["DeskQuestion"][];
+            questions: components["schemas"]["DeskCheckpointQuestion"][];
             tag_uid: string | null;
             tag_signs: boolean;
             /** @description What its printed label leads to; null for those who may not print one. */
@@ -24956,7 +25085,7 @@ export interface components {
              */
             min_dwell_s?: number;
             /** @description What is asked of whoever comes by. */
-            questions?: components["schemas"]["DeskQuestion"][];
+            questions?: components["schemas"]["DeskCheckpointQuestion"][];
             /**
              * @description The number of its NFC tag: seven bytes, hexadecimal.
              * @default null

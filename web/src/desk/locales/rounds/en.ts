@@ -117,6 +117,7 @@ export default {
   takenOff: '{n} points off',
   noted: 'Found: {note}',
   proof: 'Proof',
+  photoCount: '{n} photo | {n} photos',
   part: { method: 'How it was noticed', place: 'Place fits', track: 'Track is whole', clock: 'Clock is right' },
   flag: {
     elsewhere: 'Farther from the checkpoint than the accuracy explains',

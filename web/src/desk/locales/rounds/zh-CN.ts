@@ -117,6 +117,7 @@ export default {
   takenOff: '扣 {n} 分',
   noted: '核实意见：{note}',
   proof: '凭据',
+  photoCount: '{n} 张照片',
   part: { method: '打卡方式', place: '位置相符', track: '轨迹完整', clock: '时钟准确' },
   flag: {
     elsewhere: '人不在检查点附近，超出定位误差',
