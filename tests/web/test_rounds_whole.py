@@ -161,4 +161,17 @@ def test_a_route_is_drawn_planned_and_walked_and_is_done_on_the_board_of_the_des
         expect(point).to_have_attribute("data-state", "visited", timeout=40_000)
         expect(point.get_by_test_id("proof")).to_contain_text(re.compile(r"停留 .*凭据 [6-9]\d / 100\s*$"))
     expect(page.locator("[data-group=done] [data-patrol]").filter(has_text=name)).to_contain_text("2 / 2")
+
+    # It is looked at again with a reason: what happened stands beside the track, and leads to its moment.
+    page.get_by_test_id("replay-patrol").click()
+    page.locator(".setup .load").click()
+    expect(page.get_by_role("alert").filter(has_text="理由")).to_be_visible()
+    page.fill("#replay-reason", "核对这次巡更")
+    page.locator(".setup .load").click()
+    visits = page.get_by_test_id("round-events").locator("[data-event=visit]")
+    expect(visits).to_have_count(2)
+    visits.nth(1).click()
+    moment = visits.nth(1).locator("time").inner_text()
+    expect(page.get_by_test_id("replay-time")).to_have_text(moment)
+    expect(visits.nth(1)).to_have_attribute("aria-current", "true")
     assert desk.complaints == []

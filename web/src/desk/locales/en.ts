@@ -179,6 +179,17 @@ export default {
   replay: {
     title: 'Replay',
     setup: 'What to replay',
+    round: {
+      title: 'What happened',
+      of: 'To replay the round “{name}” #{number}, say why you look.',
+      reading: 'Reading this round…',
+      begin: 'Begun',
+      visit: 'Visited',
+      skip: 'Skipped',
+      left: 'Off its route',
+      end: 'Ended',
+      open: 'Open: {names}',
+    },
     who: 'Who',
     byOfficers: 'Officers',
     byArea: 'An area',

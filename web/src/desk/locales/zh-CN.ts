@@ -179,6 +179,17 @@ export default {
   replay: {
     title: '轨迹回放',
     setup: '回放条件',
+    round: {
+      title: '巡更经过',
+      of: '回放巡更“{name}” #{number}。请写明查看理由。',
+      reading: '正在读取这次巡更…',
+      begin: '开始',
+      visit: '到点',
+      skip: '跳过',
+      left: '偏离路线',
+      end: '结束',
+      open: '未到：{names}',
+    },
     who: '谁',
     byOfficers: '按队员',
     byArea: '按辖区',

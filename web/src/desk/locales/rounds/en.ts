@@ -116,6 +116,7 @@ export default {
   stayed: 'stayed {time}',
   takenOff: '{n} points off',
   noted: 'Found: {note}',
+  replay: 'Replay this round',
   proof: 'Proof',
   photoCount: '{n} photo | {n} photos',
   part: { method: 'How it was noticed', place: 'Place fits', track: 'Track is whole', clock: 'Clock is right' },

@@ -116,6 +116,7 @@ export default {
   stayed: '停留 {time}',
   takenOff: '扣 {n} 分',
   noted: '核实意见：{note}',
+  replay: '回放这次巡更',
   proof: '凭据',
   photoCount: '{n} 张照片',
   part: { method: '打卡方式', place: '位置相符', track: '轨迹完整', clock: '时钟准确' },
