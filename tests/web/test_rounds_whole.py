@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 from zoneinfo import ZoneInfo
@@ -72,9 +73,10 @@ def walk(since: datetime, lon: float, lat: float) -> list[dict[str, Any]]:
 
 
 def test_a_route_is_drawn_planned_and_walked_and_is_done_on_the_board_of_the_desk(
-    desk: Desk, town: Town
+    desk: Desk, town: Town, tmp_path: Path
 ) -> None:
-    """One point is set by a click, one by its coordinates; a line is bent by dragging; a route needs points.
+    """One point is set by a click and corrected by its coordinates, one comes from a file that is tried first; a line
+    is bent by dragging, and a vertex taken away without a mouse; a route needs points; their labels are printed.
 
     The officer is out meanwhile, and what his phone measured comes when it has a network. Each point is visited by
     what it measured alone, with the proof that this is worth.
@@ -97,11 +99,24 @@ def test_a_route_is_drawn_planned_and_walked_and_is_done_on_the_board_of_the_des
     page.evaluate(f"([lon, lat]) => {MAP}.map.jumpTo({{ center: [lon, lat], zoom: 17.5 }})", [*first])
     press_map(page, *first)
     codes = [f"d-{uuid4().hex[:6]}" for _ in range(2)]
+    page.fill("#cp-lon", f"{lon:.6f}")
+    page.fill("#cp-lat", f"{lat:.6f}")
     set_checkpoint(page, codes[0])
-    page.get_by_test_id("new-checkpoint").click()
-    page.fill("#cp-lon", f"{second[0]:.6f}")
-    page.fill("#cp-lat", f"{second[1]:.6f}")
-    set_checkpoint(page, codes[1])
+    file = tmp_path / "点位.csv"
+    rows = ["code,name_zh,name_en,lon,lat,radius_m,min_dwell_s"]
+    rows.append(f"{codes[1]},点{codes[1]},Point,{second[0]:.6f},{second[1]:.6f},{RADIUS_M},{DWELL_S}")
+    file.write_text("\n".join([*rows, f"{codes[1]}-x,外面,Outside,0.5,0.5,,"]), "utf-8-sig")
+    page.get_by_test_id("import-open").click()
+    page.set_input_files("[data-testid=import-file]", file)
+    expect(page.locator("[data-testid=import-rows] [data-outcome=refused]")).to_contain_text(
+        "outside the town"
+    )
+    expect(page.get_by_test_id("import-take")).to_be_disabled()
+    file.write_text("\n".join(rows), "utf-8-sig")
+    page.set_input_files("[data-testid=import-file]", file)
+    expect(page.locator("[data-testid=import-rows] [data-outcome=made]")).to_have_count(1)
+    page.get_by_test_id("import-take").click()
+    expect(page.locator(f"[data-checkpoint='{codes[1]}']")).to_be_visible(timeout=20_000)
 
     page.get_by_test_id("new-route").click()
     page.fill("#route-zh", name)
@@ -125,8 +140,19 @@ def test_a_route_is_drawn_planned_and_walked_and_is_done_on_the_board_of_the_des
     page.mouse.move(middle[0] + 20, middle[1], steps=3)
     page.mouse.up()
     expect(form).to_contain_text("3 个折点")
+    expect(page.get_by_test_id("drop-vertex")).to_be_disabled()
+    for _ in range(2):
+        page.get_by_test_id("vertex-after").click()
+    page.get_by_test_id("drop-vertex").click()
+    expect(form).to_contain_text("2 个折点")
     page.get_by_test_id("save-route").click()
-    expect(page.locator("[data-route]").filter(has_text=name)).to_be_visible(timeout=20_000)
+    page.locator("[data-route]").filter(has_text=name).click(timeout=20_000)
+    with page.expect_download() as printed:
+        page.get_by_test_id("print-route").click()
+    assert (printed.value.suggested_filename, printed.value.path().read_bytes()[:5]) == (
+        f"{name}.pdf",
+        b"%PDF-",
+    )
 
     page.get_by_role("tab", name="计划").click()
     page.get_by_test_id("new-plan").click()
