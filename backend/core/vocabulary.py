@@ -390,6 +390,16 @@ class PointState(StrEnum):
     SKIPPED = "skipped"
 
 
+class PhoneStanding(StrEnum):
+    """How far an officer's phone is with being set up."""
+
+    NONE = "none"
+    WAITING = "waiting"
+    EXPIRED = "expired"
+    SET_UP = "set_up"
+    REPORTED = "reported"
+
+
 class Verdict(StrEnum):
     """What a person found who looked at a flagged visit."""
 

@@ -5,7 +5,7 @@ from backend.models.base import Base
 from backend.models.call import Call, CallAnswer
 from backend.models.command import Command
 from backend.models.deadline import Deadline, LadderRung, Number
-from backend.models.device import Device, DeviceCredential
+from backend.models.device import Device, DeviceCredential, PhoneSetup
 from backend.models.evidence import Custody, Evidence, EvidenceRoom, TaskPhoto
 from backend.models.fix import Fix, GateCounter, LateDay, LatestPosition, QuarantinedFix, TrackDay
 from backend.models.imported_track import ImportedTrack
@@ -59,6 +59,7 @@ __all__ = [
     "PatrolDeviation",
     "PatrolPhoto",
     "PatrolPoint",
+    "PhoneSetup",
     "Plan",
     "QuarantinedFix",
     "RefreshToken",

@@ -160,6 +160,7 @@ BODIES: dict[tuple[str, str], Make] = {
     ("PUT", f"{DESK}/basemaps"): lambda ids: {
         "basemaps": [{"kind": "none", "name": {"zh-CN": "无", "en": "None"}, "url": None, "datum": "wgs84"}],
     },
+    ("POST", f"{DESK}/phones"): lambda ids: {"officer_id": ids["officer_id"], "protocol": "osmand"},
     ("POST", f"{DESK}/devices"): lambda ids: {
         "officer_id": ids["officer_id"], "name": "x", "protocol": "osmand",
     },
@@ -216,8 +217,8 @@ FILES: dict[str, Callable[[Ids], str]] = {
 LISTS = {f"{DESK}/imported-tracks": "names and times of files, no places"}
 NAMES_SOMEBODY_IN_ITS_BODY = {
     ("POST", f"{OFFICER}/shifts"), ("POST", f"{OFFICER}/fixes"), ("POST", f"{DESK}/replays"),
-    ("POST", f"{DESK}/devices"), ("POST", f"{DESK}/imported-tracks"), ("POST", f"{DESK}/calls"),
-    ("POST", f"{DESK}/checkpoints/labels"),
+    ("POST", f"{DESK}/devices"), ("POST", f"{DESK}/phones"), ("POST", f"{DESK}/imported-tracks"),
+    ("POST", f"{DESK}/calls"), ("POST", f"{DESK}/checkpoints/labels"),
 }  # fmt: skip
 
 
@@ -298,7 +299,7 @@ OF_A_PERSON = {
     "crew_members": "user_id", "imported_tracks": "officer_id", "disclosures": "subject_id",
     "invitations": "officer_id", "latest_positions": "officer_id", "assignments": "officer_id",
     "alarms": "officer_id", "reports": "officer_id", "evidence": "officer_id", "call_answers": "officer_id",
-    "patrols": "officer_id", "visits": "officer_id",
+    "patrols": "officer_id", "visits": "officer_id", "patrol_photos": "officer_id", "phone_setups": "officer_id",
     "notices": "recipient_id", "deliveries": "recipient_id", "addresses": "user_id",
 }  # fmt: skip
 

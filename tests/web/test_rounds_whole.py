@@ -109,7 +109,7 @@ def test_a_route_is_drawn_planned_and_walked_and_is_done_on_the_board_of_the_des
     page.get_by_test_id("import-open").click()
     page.set_input_files("[data-testid=import-file]", file)
     expect(page.locator("[data-testid=import-rows] [data-outcome=refused]")).to_contain_text(
-        "outside the town"
+        "位置在本镇以外"
     )
     expect(page.get_by_test_id("import-take")).to_be_disabled()
     file.write_text("\n".join(rows), "utf-8-sig")

@@ -1301,6 +1301,110 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/auth/phones/open": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Set up a phone with a code of the desk's, which is used by it. For our own client one signs in as ever. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["AuthPhoneCode"];
+                };
+            };
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["AuthPhone"];
+                    };
+                };
+                /** @description Unreadable. */
+                400: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Gone */
+                410: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too large. */
+                413: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description A content type that is not read. */
+                415: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                422: components["responses"]["UNPROCESSABLE_ENTITY"];
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/officer/shift": {
         parameters: {
             query?: never;
@@ -15205,6 +15309,200 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/desk/phones": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List the officers of your areas by name, each with his phone and how far it is. */
+        get: {
+            parameters: {
+                query?: {
+                    /** @description `next` of the page before. */
+                    cursor?: string;
+                    limit?: number;
+                    officer_id?: string | null;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["DeskPhonePage"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Fields that are not acceptable. */
+                422: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        /** Make the code that sets up an officer's phone: good for half an hour and one phone. One made before is over. */
+        post: {
+            parameters: {
+                query?: never;
+                header: {
+                    /** @description Made by the client, one for each act; a retry repeats it. */
+                    "Idempotency-Key": string;
+                };
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["DeskPhoneHandOver"];
+                };
+            };
+            responses: {
+                /** @description Created */
+                201: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["DeskPhoneCode"];
+                    };
+                };
+                /** @description Unreadable. */
+                400: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too large. */
+                413: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description A content type that is not read. */
+                415: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Fields that are not acceptable. */
+                422: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/desk/journal": {
         parameters: {
             query?: never;
@@ -21831,6 +22129,36 @@ export interface components {
         AuthTotpCode: {
             code: string;
         };
+        AuthPhoneCode: {
+            code: string;
+        };
+        AuthPhoneApp: {
+            url: string;
+            /** @description Opens the app with everything filled in. */
+            link: string;
+            id: string | null;
+            user: string | null;
+            password: string | null;
+            token: string | null;
+            template: string | null;
+            /**
+             * @example {
+             *       "zh-CN": "青禾镇",
+             *       "en": "Qinghe Town"
+             *     }
+             */
+            note: {
+                [key: string]: string;
+            };
+        };
+        AuthPhone: {
+            display_name: string;
+            /** @description For our own client alone. */
+            login: string | null;
+            /** @enum {string} */
+            protocol: "officer" | "osmand" | "owntracks" | "overland" | "gpslogger";
+            app: components["schemas"]["AuthPhoneApp"] | null;
+        };
         OfficerPerson: {
             /** Format: uuid */
             id: string;
@@ -24374,6 +24702,57 @@ export interface components {
         DeskRevocation: {
             /** @default null */
             reason?: string | null;
+        };
+        DeskPhoneSetup: {
+            /** @enum {string} */
+            protocol: "officer" | "osmand" | "owntracks" | "overland" | "gpslogger";
+            /** Format: date-time */
+            created_at: string;
+            /** Format: date-time */
+            expires_at: string;
+            /** Format: date-time */
+            used_at: string | null;
+        };
+        DeskPhoneDevice: {
+            /** Format: uuid */
+            id: string;
+            name: string;
+            /** @enum {string} */
+            protocol: "officer" | "osmand" | "owntracks" | "overland" | "gpslogger";
+            /**
+             * Format: date-time
+             * @description Within the last 7 days.
+             */
+            last_fix_at: string | null;
+        };
+        DeskPhone: {
+            officer: components["schemas"]["DeskPerson"];
+            /** @enum {string} */
+            standing: "none" | "waiting" | "expired" | "set_up" | "reported";
+            setup: components["schemas"]["DeskPhoneSetup"] | null;
+            devices: components["schemas"]["DeskPhoneDevice"][];
+        };
+        DeskPhonePage: {
+            items: components["schemas"]["DeskPhone"][];
+            /** @description Cursor of the next page. */
+            readonly next: string | null;
+        };
+        DeskPhoneHandOver: {
+            /** Format: uuid */
+            officer_id: string;
+            /** @enum {string} */
+            protocol: "officer" | "osmand" | "owntracks" | "overland" | "gpslogger";
+        };
+        DeskPhoneCode: {
+            officer: components["schemas"]["DeskPerson"];
+            /** @enum {string} */
+            standing: "none" | "waiting" | "expired" | "set_up" | "reported";
+            setup: components["schemas"]["DeskPhoneSetup"] | null;
+            devices: components["schemas"]["DeskPhoneDevice"][];
+            /** @description What the code says. */
+            url: string | null;
+            /** @description The code, an SVG element. */
+            qr_svg: string | null;
         };
         DeskJournalEntry: {
             /** Format: uuid */
