@@ -3,7 +3,7 @@
 from alembic import op
 
 revision = "0017"
-down_revision = "0013"
+down_revision = "0014"
 
 TABLE = """
 create table patrol_photos (
