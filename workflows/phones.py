@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from sqlalchemy import or_, select, update
+from sqlalchemy.dialects.postgresql import distinct_on
 
 from backend.core.errors import Gone, Invalid
 from backend.core.identity import Actor, system_actor
@@ -134,7 +135,7 @@ def roster(
     last = (
         select(PhoneSetup)
         .where(PhoneSetup.officer_id.in_(ids))
-        .distinct(PhoneSetup.officer_id)
+        .ext(distinct_on(PhoneSetup.officer_id))
         .order_by(PhoneSetup.officer_id, PhoneSetup.created_at.desc(), PhoneSetup.id.desc())
     )
     setups = {row.officer_id: row for row in uow.session.scalars(last)}

@@ -8,9 +8,9 @@ from marshmallow import Schema, fields, validate
 from backend.core.uow import unit_of_work
 from backend.core.vocabulary import Audience, Protocol
 from mobile_api import limits
-from mobile_api.desk.devices import base_url
 from mobile_api.endpoint import Door
 from mobile_api.fields import Word, names
+from mobile_api.reached import base_url
 from workflows import phones
 from workflows.provisioning import provision
 

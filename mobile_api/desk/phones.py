@@ -9,11 +9,11 @@ from backend.core.identity import Actor
 from backend.core.paging import Page
 from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import Audience, PhoneStanding, Protocol
-from mobile_api.desk.devices import base_url
 from mobile_api.desk.task_schemas import DeskPersonSchema
 from mobile_api.endpoint import Door
 from mobile_api.fields import Moment, Word
 from mobile_api.paging import PageQuerySchema, decode_cursor, page_of
+from mobile_api.reached import base_url
 from workflows import phones
 from workflows.phones import Handed
 from workflows.provisioning import qr_svg
