@@ -84,7 +84,10 @@ def test_a_code_is_over_when_another_is_made_its_time_is_up_or_its_officer_is_go
     assert row(desk, officer)["standing"] == "expired"
     third = code_of(desk.post(PHONES, wanted))
     with world.owner.begin() as connection:
-        connection.execute(text("update users set state = 'disabled' where id = :id"), {"id": officer.id})
+        connection.execute(
+            text("update users set state = 'disabled', disabled_at = now() where id = :id"),
+            {"id": officer.id},
+        )
     other_town = world.there.id.hex + third[32:]
     for over in (first, second, third, other_town, "z" * 75, third[:-1] + "x"):
         refused = caller.post(OPEN, {"code": over})
