@@ -207,11 +207,14 @@ def hear_of_visit(visit: Visit) -> Hearers:
 
 
 def hear_of_evidence(uow: UnitOfWork, evidence: Evidence) -> list[Hearers]:
-    """The desks of each area where a report or a task shows it, and the officer who took it; until then he alone."""
+    """The desks of each area where a report, task or patrol shows it, and the officer who took it; before he alone."""
     areas = uow.session.scalars(
         select(Report.area_id)
         .where(evidence.shown_in_report())
-        .union(select(Task.area_id).where(evidence.shown_in_task()))
+        .union(
+            select(Task.area_id).where(evidence.shown_in_task()),
+            select(Patrol.area_id).where(evidence.shown_in_patrol()),
+        )
     )
     return [Hearers(None, (evidence.officer_id,)), *(Hearers(area_id) for area_id in sorted(areas))]
 

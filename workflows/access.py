@@ -475,6 +475,7 @@ def patrol_parts() -> tuple[ExecutableOption, ...]:
         joinedload(Patrol.officer),
         selectinload(Patrol.points).joinedload(PatrolPoint.checkpoint),
         selectinload(Patrol.deviations),
+        selectinload(Patrol.photos),
     )
 
 
@@ -501,10 +502,10 @@ def own_evidence(uow: UnitOfWork, actor: Actor, evidence_id: UUID, *, lock: bool
 
 
 def evidence(uow: UnitOfWork, actor: Actor, evidence_id: UUID, *, lock: bool = False) -> Evidence:
-    """The door to evidence: one's own, or what a report or a task of the actor's areas shows; the system's is any.
+    """The door to evidence: one's own, or what a report, task or patrol of his areas shows; the system's is any.
 
-    A report shows what its officer took, and a task what was taken by whoever resolved it: nobody brings another's
-    photo before a desk by naming it.
+    A report shows what its officer took, and a task or a patrol what was taken by whoever resolved or went it: nobody
+    brings another's photo before a desk by naming it.
     """
     query = select(Evidence).where(Evidence.id == evidence_id)
     if lock:
@@ -530,7 +531,12 @@ def _is_shown_within(uow: UnitOfWork, actor: Actor, found: Evidence) -> bool:
     in_task = exists(
         select(literal(1)).where(found.shown_in_task(), within(Task.area_id, roots(actor, "see", "task")))
     )
-    return bool(uow.session.scalar(select(or_(in_report, in_task))))
+    in_patrol = exists(
+        select(literal(1)).where(
+            found.shown_in_patrol(), within(Patrol.area_id, roots(actor, "see", "patrol"))
+        )
+    )
+    return bool(uow.session.scalar(select(or_(in_report, in_task, in_patrol))))
 
 
 def alarm(uow: UnitOfWork, actor: Actor, alarm_id: UUID, *, verb: str = "see", lock: bool = False) -> Alarm:

@@ -448,6 +448,16 @@ class HandOverState(StrEnum):
     WITHDRAWN = "withdrawn"
 
 
+class PhoneStanding(StrEnum):
+    """How far an officer's phone is with being set up."""
+
+    NONE = "none"
+    WAITING = "waiting"
+    EXPIRED = "expired"
+    SET_UP = "set_up"
+    REPORTED = "reported"
+
+
 class Verdict(StrEnum):
     """What a person found who looked at a flagged visit."""
 

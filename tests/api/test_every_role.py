@@ -186,6 +186,7 @@ BODIES: dict[tuple[str, str], Make] = {
     ("PUT", f"{DESK}/basemaps"): lambda ids: {
         "basemaps": [{"kind": "none", "name": {"zh-CN": "无", "en": "None"}, "url": None, "datum": "wgs84"}],
     },
+    ("POST", f"{DESK}/phones"): lambda ids: {"officer_id": ids["officer_id"], "protocol": "osmand"},
     ("POST", f"{DESK}/devices"): lambda ids: {
         "officer_id": ids["officer_id"], "name": "x", "protocol": "osmand",
     },
@@ -246,9 +247,9 @@ FILES: dict[str, Callable[[Ids], str]] = {
 LISTS = {f"{DESK}/imported-tracks": "names and times of files, no places"}
 NAMES_SOMEBODY_IN_ITS_BODY = {
     ("POST", f"{OFFICER}/shifts"), ("POST", f"{OFFICER}/fixes"), ("POST", f"{DESK}/replays"),
-    ("POST", f"{DESK}/devices"), ("POST", f"{DESK}/imported-tracks"), ("POST", f"{DESK}/calls"),
-    ("POST", f"{DESK}/checkpoints/labels"), ("POST", f"{DESK}/roster"), ("POST", f"{OFFICER}/roster-requests"),
-    ("POST", f"{OFFICER}/hand-overs"),
+    ("POST", f"{DESK}/devices"), ("POST", f"{DESK}/phones"), ("POST", f"{DESK}/imported-tracks"),
+    ("POST", f"{DESK}/calls"), ("POST", f"{DESK}/checkpoints/labels"), ("POST", f"{DESK}/roster"),
+    ("POST", f"{OFFICER}/roster-requests"), ("POST", f"{OFFICER}/hand-overs"),
 }  # fmt: skip
 
 
@@ -330,7 +331,8 @@ OF_A_PERSON = {
     "invitations": "officer_id", "latest_positions": "officer_id", "assignments": "officer_id",
     "alarms": "officer_id", "reports": "officer_id", "evidence": "officer_id", "call_answers": "officer_id",
     "patrols": "officer_id", "visits": "officer_id", "planned_shifts": "officer_id",
-    "roster_requests": "colleague_id", "hand_overs": "taker_id",
+    "roster_requests": "colleague_id", "hand_overs": "taker_id", "patrol_photos": "officer_id",
+    "phone_setups": "officer_id",
     "notices": "recipient_id", "deliveries": "recipient_id", "addresses": "user_id",
 }  # fmt: skip
 

@@ -16,6 +16,7 @@ import SecurityView from './views/SecurityView.vue'
 import NoticeSettingsView from './views/NoticeSettingsView.vue'
 import NoticesView from './views/NoticesView.vue'
 import SessionsView from './views/SessionsView.vue'
+import SetUpView from './views/SetUpView.vue'
 import ShiftsView from './views/ShiftsView.vue'
 import SignInView from './views/SignInView.vue'
 import SosView from './views/SosView.vue'
@@ -28,6 +29,7 @@ export const router = createRouter({
   history: createWebHistory('/officer/'),
   routes: [
     { path: '/sign-in', name: 'sign-in', component: SignInView, meta: { open: true } },
+    { path: '/set-up', name: 'set-up', component: SetUpView, meta: { open: true } },
     { path: '/', name: 'duty', component: DutyView },
     { path: '/tasks', name: 'tasks', component: TasksView },
     { path: '/tasks/:id', name: 'task', component: TaskView, props: true },

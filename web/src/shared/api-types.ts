@@ -1301,6 +1301,110 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/auth/phones/open": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Set up a phone with a code of the desk's, which is used by it. For our own client one signs in as ever. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["AuthPhoneCode"];
+                };
+            };
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["AuthPhone"];
+                    };
+                };
+                /** @description Unreadable. */
+                400: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Gone */
+                410: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too large. */
+                413: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description A content type that is not read. */
+                415: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                422: components["responses"]["UNPROCESSABLE_ENTITY"];
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/officer/shift": {
         parameters: {
             query?: never;
@@ -6630,7 +6734,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Answer what is asked at a point. */
+        /** Answer what is asked at a point, and name photos of it; they may still be on the phone. */
         post: {
             parameters: {
                 query?: never;
@@ -16483,6 +16587,91 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/desk/patrols/{patrol_id}/evidence": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                patrol_id: string;
+            };
+            cookie?: never;
+        };
+        /** List the photos at the points of a patrol, in the order in which they were named. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    patrol_id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["DeskPhotos"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/desk/evidence/{evidence_id}": {
         parameters: {
             query?: never;
@@ -16492,7 +16681,7 @@ export interface paths {
             };
             cookie?: never;
         };
-        /** Return what is known of a photo that a report or a task in your areas shows. */
+        /** Return what is known of a photo that a report, a task or a patrol in your areas shows. */
         get: {
             parameters: {
                 query?: never;
@@ -18189,6 +18378,200 @@ export interface paths {
                     };
                 };
                 422: components["responses"]["UNPROCESSABLE_ENTITY"];
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/desk/phones": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List the officers of your areas by name, each with his phone and how far it is. */
+        get: {
+            parameters: {
+                query?: {
+                    /** @description `next` of the page before. */
+                    cursor?: string;
+                    limit?: number;
+                    officer_id?: string | null;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["DeskPhonePage"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Fields that are not acceptable. */
+                422: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        /** Make the code that sets up an officer's phone: good for half an hour and one phone. One made before is over. */
+        post: {
+            parameters: {
+                query?: never;
+                header: {
+                    /** @description Made by the client, one for each act; a retry repeats it. */
+                    "Idempotency-Key": string;
+                };
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["DeskPhoneHandOver"];
+                };
+            };
+            responses: {
+                /** @description Created */
+                201: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["DeskPhoneCode"];
+                    };
+                };
+                /** @description Unreadable. */
+                400: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too large. */
+                413: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description A content type that is not read. */
+                415: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Fields that are not acceptable. */
+                422: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
                 /** @description Too often. */
                 429: {
                     headers: {
@@ -24841,6 +25224,36 @@ export interface components {
         AuthTotpCode: {
             code: string;
         };
+        AuthPhoneCode: {
+            code: string;
+        };
+        AuthPhoneApp: {
+            url: string;
+            /** @description Opens the app with everything filled in. */
+            link: string;
+            id: string | null;
+            user: string | null;
+            password: string | null;
+            token: string | null;
+            template: string | null;
+            /**
+             * @example {
+             *       "zh-CN": "青禾镇",
+             *       "en": "Qinghe Town"
+             *     }
+             */
+            note: {
+                [key: string]: string;
+            };
+        };
+        AuthPhone: {
+            display_name: string;
+            /** @description For our own client alone. */
+            login: string | null;
+            /** @enum {string} */
+            protocol: "officer" | "osmand" | "owntracks" | "overland" | "gpslogger";
+            app: components["schemas"]["AuthPhoneApp"] | null;
+        };
         OfficerPerson: {
             /** Format: uuid */
             id: string;
@@ -25594,6 +26007,22 @@ export interface components {
                 [key: string]: string;
             };
         };
+        OfficerCheckpointQuestion: {
+            id: string;
+            /**
+             * @example {
+             *       "zh-CN": "青禾镇",
+             *       "en": "Qinghe Town"
+             *     }
+             */
+            text: {
+                [key: string]: string;
+            };
+            /** @enum {string} */
+            answer: "text" | "number" | "yes_no" | "choice" | "photo";
+            choices: components["schemas"]["OfficerChoice"][];
+            required: boolean;
+        };
         OfficerCheckpoint: {
             /** Format: uuid */
             id: string;
@@ -25616,7 +26045,7 @@ export interface components {
             min_dwell_s: number;
             /** @description Whether there is an NFC tag as well. */
             has_tag: boolean;
-            questions: components["schemas"]["OfficerQuestion"][];
+            questions: components["schemas"]["OfficerCheckpointQuestion"][];
         };
         OfficerPatrolPoint: {
             position: number;
@@ -25630,6 +26059,8 @@ export interface components {
             } | null;
             /** Format: date-time */
             answered_at: string | null;
+            /** @description The photos of it, of any answer. */
+            evidence_ids: string[];
             reason: string | null;
             /** Format: date-time */
             skipped_at: string | null;
@@ -25760,6 +26191,8 @@ export interface components {
             answers: {
                 [key: string]: unknown;
             };
+            /** @description References to photos of the point beside those that answer a question, each once; they may still be on the phone. Another's are refused. */
+            evidence_ids?: string[];
         };
         OfficerPatrolExplain: {
             /**
@@ -27166,6 +27599,22 @@ export interface components {
                 number
             ];
         };
+        DeskPatrolVisit: {
+            /** Format: uuid */
+            id: string;
+            /** @enum {string} */
+            method: "dwell" | "nfc" | "nfc_signed" | "qr";
+            /** Format: date-time */
+            arrived_at: string;
+            /** Format: date-time */
+            left_at: string | null;
+            dwell_s: number;
+            /** @description Of 100 points. */
+            proof: number;
+            flags: string[];
+            /** @enum {string|null} */
+            verdict: "genuine" | "doubtful" | null;
+        };
         DeskPatrolPoint: {
             position: number;
             checkpoint: components["schemas"]["DeskPatrolCheckpoint"];
@@ -27175,11 +27624,14 @@ export interface components {
             visit_id: string | null;
             /** Format: date-time */
             visited_at: string | null;
+            visit: components["schemas"]["DeskPatrolVisit"] | null;
             answers: {
                 [key: string]: unknown;
             } | null;
             /** Format: date-time */
             answered_at: string | null;
+            /** @description The photos of it; see its patrol's `evidence`. */
+            evidence_ids: string[];
             reason: string | null;
             /** Format: date-time */
             skipped_at: string | null;
@@ -27396,10 +27848,15 @@ export interface components {
             /** Format: uuid */
             id: string;
             /**
-             * @description Of a report: before and after. Of a task: with its result.
+             * @description Of a report: before and after. Of a task: with its result. Of a patrol: at a point.
              * @enum {string}
              */
-            of: "before" | "after" | "result";
+            of: "before" | "after" | "result" | "point";
+            /**
+             * Format: uuid
+             * @description At which point of a patrol it was taken.
+             */
+            checkpoint_id: string | null;
             /** @description Null: nothing of it has come yet; it is on the phone, or may never come. */
             evidence: components["schemas"]["DeskEvidence"] | null;
         };
@@ -27792,6 +28249,57 @@ export interface components {
         DeskRevocation: {
             /** @default null */
             reason?: string | null;
+        };
+        DeskPhoneSetup: {
+            /** @enum {string} */
+            protocol: "officer" | "osmand" | "owntracks" | "overland" | "gpslogger";
+            /** Format: date-time */
+            created_at: string;
+            /** Format: date-time */
+            expires_at: string;
+            /** Format: date-time */
+            used_at: string | null;
+        };
+        DeskPhoneDevice: {
+            /** Format: uuid */
+            id: string;
+            name: string;
+            /** @enum {string} */
+            protocol: "officer" | "osmand" | "owntracks" | "overland" | "gpslogger";
+            /**
+             * Format: date-time
+             * @description Within the last 7 days.
+             */
+            last_fix_at: string | null;
+        };
+        DeskPhone: {
+            officer: components["schemas"]["DeskPerson"];
+            /** @enum {string} */
+            standing: "none" | "waiting" | "expired" | "set_up" | "reported";
+            setup: components["schemas"]["DeskPhoneSetup"] | null;
+            devices: components["schemas"]["DeskPhoneDevice"][];
+        };
+        DeskPhonePage: {
+            items: components["schemas"]["DeskPhone"][];
+            /** @description Cursor of the next page. */
+            readonly next: string | null;
+        };
+        DeskPhoneHandOver: {
+            /** Format: uuid */
+            officer_id: string;
+            /** @enum {string} */
+            protocol: "officer" | "osmand" | "owntracks" | "overland" | "gpslogger";
+        };
+        DeskPhoneCode: {
+            officer: components["schemas"]["DeskPerson"];
+            /** @enum {string} */
+            standing: "none" | "waiting" | "expired" | "set_up" | "reported";
+            setup: components["schemas"]["DeskPhoneSetup"] | null;
+            devices: components["schemas"]["DeskPhoneDevice"][];
+            /** @description What the code says. */
+            url: string | null;
+            /** @description The code, an SVG element. */
+            qr_svg: string | null;
         };
         DeskJournalEntry: {
             /** Format: uuid */
@@ -28367,6 +28875,23 @@ export interface components {
             /** @description Cursor of the next page. */
             readonly next: string | null;
         };
+        DeskCheckpointQuestion: {
+            id: string;
+            /**
+             * @example {
+             *       "zh-CN": "青禾镇",
+             *       "en": "Qinghe Town"
+             *     }
+             */
+            text: {
+                [key: string]: string;
+            };
+            /** @enum {string} */
+            answer: "text" | "number" | "yes_no" | "choice" | "photo";
+            choices?: components["schemas"]["DeskTextItem"][];
+            /** @default false */
+            required?: boolean;
+        };
         DeskCheckpoint: {
             /** Format: uuid */
             id: string;
@@ -28388,7 +28913,7 @@ export interface components {
             ];
             radius_m: number;
             min_dwell_s: number;
-            questions: components["schemas"]["DeskQuestion"][];
+            questions: components["schemas"]["DeskCheckpointQuestion"][];
             tag_uid: string | null;
             tag_signs: boolean;
             /** @description What its printed label leads to; null for those who may not print one. */
@@ -28443,7 +28968,7 @@ export interface components {
             ];
             radius_m: number;
             min_dwell_s: number;
-            questions: components["schemas"]["DeskQuestion"][];
+            questions: components["schemas"]["DeskCheckpointQuestion"][];
             tag_uid: string | null;
             tag_signs: boolean;
             /** @description What its printed label leads to; null for those who may not print one. */
@@ -28486,7 +29011,7 @@ export interface components {
              */
             min_dwell_s?: number;
             /** @description What is asked of whoever comes by. */
-            questions?: components["schemas"]["DeskQuestion"][];
+            questions?: components["schemas"]["DeskCheckpointQuestion"][];
             /**
              * @description The number of its NFC tag: seven bytes, hexadecimal.
              * @default null

@@ -318,7 +318,7 @@ export default {
     textEn: 'In English',
     required: 'required',
     answer: 'Answer',
-    answers: { text: 'Text', number: 'Number', yes_no: 'Yes or no', choice: 'One of these' },
+    answers: { text: 'Text', number: 'Number', yes_no: 'Yes or no', choice: 'One of these', photo: 'Photos' },
     retired: 'retired',
     showRetired: 'Also those retired',
     retire: 'Retire',

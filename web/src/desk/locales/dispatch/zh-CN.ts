@@ -318,7 +318,7 @@ export default {
     textEn: '英文',
     required: '必填',
     answer: '回答方式',
-    answers: { text: '文字', number: '数字', yes_no: '是或否', choice: '单选' },
+    answers: { text: '文字', number: '数字', yes_no: '是或否', choice: '单选', photo: '照片' },
     retired: '已停用',
     showRetired: '包括已停用的',
     retire: '停用',
