@@ -2,8 +2,8 @@
 
 ``stand, pieces = stand.take(fix, fence)``. A fix is inside when its place is, or may be by its accuracy (at most
 MOST_DOUBT_M, as with visits). Between two fixes no farther apart than BRIDGE_S he was where both say; where they
-differ, the fence was crossed on the straight way between them. Everything else is not known: it is told apart, and never
-taken for absence. What a flagged fix says counts for nothing.
+differ, the fence was crossed on the straight way between them. Everything else is not known: it is told apart, and
+never taken for absence. What a flagged fix says counts for nothing.
 
 A piece follows from the two fixes at its ends and from nothing else, so what comes late changes only what lies within
 BRIDGE_S of it, and the result is that of a fold over the whole track in order (``follow``).
@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
+from itertools import pairwise
 from typing import NamedTuple
 
 import msgspec
@@ -194,8 +195,8 @@ def parts(
             moments |= {at for at in (piece.since, piece.until) if since < at < until}
     found: list[Part] = []
     edges = sorted(moments)
-    cursors = {device: 0 for device in by_device}
-    for begins_at, ends_at in zip(edges, edges[1:], strict=False):
+    cursors = dict.fromkeys(by_device, 0)
+    for begins_at, ends_at in pairwise(edges):
         said: set[bool] = set()
         for device, pieces in by_device.items():
             while cursors[device] < len(pieces) and pieces[cursors[device]].until <= begins_at:

@@ -13,7 +13,19 @@ from sqlalchemy import select
 
 from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import AlarmKind, AssignmentState, CallKind, NoticeKind
-from backend.models import Alarm, Assignment, Call, CallAnswer, Crew, Patrol, Report, Shift, Task
+from backend.models import (
+    Alarm,
+    Assignment,
+    Call,
+    CallAnswer,
+    Crew,
+    LevelSwitch,
+    Patrol,
+    PostDuty,
+    Report,
+    Shift,
+    Task,
+)
 from notifications import outbox, recipients
 from notifications.kinds import fitted
 from notifications.recipients import Level
@@ -349,3 +361,51 @@ def _of_patrol(uow: UnitOfWork, kind: K, patrol: Patrol, to: Collection[UUID], *
         uow, kind, to=to, subject=("patrol", patrol.id), coalesce=f"patrol:{patrol.id}:{kind}",
         params={"number": patrol.number, **known},
     )  # fmt: skip
+
+
+# --- Posts and duty levels
+
+
+def of_post_duty(
+    uow: UnitOfWork, duty: PostDuty, action: str, *, at: datetime | None = None, to_desk: bool = True
+) -> None:
+    """Tell of a duty that nobody has begun, of who is away from his post, or asks to relieve. Needs its post, area."""
+    what = {"what": fitted(duty.post.name), "place": _place(duty.area.name), "area_id": duty.area_id}
+    named = [one for officer_id in duty.officer_ids for one in recipients.one(uow, officer_id)]
+    his, desk = recipients.one(uow, duty.officer_id), recipients.desk_for(uow, duty.area_id)
+    if action == "late":
+        for to in (named or recipients.officers_on_shift(uow, duty.area_id), desk):
+            _of_post_duty(uow, K.POST_LATE, duty, to, due_at=duty.starts_at, **what)
+    elif action == "miss":
+        for to in (named, desk):
+            _of_post_duty(uow, K.POST_MISSED, duty, to, **what)
+    elif action == "absent":
+        _of_post_duty(uow, K.POST_LEFT, duty, his, at=at, **what)
+        if to_desk:
+            _of_post_duty(uow, K.POST_LEFT, duty, desk, at=at, **_who(uow, duty.officer_id), **what)
+    elif action == "ask":
+        _of_post_duty(uow, K.POST_RELIEF_ASKED, duty, his, **_call_sign(uow, duty.relief_officer_id), **what)
+
+
+def _of_post_duty(uow: UnitOfWork, kind: K, duty: PostDuty, to: Collection[UUID], **params: Any) -> None:
+    outbox.enqueue(
+        uow, kind, to=to, subject=("post_duty", duty.id), coalesce=f"post_duty:{duty.id}:{kind}",
+        params={"number": duty.number, **params},
+    )  # fmt: skip
+
+
+def of_duty_level(uow: UnitOfWork, switch: LevelSwitch, action: str, *, by: UUID | None) -> None:
+    """Tell those on duty in an area and its desks that a level has come into force, or is over. Needs its area."""
+    kind = K.DUTY_LEVEL_SWITCHED if action == "switch" else K.DUTY_LEVEL_ENDED
+    params: dict[str, Any] = {
+        "duty_level": switch.level, "place": _place(switch.area.name), "area_id": switch.area_id,
+    }  # fmt: skip
+    if action == "switch":
+        params["due_at"] = switch.until_at
+    else:
+        outbox.withdraw(uow, ("duty_level", switch.id), [K.DUTY_LEVEL_SWITCHED])
+    concerned = {
+        *recipients.officers_on_shift(uow, switch.area_id),
+        *recipients.desks_within(uow, switch.area_id),
+    }
+    outbox.enqueue(uow, kind, to=sorted(concerned - {by}), subject=("duty_level", switch.id), params=params)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from itertools import pairwise
 from random import Random
 from uuid import UUID
 
@@ -70,14 +72,19 @@ def test_each_moment_is_what_the_whole_track_says_of_it(track: list[Fix]) -> Non
     _, pieces = fold(NOTHING_SEEN, track, POST)
     until = BEGAN + timedelta(seconds=6000)
     divided = parts({"phone": joined(pieces)}, BEGAN, until)
-    assert divided[0].since == BEGAN and divided[-1].until == until
-    assert all(a.until == b.since and a.where != b.where for a, b in zip(divided, divided[1:], strict=False))
+    assert divided[0].since == BEGAN
+    assert divided[-1].until == until
+    assert all(a.until == b.since and a.where != b.where for a, b in pairwise(divided))
     for second in range(0, 6000, 13):
         moment = BEGAN + timedelta(seconds=second + 0.5)
         part = next(one for one in divided if one.since <= moment < one.until)
         # Within half a second of a crossing the two ways of reckoning may differ by their rounding.
         near = any(abs((edge - moment).total_seconds()) < 0.5 for edge in (part.since, part.until))
         assert near or part.where == naive(track, second + 0.5), second
+
+
+def _since(kept: dict[tuple[datetime, int], Fix], since: datetime) -> list[Fix]:
+    return [one for one in kept.values() if one.fixed_at >= since]
 
 
 @given(tracks(), st.randoms(use_true_random=False))
@@ -91,13 +98,9 @@ def test_late_shuffled_and_repeated_fixes_give_the_same(track: list[Fix], random
         count = random.randint(1, 6)
         batch, arriving = arriving[:count], arriving[count:]
         kept |= {(one.fixed_at, one.seq): one for one in batch}
-
-        def read(since: datetime) -> list[Fix]:
-            return [one for one in kept.values() if one.fixed_at >= since]
-
         # What is kept between two batches is JSON in a row.
         stand = msgspec.convert(json.loads(msgspec.json.encode(stand)), Stand)
-        stand, pieces = follow(stand, pieces, batch, POST, read)
+        stand, pieces = follow(stand, pieces, batch, POST, partial(_since, kept))
     assert (stand, pieces) == (whole[0], joined(whole[1]))
 
 
