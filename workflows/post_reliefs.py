@@ -93,14 +93,8 @@ def _relieve(
 ) -> PostDuty:  # fmt: skip
     """Let the post pass from one to the other at a moment: into the duty that is planned for him, or the rest of it."""
     taken = _planned_for(uow, duty, shift.officer_id, at)
-    if taken is None:
-        if at >= duty.ends_at:
-            raise Conflict("nothing_left", "Nothing is left of this duty.")
-        post = posts.read(uow, duty.post_id)
-        taken = post_duties.make(
-            uow, post, at, duty.ends_at, late_after_s=post_duties.LATE_AFTER_S, officer_ids=[shift.officer_id]
-        )
-        assert taken is not None
+    if taken is None and at >= duty.ends_at:
+        raise Conflict("nothing_left", "Nothing is left of this duty.")
     post_duties.finish(
         uow,
         actor,
@@ -112,6 +106,12 @@ def _relieve(
         device_at=device_at,
         data={"relief": how},
     )
+    if taken is None:
+        taken = post_duties.make(
+            uow, posts.read(uow, duty.post_id), at, duty.ends_at, late_after_s=post_duties.LATE_AFTER_S,
+            officer_ids=[shift.officer_id],
+        )  # fmt: skip
+        assert taken is not None
     taken.relieves_id, taken.relief = duty.id, how
     post_duties.begin(
         uow, actor, taken, shift, at, command_id=None, device_at=device_at, data={"relief": how}

@@ -5,6 +5,7 @@ from mobile_api.desk import (
     calls,
     checkpoints,
     devices,
+    duty_levels,
     evidence,
     imported_tracks,
     labels,
@@ -14,6 +15,7 @@ from mobile_api.desk import (
     oversight,
     patrols,
     plans,
+    posts,
     referrals,
     replays,
     reports,
@@ -46,4 +48,6 @@ BLUEPRINTS = (
     checkpoints.blp,
     routes.blp,
     plans.blp,
+    posts.blp,
+    duty_levels.blp,
 )

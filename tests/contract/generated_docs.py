@@ -22,13 +22,28 @@ from workflows.evidence import EVIDENCE
 from workflows.invitations import INVITATION
 from workflows.machine import Machine
 from workflows.patrols import PATROL
+from workflows.post_duties import POST_DUTY
 from workflows.reports import REPORT
 from workflows.shifts import SHIFT
 from workflows.tasks import TASK
 from workflows.users import USER
 
 ROOT = Path(__file__).resolve().parents[2]
-MACHINES = (SHIFT, INVITATION, TASK, ASSIGNMENT, ALARM, REPORT, EVIDENCE, CALL, ANSWER, PATROL, DEVICE, USER)
+MACHINES = (
+    SHIFT,
+    INVITATION,
+    TASK,
+    ASSIGNMENT,
+    ALARM,
+    REPORT,
+    EVIDENCE,
+    CALL,
+    ANSWER,
+    PATROL,
+    POST_DUTY,
+    DEVICE,
+    USER,
+)
 
 
 def permissions() -> str:

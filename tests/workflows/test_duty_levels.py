@@ -53,7 +53,8 @@ def make(uow: UnitOfWork, town: Town, levels: list[DutyLevel], **more: Any) -> P
 
 
 def switch(
-    uow: UnitOfWork, town: Town, level: DutyLevel, hours: tuple[float, float], *, area: str = "town", who: str = "supervisor"
+    uow: UnitOfWork, town: Town, level: DutyLevel, hours: tuple[float, float], *, area: str = "town",
+    who: str = "supervisor",
 ) -> LevelSwitch:  # fmt: skip
     since, until = (uow.now + h * HOUR for h in hours)
     return duty_levels.switch(
