@@ -2,6 +2,7 @@ import calls from './calls/en'
 import dispatch from './dispatch/en'
 import letters from './letters/en'
 import photos from './photos/en'
+import posts from './posts/en'
 import reports from './reports/en'
 import rounds from './rounds/en'
 
@@ -710,6 +711,7 @@ export default {
   dispatch,
   letters,
   photos,
+  posts,
   reports,
   rounds,
 }

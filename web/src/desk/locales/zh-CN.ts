@@ -2,6 +2,7 @@ import calls from './calls/zh-CN'
 import dispatch from './dispatch/zh-CN'
 import letters from './letters/zh-CN'
 import photos from './photos/zh-CN'
+import posts from './posts/zh-CN'
 import reports from './reports/zh-CN'
 import rounds from './rounds/zh-CN'
 
@@ -710,6 +711,7 @@ export default {
   dispatch,
   letters,
   photos,
+  posts,
   reports,
   rounds,
 }

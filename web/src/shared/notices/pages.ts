@@ -15,12 +15,16 @@ export function pageOf(client: Client, { kind, subject_kind, subject_id }: About
   if (client === 'desk') {
     if (subject_kind === 'task' || subject_kind === 'alarm') return `/live?${subject_kind}=${id}`
     if (subject_kind === 'patrol') return '/rounds?tab=today'
+    if (subject_kind === 'post_duty') return '/rounds?tab=posts'
+    if (subject_kind === 'duty_level') return '/rounds'
     return LIST
   }
   // One's own call for help. That of somebody else comes to an officer as a task.
   if (kind === 'sos.acknowledged' || kind === 'sos.answered') return '/sos'
   if (client === 'officer' && subject_kind === 'task') return `/tasks/${id}`
   if (client === 'officer' && subject_kind === 'patrol') return `/rounds/${id}`
+  if (client === 'officer' && subject_kind === 'post_duty') return `/posts/${id}`
+  if (client === 'officer' && subject_kind === 'duty_level') return '/posts'
   if (client === 'officer' && kind === 'officer.silent') return '/'
   return LIST
 }
