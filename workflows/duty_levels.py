@@ -149,7 +149,7 @@ def switch(
     except IntegrityError as error:
         raise _overlaps() from error
     journal.write(
-        uow, actor, KIND, made.id, "switch", command_id=command_id, reason=reason,
+        uow, actor, "duty_level", made.id, "switch", command_id=command_id, reason=reason,
         data={"level": level, "area_id": str(area_id), "since_at": since_at.isoformat(),
               "until_at": until_at.isoformat()},
     )  # fmt: skip
@@ -181,7 +181,7 @@ def end(
     found.ended_at, found.ended_by, found.end_reason = max(uow.now, found.since_at), actor.user_id, reason
     found.version += 1
     uow.session.flush()
-    journal.write(uow, actor, KIND, found.id, "end", command_id=command_id, reason=reason)
+    journal.write(uow, actor, "duty_level", found.id, "end", command_id=command_id, reason=reason)
     deadlines.drop(uow, found.id)
     _bring_in_force(uow, found)
     if had_begun:
@@ -198,12 +198,15 @@ def time_due(uow: UnitOfWork, deadline: Deadline) -> None:
     found = access.level_switch(uow, system_actor(uow.town), deadline.subject_id)
     if found.ended_at is not None:
         return
-    action = "begin" if deadline.about == Due.BEGIN else "lapse"
     found.version += 1
-    journal.write(uow, system_actor(uow.town), KIND, found.id, action)
-    telling.of_duty_level(uow, found, "switch" if action == "begin" else "end", by=None)
+    if deadline.about == Due.BEGIN:
+        journal.write(uow, system_actor(uow.town), "duty_level", found.id, "begin")
+        telling.of_duty_level(uow, found, "switch", by=None)
+    else:
+        journal.write(uow, system_actor(uow.town), "duty_level", found.id, "lapse")
+        telling.of_duty_level(uow, found, "end", by=None)
     uow.session.flush()
-    _announce(uow, found, action)
+    _announce(uow, found, deadline.about)
 
 
 def _refuse_overlap(uow: UnitOfWork, area_id: UUID, since_at: datetime, until_at: datetime) -> None:

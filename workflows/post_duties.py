@@ -25,7 +25,7 @@ from backend.core.errors import Conflict, Forbidden, Invalid, NotVisible, WrongS
 from backend.core.identity import Actor, system_actor
 from backend.core.ids import new_id
 from backend.core.uow import UnitOfWork
-from backend.core.vocabulary import Due, Role
+from backend.core.vocabulary import Due, Relief, Role
 from backend.core.vocabulary import PostDutyState as D
 from backend.models import Area, Plan, Post, PostAbsence, PostBreak, PostDuty, Shift
 from notifications import changes, recipients
@@ -365,6 +365,28 @@ def finish(
         one.ended_at = max(duty.ended_at, one.began_at)
     uow.session.flush()
     _announce(uow, duty, action)
+
+
+def relieve(
+    uow: UnitOfWork, actor: Actor, duty: PostDuty, at: datetime, how: Relief, *, command_id: UUID | None,
+    device_at: datetime | None,
+) -> None:  # fmt: skip
+    """Let a locked duty be over because somebody takes it over at this moment (``post_reliefs``).
+
+    Raises:
+        WrongState: nobody stands there.
+    """
+    finish(
+        uow,
+        actor,
+        duty,
+        "relieve",
+        at,
+        None,
+        command_id=command_id,
+        device_at=device_at,
+        data={"relief": how},
+    )
 
 
 def leave(uow: UnitOfWork, shift: Shift, at: datetime) -> None:

@@ -95,17 +95,7 @@ def _relieve(
     taken = _planned_for(uow, duty, shift.officer_id, at)
     if taken is None and at >= duty.ends_at:
         raise Conflict("nothing_left", "Nothing is left of this duty.")
-    post_duties.finish(
-        uow,
-        actor,
-        duty,
-        "relieve",
-        at,
-        None,
-        command_id=command_id,
-        device_at=device_at,
-        data={"relief": how},
-    )
+    post_duties.relieve(uow, actor, duty, at, how, command_id=command_id, device_at=device_at)
     if taken is None:
         taken = post_duties.make(
             uow, posts.read(uow, duty.post_id), at, duty.ends_at, late_after_s=post_duties.LATE_AFTER_S,

@@ -372,13 +372,15 @@ def of_post_duty(
     """Tell of a duty that nobody has begun, of who is away from his post, or asks to relieve. Needs its post, area."""
     what = {"what": fitted(duty.post.name), "place": _place(duty.area.name), "area_id": duty.area_id}
     named = [one for officer_id in duty.officer_ids for one in recipients.one(uow, officer_id)]
-    his, desk = recipients.one(uow, duty.officer_id), recipients.desk_for(uow, duty.area_id)
+    his = recipients.one(uow, duty.officer_id)
+    desk = recipients.desk_for(uow, duty.area_id)
     if action == "late":
-        for to in (named or recipients.officers_on_shift(uow, duty.area_id), desk):
-            _of_post_duty(uow, K.POST_LATE, duty, to, due_at=duty.starts_at, **what)
+        expected = named or recipients.officers_on_shift(uow, duty.area_id)
+        _of_post_duty(uow, K.POST_LATE, duty, expected, due_at=duty.starts_at, **what)
+        _of_post_duty(uow, K.POST_LATE, duty, desk, due_at=duty.starts_at, **what)
     elif action == "miss":
-        for to in (named, desk):
-            _of_post_duty(uow, K.POST_MISSED, duty, to, **what)
+        _of_post_duty(uow, K.POST_MISSED, duty, named, **what)
+        _of_post_duty(uow, K.POST_MISSED, duty, desk, **what)
     elif action == "absent":
         _of_post_duty(uow, K.POST_LEFT, duty, his, at=at, **what)
         if to_desk:
@@ -408,4 +410,5 @@ def of_duty_level(uow: UnitOfWork, switch: LevelSwitch, action: str, *, by: UUID
         *recipients.officers_on_shift(uow, switch.area_id),
         *recipients.desks_within(uow, switch.area_id),
     }
-    outbox.enqueue(uow, kind, to=sorted(concerned - {by}), subject=("duty_level", switch.id), params=params)
+    told = [one for one in concerned if one != by]
+    outbox.enqueue(uow, kind, to=told, subject=("duty_level", switch.id), params=params)

@@ -307,13 +307,15 @@ def test_a_machine_reaches_every_state_that_there_is(machine: Machine) -> None:
         assert one.by, one.action
 
 
-PLURAL = {"evidence": "evidence"}
-"""What has no plural but its own name; of anything else it ends with an s."""
+PLURAL = {"evidence": "evidence", "post_duty": "post_duties"}
+"""What has no plural but its own name, or another; of anything else it ends with an s."""
+PATHS = {"post_duty": "(?:posts|posts/duties)"}
+"""Below which path the routes of a kind are, where it is not its plural."""
 PRESSED_AT = {"assignment": "task", "call_answer": "call"}
 """Whose rows are moved by acts on something else: a share by what is done to its task, an answer by the call's."""
 ROUTES = {
     "withdraw": "release", "hand_back": "hand-back", "look_over": "look-over", "pass_on": "pass-on",
-    "end_early": "end-early",
+    "end_early": "end-early", "relieve": "hand-over",
 }  # fmt: skip
 """Steps whose routes are called otherwise: to release an officer takes his offer back if he has not answered."""
 
@@ -339,7 +341,7 @@ def test_every_step_that_people_press_has_a_route_for_each_who_may(app: Any, mac
         for rule in app.url_map.iter_rules():
             policy = endpoint.POLICIES.get(rule.endpoint)
             kind, action = PRESSED_AT.get(machine.kind, machine.kind), ROUTES.get(one.action, one.action)
-            if policy and re.search(rf"/{kind}s/<uuid:\w+>/{action}$", str(rule)):
+            if policy and re.search(rf"/{PATHS.get(kind, f'{kind}s')}/<uuid:\w+>/{action}$", str(rule)):
                 assert policy.command, rule
                 let_in |= access.GRANTS[policy.may]  # type: ignore[index]
         assert let_in == one.by - {Role.SYSTEM}, f"{machine.kind}.{one.action}"
@@ -393,6 +395,7 @@ def test_every_kind_of_notice_has_recipients_a_priority_and_a_template_in_both_l
 
 
 EXAMPLES: dict[str, Any] = {
+    "duty_level": "second",
     "number": 7,
     "what": {"zh-CN": "噪声扰民", "en": "Noise"},
     "place": {"zh-CN": "东门", "en": "East gate"},

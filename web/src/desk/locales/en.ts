@@ -470,6 +470,13 @@ export default {
     only: 'Only: {name}',
     lastMinutes: 'the last {minutes} minutes',
     actions: {
+      ask: 'ask to relieve',
+      relieve: 'relieve',
+      break: 'begin a break',
+      return: 'end a break',
+      absent: 'find absent',
+      switch: 'switch the duty level',
+      begin: 'come into force',
       receive: 'arrived in full',
       seal: 'seal',
       reject: 'not taken',
@@ -555,6 +562,9 @@ export default {
       scan: 'scan a code',
     },
     subjects: {
+      post: 'Post',
+      post_duty: 'Post duty',
+      duty_level: 'Duty level',
       evidence: 'Photo',
       report: 'Report',
       call: 'Call',
@@ -582,6 +592,8 @@ export default {
       checkpoint: 'Checkpoint',
     },
     statesOf: {
+      standing: 'standing',
+      relieved: 'relieved',
       uploading: 'on its way',
       received: 'being checked',
       sealed: 'sealed',

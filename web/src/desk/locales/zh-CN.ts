@@ -470,6 +470,13 @@ export default {
     only: '只看：{name}',
     lastMinutes: '最近 {minutes} 分钟',
     actions: {
+      ask: '请求接岗',
+      relieve: '换岗',
+      break: '开始休息',
+      return: '结束休息',
+      absent: '记录离岗',
+      switch: '切换勤务等级',
+      begin: '生效',
       receive: '全部送达',
       seal: '封存',
       reject: '未接收',
@@ -555,6 +562,9 @@ export default {
       scan: '扫码打卡',
     },
     subjects: {
+      post: '岗位',
+      post_duty: '值守',
+      duty_level: '勤务等级',
       evidence: '照片',
       report: '上报',
       call: '点名/广播',
@@ -582,6 +592,8 @@ export default {
       checkpoint: '巡更点',
     },
     statesOf: {
+      standing: '值守中',
+      relieved: '已换岗',
       uploading: '上传中',
       received: '核验中',
       sealed: '已封存',

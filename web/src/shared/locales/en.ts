@@ -158,6 +158,12 @@ export default {
       patrol_late: 'Patrol late',
       patrol_missed: 'Patrol missed',
       patrol_deviated: 'Off the route',
+      post_late: 'Nobody at a post',
+      post_missed: 'Post duty missed',
+      post_left: 'Away from the post',
+      post_relief_asked: 'Relief at a post',
+      duty_level_switched: 'Duty level switched',
+      duty_level_ended: 'Duty level over',
     },
   },
   map: {

@@ -158,6 +158,12 @@ export default {
       patrol_late: '巡更迟到',
       patrol_missed: '漏巡',
       patrol_deviated: '偏离路线',
+      post_late: '岗位无人到岗',
+      post_missed: '缺岗',
+      post_left: '离岗',
+      post_relief_asked: '请求接岗',
+      duty_level_switched: '勤务等级切换',
+      duty_level_ended: '勤务等级结束',
     },
   },
   map: {
