@@ -22,8 +22,8 @@ NOBODY_COMMANDS = {
 }  # fmt: skip
 """Acts without a command of a client: who signs in is not known before, towns begin with kinds that the operator
 brings, labels are printed as often as somebody asks, what is missed is missed by the clock, for whom an outage stands
-it finds as well, a task follows who called for help, patrols and duties are made of plans, what is known of them comes out of
-fixes, and duty levels come and go by the clock."""
+it finds as well, a task follows who called for help, patrols and duties are made of plans, what is known of them comes
+out of fixes, and duty levels come and go by the clock."""
 
 
 def writes() -> Iterator[tuple[str, str, dict[str, ast.expr]]]:
