@@ -96,6 +96,7 @@ export type DeskLevelSwitch = Schemas['DeskLevelSwitch']
 export type DutyLevel = DeskLevelSwitch['level']
 export type DeskVisit = Schemas['DeskVisit']
 export type DeskCoverage = Schemas['DeskCoverage']
+export type DeskStreet = Schemas['DeskStreet']
 
 /** The socket's `changed` event: a thing that this desk may see has; it is to be fetched. */
 export interface ChangedEvent {
