@@ -44,9 +44,11 @@ from workflows import (
     custody,
     deadlines,
     dispatching,
+    duty_levels,
     evidence,
     patrol_clocks,
     plans,
+    post_clocks,
     roster_requests,
     sessions,
     task_deadlines,
@@ -84,6 +86,8 @@ DEADLINES: Mapping[str, deadlines.Act] = {
     "call": calls.time_due,
     "patrol": patrol_clocks.time_due,
     "roster_request": roster_requests.time_due,
+    "post_duty": post_clocks.time_due,
+    duty_levels.KIND: duty_levels.time_due,
 }
 """Who sees to a deadline, by what it belongs to."""
 
@@ -276,7 +280,7 @@ def _verify_custody(uow: UnitOfWork) -> None:
 @app.periodic(cron="*/10 * * * *")
 @app.task(name="plans.make_ahead", queueing_lock="plans.make_ahead", lock="plans.make_ahead")
 def make_patrols_ahead(timestamp: int) -> None:
-    """Make the patrols of the next day and a half, each once."""
+    """Make the patrols and duties of the next day and a half, each once, as the duty levels in force have it."""
     in_every_town(plans.make_ahead, to_the_end=True)
 
 

@@ -100,7 +100,7 @@ class Fences:
         found = []
         for fence in self._cells.get(_cell(lon, lat), ()):
             self.measured += 1
-            distance_m = _distance_m(fence, lon, lat)
+            distance_m = distance_from_m(fence, lon, lat)
             if distance_m <= fence.radius_m + doubt_m:
                 found.append(Near(fence, distance_m))
         if len(found) > 1:
@@ -427,7 +427,7 @@ def _placed(
             out, out_m = stay.out, stay.out_m
             if out is None:
                 fences.measured += 1
-                out, out_m = stand.first, _distance_m(fence, place.lon, place.lat) - fence.radius_m
+                out, out_m = stand.first, distance_from_m(fence, place.lon, place.lat) - fence.radius_m
             silent_s = max(stay.silent_s, stand.silent_s)
             stay = msgspec.structs.replace(stay, out=out, out_m=out_m, silent_s=silent_s)
             if _seconds(out, stand.last) >= OUT_S:
@@ -440,7 +440,7 @@ def _placed(
         inner_m = fence.radius_m + doubt_m - distance_m
         arrived_at = stand.first.at
         if stand.before is not None:
-            outside_m = _distance_m(fence, stand.before.lon, stand.before.lat) - fence.radius_m
+            outside_m = distance_from_m(fence, stand.before.lon, stand.before.lat) - fence.radius_m
             arrived_at = _crossed_at(stand.before, stand.first, outside_m, inner_m, still)
         stay = Stay(checkpoint_id, fence.min_dwell_s, arrived_at, stand.first, still, inner_m)
         going.append(_seen_inside(stay, fence, stand, place, still, distance_m, doubt_m))
@@ -453,7 +453,7 @@ def _here(near: list[Near], fences: Fences) -> dict[UUID, float]:
     for fence, distance_m in near:
         if here:
             fences.measured += 1
-            if _distance_m(fence, near[0].fence.lon, near[0].fence.lat) > BESIDE_M:
+            if distance_from_m(fence, near[0].fence.lon, near[0].fence.lat) > BESIDE_M:
                 continue
         here[fence.checkpoint_id] = distance_m
     return here
@@ -563,7 +563,7 @@ def _wrapped_deg(lon: float) -> float:
     return (lon + 180.0) % 360.0 - 180.0 if not -180.0 <= lon <= 180.0 else lon
 
 
-def _distance_m(fence: Fence, lon: float, lat: float) -> float:
+def distance_from_m(fence: Fence, lon: float, lat: float) -> float:
     """How far a place near a checkpoint is from it; on a plane, which is exact to a millimetre at such distances."""
     east_deg = _wrapped_deg(lon - fence.lon) * math.cos(math.radians(fence.lat))
     return math.hypot(east_deg, lat - fence.lat) * _M_PER_DEG

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from backend.core.vocabulary import LOCALES, NoticeKind, PhoneMaker, Role
+from backend.core.vocabulary import LOCALES, DutyLevel, NoticeKind, PhoneMaker, Role
 
 URGENT, HIGH, NORMAL, LOW = range(4)
 """Priorities. ``URGENT`` is somebody in danger: it waits behind nothing, and no quiet hours and no settings hold it."""
@@ -112,6 +112,14 @@ RULES: dict[NoticeKind, Rule] = {
     K.REQUEST_DECIDED:  rule(HIGH,   OFFICER,        "outcome", "what place area_id"),
     K.HAND_OVER_GIVEN:  rule(HIGH,   OFFICER,        "",       "place area_id number", next_after_s=60, duty=True),
     K.HAND_OVER_ANSWERED: rule(HIGH, OFFICER,        "outcome", "place area_id", duty=True),
+    K.POST_LATE:        rule(HIGH,   OFFICER | DESK, "number", "what place area_id due_at", duty=True),
+    K.POST_MISSED:      rule(NORMAL, OFFICER | DESK, "number", "what place area_id"),
+    K.POST_LEFT:        rule(HIGH,   OFFICER | DESK, "number", "what place area_id at officer_id call_sign", duty=True),
+    K.POST_RELIEF_ASKED: rule(HIGH,  OFFICER,        "number", "what place area_id call_sign", next_after_s=60,
+                             duty=True),
+    K.DUTY_LEVEL_SWITCHED: rule(HIGH, OFFICER | DESK, "duty_level", "place area_id due_at", next_after_s=120,
+                             duty=True),
+    K.DUTY_LEVEL_ENDED: rule(NORMAL, OFFICER | DESK, "duty_level", "place area_id", duty=True),
 }  # fmt: skip
 
 
@@ -205,6 +213,7 @@ PARAMS: dict[str, Callable[[Any], Any]] = {
     "by_id": _id,
     "level": _one_of("dispatcher", "supervisor"),
     "maker": _one_of(*PhoneMaker),
+    "duty_level": _one_of(*DutyLevel),
     "outcome": _one_of(
         "handled",
         "task_made",

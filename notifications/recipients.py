@@ -23,8 +23,10 @@ from backend.models import (
     CallAnswer,
     Evidence,
     HandOver,
+    LevelSwitch,
     Patrol,
     PlannedShift,
+    PostDuty,
     Report,
     RosterRequest,
     Task,
@@ -54,6 +56,22 @@ def desk_for(uow: UnitOfWork, area_id: UUID, level: Level = "dispatcher") -> lis
         if found:
             return list(found)
     return []
+
+
+_DESKS_WITHIN = text("""
+    select distinct m.user_id
+    from memberships m
+    join areas its on its.id = m.area_id
+    join areas a on a.id = :area and (a.id = any (its.ancestors) or its.id = any (a.ancestors))
+    join users u on u.id = m.user_id and u.state = 'active'
+    where m.ended_at is null and m.role in ('dispatcher', 'supervisor')
+    order by m.user_id
+""")
+
+
+def desks_within(uow: UnitOfWork, area_id: UUID) -> list[UUID]:
+    """Return everybody at the desks of an area, of those below it and of those above it: it concerns all of them."""
+    return list(uow.session.execute(_DESKS_WITHIN, {"area": area_id}).scalars())
 
 
 _ON_SHIFT = text("""
@@ -201,6 +219,17 @@ def hear_of_hand_over(uow: UnitOfWork, hand_over: HandOver) -> Hearers:
     return Hearers(hand_over.area_id, tuple(sorted({hand_over.giver_id, *takers_of(uow, hand_over)})))
 
 
+def hear_of_post_duty(duty: PostDuty) -> Hearers:
+    """The desks of its area, who stands there and who has asked to relieve him, and before that who is named to."""
+    his = (duty.officer_id,) if duty.officer_id is not None else tuple(duty.officer_ids)
+    return Hearers(duty.area_id, tuple(sorted({*his, *filter(None, [duty.relief_officer_id])})))
+
+
+def hear_of_duty_level(uow: UnitOfWork, switch: LevelSwitch) -> Hearers:
+    """The desks of its area, and the officers who are on duty there."""
+    return Hearers(switch.area_id, tuple(officers_on_shift(uow, switch.area_id)))
+
+
 def hear_of_visit(visit: Visit) -> Hearers:
     """The desks of the checkpoint's area, and whose visit it is."""
     return Hearers(visit.area_id, (visit.officer_id,))
@@ -276,6 +305,12 @@ NAMED_BY: dict[NoticeKind, tuple[str, ...]] = {
     K.REQUEST_DECIDED: ("one",),
     K.HAND_OVER_GIVEN: ("takers_of",),
     K.HAND_OVER_ANSWERED: ("one",),
+    K.POST_LATE: ("one", "officers_on_shift", "desk_for"),
+    K.POST_MISSED: ("one", "desk_for"),
+    K.POST_LEFT: ("one", "desk_for"),
+    K.POST_RELIEF_ASKED: ("one",),
+    K.DUTY_LEVEL_SWITCHED: ("officers_on_shift", "desks_within"),
+    K.DUTY_LEVEL_ENDED: ("officers_on_shift", "desks_within"),
 }
 """By kind the functions above that may name its recipients. Whom a call asks is said by ``officers_on_shift`` and
 ``crew_on_shift``. SOS to ``one``: the nearest N, whom the alarm's workflow

@@ -16,10 +16,10 @@ from sqlalchemy import select, text
 from backend.core.ids import new_id
 from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import Sequence as Order
-from backend.models import Checkpoint, Device, Patrol, Plan, Route, RoutePoint, Visit
+from backend.models import Checkpoint, Device, Patrol, Plan, Post, PostDuty, Route, RoutePoint, Visit
 from geo.fixes import Fix
 from tests.factories import Person, Town
-from workflows import access, patrols, tags
+from workflows import access, patrols, post_duties, tags
 
 DEGREE_M = 111_195.0
 
@@ -103,6 +103,35 @@ def make_patrol(
     made = patrols.schedule(uow, planned, at or uow.now)
     assert made is not None
     return made
+
+
+def make_post(uow: UnitOfWork, town: Town, *, area: str = "a", **more: Any) -> Post:
+    """Write a post at the place of a community."""
+    made = Post(
+        id=new_id(), town_id=town.id, number=new_id().int % 1_000_000 + 1_000, area_id=town.areas[area],
+        name={"zh-CN": "南门岗", "en": "South gate"}, geom=from_shape(Point(*town.place(area)), srid=4326),
+        created_at=uow.now, version=1,
+        **{"radius_m": 30.0, "needed_percent": 80, "break_s": 1800, "absent_after_s": 300, **more},
+    )  # fmt: skip
+    uow.session.add(made)
+    uow.session.flush()
+    return made
+
+
+def make_duty(
+    uow: UnitOfWork,
+    town: Town,
+    post: Post,
+    *,
+    starts_at: datetime,
+    hours: float = 2,
+    people: Sequence[Person] = (),
+) -> PostDuty:
+    """Plan a duty at a post by hand."""
+    return post_duties.create(
+        uow, town["supervisor"].actor(), post_id=post.id, starts_at=starts_at,
+        ends_at=starts_at + timedelta(hours=hours), officer_ids=[one.id for one in people], command_id=new_id(),
+    )  # fmt: skip
 
 
 def make_visit(

@@ -47,12 +47,15 @@ from backend.models import (
     HandOverTask,
     ImportedTrack,
     Invitation,
+    LevelSwitch,
     Membership,
     Notice,
     Patrol,
     PatrolPoint,
     Plan,
     PlannedShift,
+    Post,
+    PostDuty,
     Report,
     RosterRequest,
     Route,
@@ -101,6 +104,12 @@ GRANTS: dict[tuple[str, str], frozenset[Role]] = {
     ("see", "patrol"): frozenset({DISPATCHER, SUPERVISOR}),
     ("manage", "patrol"): frozenset({DISPATCHER, SUPERVISOR}),
     ("do", "patrol"): frozenset({OFFICER}),
+    ("see", "post"): frozenset({DISPATCHER, SUPERVISOR}),
+    ("manage", "post"): frozenset({SUPERVISOR}),
+    ("assign", "post"): frozenset({DISPATCHER, SUPERVISOR}),
+    ("do", "post"): frozenset({OFFICER}),
+    ("see", "duty_level"): frozenset({DISPATCHER, SUPERVISOR}),
+    ("switch", "duty_level"): frozenset({SUPERVISOR}),
     ("see", "visit"): frozenset({DISPATCHER, SUPERVISOR}),
     ("review", "visit"): frozenset({SUPERVISOR}),
     ("see", "roster"): frozenset({DISPATCHER, SUPERVISOR}),
@@ -406,7 +415,7 @@ def route_parts() -> tuple[ExecutableOption, ...]:
 
 
 def plan(uow: UnitOfWork, actor: Actor, plan_id: UUID, *, verb: str = "see", lock: bool = False) -> Plan:
-    """The door to a plan: its route is in the actor's areas."""
+    """The door to a plan: its route or post is in the actor's areas."""
     query = select(Plan).where(Plan.id == plan_id).options(*plan_parts())
     if lock:
         query = query.with_for_update(of=Plan).execution_options(populate_existing=True)
@@ -415,7 +424,8 @@ def plan(uow: UnitOfWork, actor: Actor, plan_id: UUID, *, verb: str = "see", loc
         raise NotVisible()
     if Role.SYSTEM in actor.roles:
         return found
-    if may(actor, verb, "plan") and covers(uow, actor, verb, "plan", found.route.area_id):
+    place = found.route or found.post
+    if place is not None and may(actor, verb, "plan") and covers(uow, actor, verb, "plan", place.area_id):
         return found
     raise NotVisible()
 
@@ -426,7 +436,108 @@ def plan_parts() -> tuple[ExecutableOption, ...]:
     return (
         route.joinedload(Route.area).defer(Area.geom),
         route.selectinload(Route.points).joinedload(RoutePoint.checkpoint),
+        joinedload(Plan.post).joinedload(Post.area).defer(Area.geom),
     )
+
+
+def post(uow: UnitOfWork, actor: Actor, post_id: UUID, *, verb: str = "see", lock: bool = False) -> Post:
+    """The door to a post: one in the actor's areas."""
+    query = select(Post).where(Post.id == post_id).options(*post_parts())
+    if lock:
+        query = query.with_for_update(of=Post).execution_options(populate_existing=True)
+    found = uow.session.scalar(query)
+    if found is None or not may(actor, verb, "post") or not covers(uow, actor, verb, "post", found.area_id):
+        raise NotVisible()
+    return found
+
+
+def post_parts() -> tuple[ExecutableOption, ...]:
+    """Loader options for everything that an answer about a post shows."""
+    return (joinedload(Post.area).defer(Area.geom), joinedload(Post.checkpoint))
+
+
+def post_duty(
+    uow: UnitOfWork, actor: Actor, duty_id: UUID, *, verb: str = "see", lock: bool = False
+) -> PostDuty:
+    """The door to a duty at a post: one in the actor's areas, or one that he as an officer has begun or may begin;
+    ``relieve`` is an officer's, of one that stands where he is an officer."""
+    query = select(PostDuty).where(PostDuty.id == duty_id).options(*post_duty_parts())
+    if lock:
+        query = query.with_for_update(of=PostDuty).execution_options(populate_existing=True)
+    found = uow.session.scalar(query)
+    if found is None:
+        raise NotVisible()
+    if Role.SYSTEM in actor.roles:
+        return found
+    if (
+        verb in ("see", "assign")
+        and may(actor, verb, "post")
+        and covers(uow, actor, verb, "post", found.area_id)
+    ):
+        return found
+    if verb in ("see", "do") and may(actor, "do", "post") and _stands(uow, actor, found):
+        return found
+    if verb == "relieve" and may(actor, "do", "post") and covers(uow, actor, "do", "post", found.area_id):
+        return found
+    raise NotVisible()
+
+
+def _stands(uow: UnitOfWork, actor: Actor, found: PostDuty) -> bool:
+    """Say whether an officer has begun a duty, or it is for him to begin: by name, or as one of its area."""
+    if found.officer_id is not None:
+        return found.officer_id == actor.user_id
+    if found.officer_ids:
+        return actor.user_id in found.officer_ids
+    return covers(uow, actor, "do", "post", found.area_id)
+
+
+def post_duty_for_officer(actor: Actor) -> ColumnElement[bool]:
+    """Return the condition that a duty is one that the officer has begun, or that is for him to begin."""
+    by_name = literal(actor.user_id, postgresql.UUID(as_uuid=True)) == any_(PostDuty.officer_ids)
+    of_area = (func.cardinality(PostDuty.officer_ids) == 0) & within(
+        PostDuty.area_id, roots(actor, "do", "post")
+    )
+    return or_(PostDuty.officer_id == actor.user_id, PostDuty.officer_id.is_(None) & or_(by_name, of_area))
+
+
+def post_duty_parts() -> tuple[ExecutableOption, ...]:
+    """Loader options for everything that an answer about a duty at a post shows."""
+    return (
+        joinedload(PostDuty.post).joinedload(Post.checkpoint),
+        joinedload(PostDuty.plan),
+        joinedload(PostDuty.area).defer(Area.geom),
+        joinedload(PostDuty.officer),
+        joinedload(PostDuty.relief_officer),
+        selectinload(PostDuty.breaks),
+        selectinload(PostDuty.absences),
+    )
+
+
+def level_switch(
+    uow: UnitOfWork, actor: Actor, switch_id: UUID, *, verb: str = "see", lock: bool = False
+) -> LevelSwitch:
+    """The door to a duty level that was switched: in the actor's areas, or, to see it, above one of them."""
+    query = select(LevelSwitch).where(LevelSwitch.id == switch_id).options(*level_switch_parts())
+    if lock:
+        query = query.with_for_update(of=LevelSwitch).execution_options(populate_existing=True)
+    found = uow.session.scalar(query)
+    if found is None:
+        raise NotVisible()
+    if Role.SYSTEM in actor.roles or (
+        may(actor, verb, "duty_level") and covers(uow, actor, verb, "duty_level", found.area_id)
+    ):
+        return found
+    below = select(Area.id).where(
+        Area.id.in_(roots(actor, "see", "duty_level")), Area.ancestors.contains([found.area_id])
+    )
+    if verb == "see" and uow.session.scalar(below.limit(1)) is not None:
+        return found
+    raise NotVisible()
+
+
+def level_switch_parts() -> tuple[ExecutableOption, ...]:
+    """Loader options for everything that an answer about a duty level shows."""
+    return (joinedload(LevelSwitch.area).defer(Area.geom), joinedload(LevelSwitch.by))
 
 
 def patrol(

@@ -9,12 +9,12 @@ from uuid import UUID
 import numpy as np
 from sqlalchemy import Select, or_, select
 
-from backend.core.errors import NotVisible
+from backend.core.errors import Invalid, NotVisible
 from backend.core.identity import Actor
 from backend.core.paging import Page, only_id, page, text_and_id
 from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import Disclosure, Role, UserState
-from backend.models import Membership, User
+from backend.models import Area, Membership, User
 from geo import motion, queries
 from geo.motion import Status, Track
 from geo.queries import Leg, LiveRow
@@ -189,3 +189,23 @@ def kinds(uow: UnitOfWork, officer_ids: Sequence[UUID]) -> dict[UUID, str]:
         .order_by(Membership.granted_at.desc())
     )
     return {r.user_id: r.officer_kind for r in rows}
+
+
+def check_of_area(uow: UnitOfWork, area: Area, officer_ids: Sequence[UUID]) -> None:
+    """Refuse who is no officer in an area: of it, of one above it, or of one within it.
+
+    Raises:
+        Invalid: somebody is none, or is named twice.
+    """
+    if len(set(officer_ids)) < len(officer_ids):
+        raise Invalid("Name each officer once.", officer_ids=["twice"])
+    there = Membership.area_id.in_(area.ancestors) | access.within(Membership.area_id, [area.id])
+    of_area = select(Membership.user_id).where(
+        Membership.role == Role.OFFICER,
+        Membership.ended_at.is_(None),
+        Membership.user_id.in_(officer_ids),
+        there,
+    )
+    known = set(uow.session.scalars(of_area))
+    if missing := [str(one) for one in officer_ids if one not in known]:
+        raise Invalid("Some of these are no officers of this area.", officer_ids=missing)

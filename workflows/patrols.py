@@ -10,7 +10,7 @@ missed, overdue), ``visits`` (what makes a point visited).
 """
 
 import random
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -52,6 +52,9 @@ OFFLINE = timedelta(hours=72)
 """So long phones are offline; a press that is older, and a word on what was over before, changes nothing any more."""
 SHIFT_OVER = "shift over"
 PLAN_CHANGED = "plan changed"
+NOT_IN_FORCE = "duty level"
+MADE_ANEW = (PLAN_CHANGED, NOT_IN_FORCE)
+"""Why rules call something off; when they ask for it again it is made, which what people call off is not."""
 EARLY = timedelta(minutes=15)
 """So long before its time a planned patrol may be started: the shift has begun, and the round begins with it."""
 MOST_PHOTOS = 40
@@ -74,10 +77,11 @@ def schedule(uow: UnitOfWork, plan: Plan, at: datetime) -> Patrol | None:
     known = select(Patrol.id).where(
         Patrol.plan_id == plan.id,
         Patrol.scheduled_at == at,
-        or_(Patrol.state != P.CANCELLED, Patrol.reason != PLAN_CHANGED),
+        or_(Patrol.state != P.CANCELLED, Patrol.reason.not_in(MADE_ANEW)),
     )
     if uow.session.scalar(known) is not None:
         return None
+    assert plan.route is not None
     made = insert(Patrol).values(
         id=new_id(), town_id=uow.town, number=numbers.next_number(uow, PATROL.kind), plan_id=plan.id,
         state=PATROL.initial, officer_ids=list(plan.officer_ids), scheduled_at=at,
@@ -124,17 +128,23 @@ def _add_points(uow: UnitOfWork, patrol_id: UUID, route: Route) -> None:
     )
 
 
-def cancel_planned(uow: UnitOfWork, actor: Actor, plan_id: UUID, *, command_id: UUID | None) -> int:
-    """Cancel what a plan has made and nobody has begun: the plan was changed or retired. Return how many."""
+def cancel_planned(
+    uow: UnitOfWork,
+    actor: Actor,
+    plan_id: UUID,
+    reason: str,
+    *,
+    unless: Callable[[datetime], bool] | None = None,
+) -> None:
+    """Cancel what a plan has made and nobody has begun, but for moments of which ``unless`` says that they stay."""
     # A patrol of the past that nobody has begun yet is still to be missed, or begun by a press that comes late.
     waiting = select(Patrol).where(
         Patrol.plan_id == plan_id, Patrol.state == P.PLANNED, Patrol.scheduled_at > uow.now
     )
     held = waiting.order_by(Patrol.id).with_for_update().execution_options(populate_existing=True)
-    found = uow.session.scalars(held).all()
-    for patrol in found:
-        _cancel(uow, actor, patrol, PLAN_CHANGED, command_id=None)
-    return len(found)
+    for patrol in uow.session.scalars(held).all():
+        if unless is None or not unless(patrol.scheduled_at):
+            _cancel(uow, actor, patrol, reason, command_id=None)
 
 
 # --- The desk's acts
@@ -337,7 +347,7 @@ def _finish(
     patrol = _own(uow, actor, patrol_id)
     if PATROL.replayed(uow, actor, patrol, action, command_id):
         return read(uow, patrol.id)
-    at = _bounded(uow, device_at)
+    at = pressed_at(uow, device_at)
     if patrol.state == P.ENDED_EARLY and not _closed_after(patrol, at):
         raise WrongState(str(patrol.state), officer_actions(actor, patrol))
     _end(uow, actor, patrol, action, at, reason, command_id=command_id, device_at=device_at)
@@ -411,7 +421,7 @@ def skip(
     patrol, point = _own_point(uow, actor, patrol_id, checkpoint_id)
     if PATROL.replayed(uow, actor, patrol, "skip", command_id):
         return read(uow, patrol.id)
-    point.reason, point.skipped_at = reason, _bounded(uow, device_at)
+    point.reason, point.skipped_at = reason, pressed_at(uow, device_at)
     journal.write(
         uow, actor, "patrol", patrol.id, "skip", command_id=command_id, device_at=device_at, reason=reason,
         data={"checkpoint_id": str(checkpoint_id)},
@@ -454,7 +464,7 @@ def answer(
     known = {photo.evidence_id for photo in patrol.photos if photo.checkpoint_id == checkpoint_id}
     if len(known.union(evidence_ids, *shown.values())) > MOST_PHOTOS:
         raise Invalid("A point has so many photos and no more.", evidence_ids=["too many"])
-    point.answers, point.answered_at = dict(answers), _bounded(uow, device_at)
+    point.answers, point.answered_at = dict(answers), pressed_at(uow, device_at)
     assert patrol.officer_id is not None
     for question_id, ids in shown.items():
         evidence.name_at_point(uow, patrol, checkpoint_id, patrol.officer_id, ids, question_id=question_id)
@@ -488,7 +498,7 @@ def explain(
         return read(uow, patrol.id)
     if deviation_id is None and "explain" not in officer_actions(actor, patrol):
         raise WrongState(str(patrol.state), officer_actions(actor, patrol))
-    _refuse_too_old(uow, patrol.ended_at or patrol.missed_at)
+    refuse_too_old(uow, patrol.ended_at or patrol.missed_at)
     if patrol.officer_id is None and patrol.explanation is not None and not _said_it(uow, actor, patrol):
         raise Forbidden("explained", "Another officer has explained it.")
     said: Patrol | PatrolDeviation = patrol
@@ -531,7 +541,7 @@ def _own_point(
     point = next((one for one in patrol.points if one.checkpoint_id == checkpoint_id), None)
     if point is None:
         raise NotVisible()
-    _refuse_too_old(uow, patrol.ended_at)
+    refuse_too_old(uow, patrol.ended_at)
     return patrol, point
 
 
@@ -545,8 +555,8 @@ def shift_at(uow: UnitOfWork, actor: Actor, device_at: datetime | None) -> Shift
         Conflict: ``not_on_shift``; he was on none then, and is on none now.
     """
     access.require(actor, "do", "patrol")
-    at = _bounded(uow, device_at)
-    _refuse_too_old(uow, at)
+    at = pressed_at(uow, device_at)
+    refuse_too_old(uow, at)
     during = select(Shift).where(Shift.officer_id == actor.user_id, access.during(at, at))
     shift = uow.session.scalar(during.order_by(Shift.started_at.desc()).limit(1).with_for_update(read=True))
     if shift is None:
@@ -558,30 +568,33 @@ def shift_at(uow: UnitOfWork, actor: Actor, device_at: datetime | None) -> Shift
     return shift
 
 
-def _refuse_too_old(uow: UnitOfWork, at: datetime | None) -> None:
+def refuse_too_old(uow: UnitOfWork, at: datetime | None) -> None:
+    """Raise Conflict ``too_late`` for what was pressed, or was over, longer ago than phones are offline."""
     if at is not None and at < uow.now - OFFLINE:
-        raise Conflict("too_late", "This comes too late to count.", until_at=_wire(at + OFFLINE))
+        raise Conflict("too_late", "This comes too late to count.", until_at=on_wire(at + OFFLINE))
 
 
-def _bounded(uow: UnitOfWork, device_at: datetime | None) -> datetime:
+def pressed_at(uow: UnitOfWork, device_at: datetime | None) -> datetime:
+    """Return when something was pressed: by the phone's clock, unless that is ahead."""
     return uow.now if device_at is None or device_at > uow.now + AHEAD else min(device_at, uow.now)
 
 
 def moment_of(uow: UnitOfWork, device_at: datetime | None, shift: Shift) -> datetime:
     """Return when something was pressed in a shift: by the phone's clock, within the shift and not in the future."""
-    return max(_bounded(uow, device_at), shift.started_at)
+    return max(pressed_at(uow, device_at), shift.started_at)
 
 
 def _refuse_outside_window(patrol: Patrol, at: datetime) -> None:
     if at < patrol.scheduled_at - EARLY:
         raise Conflict(
-            "too_early", "The time of this patrol has not come.", from_at=_wire(patrol.scheduled_at - EARLY)
+            "too_early", "The time of this patrol has not come.", from_at=on_wire(patrol.scheduled_at - EARLY)
         )
     if patrol.start_by is not None and at > patrol.start_by:
-        raise Conflict("too_late", "The time of this patrol is over.", until_at=_wire(patrol.start_by))
+        raise Conflict("too_late", "The time of this patrol is over.", until_at=on_wire(patrol.start_by))
 
 
-def _wire(moment: datetime) -> str:
+def on_wire(moment: datetime) -> str:
+    """Return a moment as a refusal names it."""
     return moment.isoformat().replace("+00:00", "Z")
 
 

@@ -25,7 +25,7 @@ from backend.core.vocabulary import (
 )
 from backend.models import Area, Crew, Device, LatestPosition, Membership, Shift, User
 from notifications import changes
-from workflows import access, calls, crews, gate, journal, patrols, task_looks, tasks
+from workflows import access, calls, crews, gate, journal, patrols, post_duties, task_looks, tasks
 from workflows.crews import WantedCrew
 from workflows.machine import Machine, step
 
@@ -347,6 +347,7 @@ def _end(
     shift.ended_at, shift.ended_by = ended_at or uow.now, ended_by
     tasks.leave(uow, shift.officer_id, reason=tasks.OFF_SHIFT)
     patrols.leave(uow, shift, shift.ended_at or uow.now)
+    post_duties.leave(uow, shift, shift.ended_at or uow.now)
     calls.leave(uow, shift.officer_id)
     uow.session.execute(delete(LatestPosition).where(LatestPosition.officer_id == shift.officer_id))
     uow.session.flush()

@@ -21,8 +21,10 @@ from backend.models import (
     CallAnswer,
     Crew,
     HandOver,
+    LevelSwitch,
     Patrol,
     PlannedShift,
+    PostDuty,
     Report,
     RosterRequest,
     Shift,
@@ -452,3 +454,54 @@ def of_hand_over(uow: UnitOfWork, hand_over: HandOver, action: str) -> None:
             params={**params, "outcome": "taken" if action == "take" else "declined"},
         )  # fmt: skip
     outbox.withdraw(uow, subject, [K.HAND_OVER_GIVEN])
+
+
+# --- Posts and duty levels
+
+
+def of_post_duty(
+    uow: UnitOfWork, duty: PostDuty, action: str, *, at: datetime | None = None, to_desk: bool = True
+) -> None:
+    """Tell of a duty that nobody has begun, of who is away from his post, or asks to relieve. Needs its post, area."""
+    what = {"what": fitted(duty.post.name), "place": _place(duty.area.name), "area_id": duty.area_id}
+    named = [one for officer_id in duty.officer_ids for one in recipients.one(uow, officer_id)]
+    his = recipients.one(uow, duty.officer_id)
+    desk = recipients.desk_for(uow, duty.area_id)
+    if action == "late":
+        expected = named or recipients.officers_on_shift(uow, duty.area_id)
+        _of_post_duty(uow, K.POST_LATE, duty, expected, due_at=duty.starts_at, **what)
+        _of_post_duty(uow, K.POST_LATE, duty, desk, due_at=duty.starts_at, **what)
+    elif action == "miss":
+        _of_post_duty(uow, K.POST_MISSED, duty, named, **what)
+        _of_post_duty(uow, K.POST_MISSED, duty, desk, **what)
+    elif action == "absent":
+        _of_post_duty(uow, K.POST_LEFT, duty, his, at=at, **what)
+        if to_desk:
+            _of_post_duty(uow, K.POST_LEFT, duty, desk, at=at, **_who(uow, duty.officer_id), **what)
+    elif action == "ask":
+        _of_post_duty(uow, K.POST_RELIEF_ASKED, duty, his, **_call_sign(uow, duty.relief_officer_id), **what)
+
+
+def _of_post_duty(uow: UnitOfWork, kind: K, duty: PostDuty, to: Collection[UUID], **params: Any) -> None:
+    outbox.enqueue(
+        uow, kind, to=to, subject=("post_duty", duty.id), coalesce=f"post_duty:{duty.id}:{kind}",
+        params={"number": duty.number, **params},
+    )  # fmt: skip
+
+
+def of_duty_level(uow: UnitOfWork, switch: LevelSwitch, action: str, *, by: UUID | None) -> None:
+    """Tell those on duty in an area and its desks that a level has come into force, or is over. Needs its area."""
+    kind = K.DUTY_LEVEL_SWITCHED if action == "switch" else K.DUTY_LEVEL_ENDED
+    params: dict[str, Any] = {
+        "duty_level": switch.level, "place": _place(switch.area.name), "area_id": switch.area_id,
+    }  # fmt: skip
+    if action == "switch":
+        params["due_at"] = switch.until_at
+    else:
+        outbox.withdraw(uow, ("duty_level", switch.id), [K.DUTY_LEVEL_SWITCHED])
+    concerned = {
+        *recipients.officers_on_shift(uow, switch.area_id),
+        *recipients.desks_within(uow, switch.area_id),
+    }
+    told = [one for one in concerned if one != by]
+    outbox.enqueue(uow, kind, to=told, subject=("duty_level", switch.id), params=params)

@@ -31,7 +31,7 @@ from geo.fixes import Fix
 from geo.incoming import Received
 from geo.streets import Passing
 from geo.visits import NOTHING_SEEN, Fence, Fences, Followed, Presence, Watch, follow
-from workflows import deviations, journal, patrols, proofs, streets
+from workflows import deviations, journal, patrols, post_watch, proofs, streets
 
 log = logging.getLogger(__name__)
 Done = TypeVar("Done")
@@ -176,13 +176,14 @@ def _follow(
 
 
 def _settle(uow: UnitOfWork, done: Touched) -> None:
-    """Let what has changed count for the officer's patrols, and hold what came against their corridors."""
+    """Let what has changed count for his patrols, and hold what came against their corridors and against his posts."""
     if done.visits:
         patrols.settle(
             uow, done.officer_id, min(one.arrived_at for one in done.visits),
             max(one.left_at or uow.now for one in done.visits),
         )  # fmt: skip
     deviations.watch(uow, done.officer_id, done.device_id, done.new)
+    post_watch.watch(uow, done.officer_id, done.device_id, done.new)
 
 
 def _key(fix: Fix) -> tuple[str, int]:

@@ -350,7 +350,7 @@ class CallAnswerState(StrEnum):
 
 
 class Due(StrEnum):
-    """What a deadline is about: the times of an offer, a task, an alarm, a call, a patrol."""
+    """What a deadline is about: the times of an offer, a task, an alarm, a call, a patrol, a post, a duty level."""
 
     LAPSE = "lapse"
     ACCEPT = "accept"
@@ -361,6 +361,8 @@ class Due(StrEnum):
     LATE = "late"
     MISS = "miss"
     OVERDUE = "overdue"
+    BEGIN = "begin"
+    END = "end"
 
 
 class Sequence(StrEnum):
@@ -458,6 +460,46 @@ class PhoneStanding(StrEnum):
     REPORTED = "reported"
 
 
+class PostDutyState(StrEnum):
+    """The life of a duty at a post; see ``workflows.post_duties``. Whether he is on a break, its breaks say."""
+
+    PLANNED = "planned"
+    STANDING = "standing"
+    RELIEVED = "relieved"
+    ENDED = "ended"
+    ENDED_EARLY = "ended_early"
+    MISSED = "missed"
+    CANCELLED = "cancelled"
+
+
+class PostSituation(StrEnum):
+    """How a post is held at this moment; ``EMPTY``: nobody has begun the duty whose time has come."""
+
+    PRESENT = "present"
+    AWAY = "away"
+    SILENT = "silent"
+    BREAK = "break"
+    BREAK_OVER = "break_over"
+    RELIEF_DUE = "relief_due"
+    EMPTY = "empty"
+
+
+class Relief(StrEnum):
+    """How a change at a post was confirmed: by both officers, or by the label of the post that the next one read."""
+
+    BOTH = "both"
+    SCAN = "scan"
+
+
+class DutyLevel(StrEnum):
+    """勤务等级, from the ordinary day (常态) to the gravest (一级)."""
+
+    ORDINARY = "ordinary"
+    THIRD = "third"
+    SECOND = "second"
+    FIRST = "first"
+
+
 class Verdict(StrEnum):
     """What a person found who looked at a flagged visit."""
 
@@ -503,6 +545,12 @@ class NoticeKind(StrEnum):
     REQUEST_DECIDED = "roster_request.decided"
     HAND_OVER_GIVEN = "hand_over.given"
     HAND_OVER_ANSWERED = "hand_over.answered"
+    POST_LATE = "post.late"
+    POST_MISSED = "post.missed"
+    POST_LEFT = "post.left"
+    POST_RELIEF_ASKED = "post.relief_asked"
+    DUTY_LEVEL_SWITCHED = "duty_level.switched"
+    DUTY_LEVEL_ENDED = "duty_level.ended"
 
 
 class NoticeChannel(StrEnum):

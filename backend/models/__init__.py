@@ -6,12 +6,15 @@ from backend.models.call import Call, CallAnswer
 from backend.models.command import Command
 from backend.models.deadline import Deadline, LadderRung, Number
 from backend.models.device import Device, DeviceCredential, PhoneSetup
+from backend.models.duty_level import LevelSwitch
 from backend.models.evidence import Custody, Evidence, EvidenceRoom, TaskPhoto
 from backend.models.fix import Fix, GateCounter, LateDay, LatestPosition, QuarantinedFix, TrackDay
 from backend.models.imported_track import ImportedTrack
 from backend.models.journal import Disclosure, Journal
 from backend.models.notice import Address, Delivery, Notice, NoticeSetting, WechatCredit
 from backend.models.patrol import Patrol, PatrolDeviation, PatrolPhoto, PatrolPoint, Plan
+from backend.models.post import Post
+from backend.models.post_duty import PostAbsence, PostBreak, PostDuty
 from backend.models.report import Report
 from backend.models.roster import HandOver, HandOverTask, PlannedShift, RosterRequest
 from backend.models.route import Route, RoutePoint
@@ -53,6 +56,7 @@ __all__ = [
     "LadderRung",
     "LateDay",
     "LatestPosition",
+    "LevelSwitch",
     "LoginCode",
     "Membership",
     "Notice",
@@ -65,6 +69,10 @@ __all__ = [
     "PhoneSetup",
     "Plan",
     "PlannedShift",
+    "Post",
+    "PostAbsence",
+    "PostBreak",
+    "PostDuty",
     "QuarantinedFix",
     "RefreshToken",
     "Report",

@@ -25,7 +25,8 @@ class Deadline(Base):
         Index("ix_deadlines_due", "due_at", postgresql_where=text("done_at is null")),
         Index("ix_deadlines_done", "done_at", postgresql_where=text("done_at is not null")),
         CheckConstraint(
-            "about in ('lapse', 'accept', 'arrive', 'complete', 'escalate', 'roll_call', 'late', 'miss', 'overdue')",
+            "about in ('lapse', 'accept', 'arrive', 'complete', 'escalate', 'roll_call', 'late', 'miss', 'overdue',"
+            " 'begin', 'end')",
             name="ck_deadlines_about",
         ),
     )

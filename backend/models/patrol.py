@@ -4,12 +4,13 @@ from datetime import date, datetime, time
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, PrimaryKeyConstraint, UniqueConstraint, text
+from sqlalchemy import CheckConstraint, ForeignKey, Index, PrimaryKeyConstraint, Text, UniqueConstraint, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from backend.models.base import Base, Id, Small, TownId
+from backend.models.post import Post
 from backend.models.route import Route
 from backend.models.town import Area, Checkpoint
 from backend.models.user import User
@@ -18,26 +19,42 @@ UUIDS = ARRAY(postgresql.UUID(as_uuid=True))
 
 
 class Plan(Base):
-    """When a route is to be gone, and by whom: a recurrence rule (RFC 5545) in the town's time zone.
+    """When a route is to be gone or a post to be stood at, and by whom: an RFC 5545 rule in the town's time zone.
 
-    A patrol may start from its moment for ``window_s``; after ``late_after_s`` it is late, after the window missed.
-    Empty ``officer_ids`` lets every officer of the route's area start it. ``made_until`` is how far patrols are made.
+    A patrol may start from its moment for ``window_s``; after ``late_after_s`` it is late, after the window missed. A
+    duty at a post lasts ``lasts_s`` and may begin until its end. Empty ``officer_ids`` lets every officer of the area
+    start it. It makes what comes while one of its ``levels`` is in force. ``made_until`` is how far it has made that.
     """
 
     __tablename__ = "plans"
     __table_args__ = (
         Index("ix_plans_route_id", "route_id"),
+        Index("ix_plans_post_id", "post_id", postgresql_where=text("post_id is not null")),
         Index("ix_plans_town", "town_id", postgresql_where=text("retired_at is null")),
         CheckConstraint("name ? 'zh-CN' and name ? 'en'", name="ck_plans_name"),
         CheckConstraint("ends_on >= starts_on", name="ck_plans_span"),
         CheckConstraint(
             "late_after_s between 0 and window_s and window_s between 60 and 86400", name="ck_plans_times"
         ),
+        CheckConstraint(
+            "num_nonnulls(route_id, post_id) = 1 and (post_id is null) = (lasts_s is null)"
+            " and lasts_s between 300 and 86400",
+            name="ck_plans_of",
+        ),
+        CheckConstraint(
+            "levels <@ array['ordinary', 'third', 'second', 'first'] and cardinality(levels) > 0",
+            name="ck_plans_levels",
+        ),
     )
 
     id: Mapped[Id]
     town_id: Mapped[TownId]
-    route_id: Mapped[UUID] = mapped_column(ForeignKey("routes.id"))
+    route_id: Mapped[UUID | None] = mapped_column(ForeignKey("routes.id"))
+    post_id: Mapped[UUID | None] = mapped_column(ForeignKey("posts.id"))
+    lasts_s: Mapped[int | None]
+    levels: Mapped[list[str]] = mapped_column(
+        ARRAY(Text), server_default=text("'{ordinary,third,second,first}'")
+    )
     name: Mapped[dict[str, str]]
     rule: Mapped[str]
     starts_on: Mapped[date]
@@ -51,7 +68,8 @@ class Plan(Base):
     retired_at: Mapped[datetime | None]
     version: Mapped[int] = mapped_column(default=1, server_default=text("1"))
 
-    route: Mapped[Route] = relationship(lazy="raise")
+    route: Mapped[Route | None] = relationship(lazy="raise")
+    post: Mapped[Post | None] = relationship(lazy="raise")
 
 
 class Patrol(Base):

@@ -6,6 +6,7 @@ from mobile_api.desk import (
     checkpoints,
     coverage,
     devices,
+    duty_levels,
     evidence,
     hand_overs,
     imported_tracks,
@@ -17,6 +18,7 @@ from mobile_api.desk import (
     patrols,
     phones,
     plans,
+    posts,
     referrals,
     replays,
     reports,
@@ -56,4 +58,6 @@ BLUEPRINTS = (
     checkpoints.blp,
     routes.blp,
     plans.blp,
+    posts.blp,
+    duty_levels.blp,
 )

@@ -1,4 +1,4 @@
-"""Plans at the desk: when routes are to be gone, and by whom."""
+"""Plans at the desk: when routes are to be gone and posts to be stood at, and by whom."""
 
 from typing import Any
 from uuid import UUID
@@ -8,13 +8,13 @@ from marshmallow import Schema, fields, validate
 from backend.core.identity import Actor
 from backend.core.paging import Page
 from backend.core.uow import UnitOfWork
-from backend.core.vocabulary import Audience
+from backend.core.vocabulary import Audience, DutyLevel
 from geo.recurrence import LONGEST
 from mobile_api import limits
 from mobile_api.desk.officers import DeskAreaNameSchema
 from mobile_api.desk.task_schemas import DeskPersonSchema
 from mobile_api.endpoint import Door
-from mobile_api.fields import Day, Moment, line, names
+from mobile_api.fields import Day, Moment, Word, line, names
 from mobile_api.paging import PageQuerySchema, decode_cursor, page_of
 from workflows import access, plans
 
@@ -43,7 +43,17 @@ class DeskPlanWhenSchema(Schema):
 class DeskPlanBodySchema(DeskPlanWhenSchema):
     """What there is to say about a plan."""
 
-    route_id = fields.UUID(required=True)
+    route_id = fields.UUID(
+        load_default=None, allow_none=True, metadata={"description": "This, or `post_id`."}
+    )
+    post_id = fields.UUID(
+        load_default=None, allow_none=True, metadata={"description": "A post to stand at, for `lasts_s`."}
+    )
+    lasts_s = fields.Integer(load_default=None, allow_none=True, validate=validate.Range(300, 86_400))
+    levels = fields.List(
+        Word(DutyLevel), load_default=lambda: list(DutyLevel), validate=validate.Length(1, len(DutyLevel)),
+        metadata={"description": "The duty levels at which it is in force, each once.", "uniqueItems": True},
+    )  # fmt: skip
     name = names(required=True, validate=validate.Length(equal=2))
     window_s = fields.Integer(
         load_default=3600,
@@ -62,7 +72,7 @@ class DeskPlanBodySchema(DeskPlanWhenSchema):
 
 
 class DeskPlanRouteSchema(Schema):
-    """The route of a plan."""
+    """The route or the post of a plan."""
 
     id = fields.UUID(required=True)
     number = fields.Integer(required=True)
@@ -74,7 +84,12 @@ class DeskPlanSchema(Schema):
     """A plan, and what may be done with it."""
 
     id = fields.UUID(required=True)
-    route = fields.Nested(DeskPlanRouteSchema, required=True)
+    route = fields.Nested(DeskPlanRouteSchema, allow_none=True, required=True)
+    post = fields.Nested(DeskPlanRouteSchema, allow_none=True, required=True)
+    lasts_s = fields.Integer(
+        allow_none=True, required=True, metadata={"description": "How long somebody stands at the post."}
+    )
+    levels = fields.List(Word(DutyLevel), required=True)
     name = names(required=True)
     rule = fields.String(required=True)
     starts_on = fields.Date(required=True)
@@ -98,6 +113,7 @@ class DeskPlansQuerySchema(PageQuerySchema):
 
     area_id = fields.UUID(load_default=None, metadata={"description": "In this area and those below it."})
     route_id = fields.UUID(load_default=None)
+    post_id = fields.UUID(load_default=None)
     retired = fields.Boolean(load_default=False, metadata={"description": "Also those no longer in force."})
 
 
@@ -114,6 +130,9 @@ def _documents(uow: UnitOfWork, actor: Actor, found: Any) -> list[dict[str, Any]
         {
             "id": plan.id,
             "route": plan.route,
+            "post": plan.post,
+            "lasts_s": plan.lasts_s,
+            "levels": plan.levels,
             "name": plan.name,
             "rule": plan.rule,
             "starts_on": plan.starts_on,
@@ -144,6 +163,7 @@ def list_plans(uow: UnitOfWork, actor: Actor, query: dict[str, Any]) -> Page[dic
         actor,
         area_id=query["area_id"],
         route_id=query["route_id"],
+        post_id=query["post_id"],
         retired=query["retired"],
         after=decode_cursor(query.get("cursor")),
         limit=query["limit"],
@@ -173,7 +193,7 @@ def preview_plan(uow: UnitOfWork, actor: Actor, body: dict[str, Any]) -> dict[st
 
 @blp.command("", may=MANAGE, body=DeskPlanBodySchema, answers=DeskPlanSchema, status=201, refuses=(409, 422))
 def create_plan(uow: UnitOfWork, actor: Actor, command_id: UUID, body: dict[str, Any]) -> dict[str, Any]:
-    """Put a plan in force; the patrols of the next day and a half are made at once."""
+    """Put a plan in force; the patrols or duties of the next day and a half are made at once."""
     return _document(uow, actor, plans.create(uow, actor, body, command_id=command_id))
 
 

@@ -6,6 +6,7 @@ from mobile_api.officer import (
     hand_overs,
     notices,
     patrols,
+    posts,
     reports,
     roster,
     shifts,
@@ -18,5 +19,5 @@ from mobile_api.officer import map as ground
 
 BLUEPRINTS = (
     shifts.blp, tasks.blp, tracks.blp, ground.blp, sos.blp, calls.blp, notices.blp, reports.blp, patrols.blp,
-    visits.blp, evidence.blp, roster.blp, hand_overs.blp,
+    posts.blp, visits.blp, evidence.blp, roster.blp, hand_overs.blp,
 )  # fmt: skip

@@ -98,6 +98,30 @@ TEXTS: dict[K, tuple[str, str]] = {
         "[{place}][, {number} open tasks]. Please open the app and confirm.",
     ),
     K.HAND_OVER_ANSWERED: ("Your hand-over: {outcome}", "[{place}]. Please open the app."),
+    K.POST_LATE: (
+        "Nobody at post, duty {number}",
+        "Nobody has come yet[: {what}][, {place}][, due at {due_at}].",
+    ),
+    K.POST_MISSED: (
+        "Post duty {number} was missed",
+        "Nobody has stood there[: {what}][, {place}]. Please say why.",
+    ),
+    K.POST_LEFT: (
+        "Away from post, duty {number}",
+        "[{call_sign}: ]away from the post[: {what}][, {place}][, since {at}]. Please go back, or say why.",
+    ),
+    K.POST_RELIEF_ASKED: (
+        "Relief at post, duty {number}",
+        "[{call_sign}: ]here to relieve you[: {what}][, {place}]. Open the app to confirm.",
+    ),
+    K.DUTY_LEVEL_SWITCHED: (
+        "Duty level: {duty_level}",
+        "[{place}: ]now {duty_level}[, until {due_at}]. The plans of rounds follow.",
+    ),
+    K.DUTY_LEVEL_ENDED: (
+        "Duty level is over: {duty_level}",
+        "[{place}: ]{duty_level} is over. The plans of rounds follow.",
+    ),
     K.REPORT_ANSWERED: (
         "Report {number} was answered",
         "[{what}. ][{place}. ][Result: {outcome}. ]Open the app for more.",
@@ -105,6 +129,10 @@ TEXTS: dict[K, tuple[str, str]] = {
 }
 
 WORDS: dict[str, str] = {
+    "duty_level.ordinary": "the ordinary level",
+    "duty_level.third": "level three",
+    "duty_level.second": "level two",
+    "duty_level.first": "level one",
     "level.dispatcher": "dispatcher",
     "level.supervisor": "supervisor",
     "outcome.handled": "handled",

@@ -64,6 +64,21 @@ TEXTS: dict[K, tuple[str, str]] = {
     K.REQUEST_DECIDED: ("您的申请{outcome}", "[{what}][，{place}]。请打开应用查看。"),
     K.HAND_OVER_GIVEN: ("请接班", "[{place}][，移交任务 {number} 个]。请打开应用确认接班。"),
     K.HAND_OVER_ANSWERED: ("交接班{outcome}", "[{place}]。请打开应用查看。"),
+    K.POST_LATE: ("值守 {number} 无人到岗", "尚无人到岗[：{what}][，{place}][，应于 {due_at} 到岗]。"),
+    K.POST_MISSED: ("值守 {number} 缺岗", "整班无人到岗[：{what}][，{place}]。请说明原因。"),
+    K.POST_LEFT: (
+        "值守 {number} 离岗",
+        "[{call_sign} ]离开了岗位[：{what}][，{place}][，{at} 起]。请返回或说明原因。",
+    ),
+    K.POST_RELIEF_ASKED: (
+        "值守 {number} 换岗",
+        "[{call_sign} ]请求接岗[：{what}][，{place}]。请打开应用确认。",
+    ),
+    K.DUTY_LEVEL_SWITCHED: (
+        "勤务等级：{duty_level}",
+        "[{place}，]现启动{duty_level}[，至 {due_at}]。巡更计划已相应调整。",
+    ),
+    K.DUTY_LEVEL_ENDED: ("{duty_level}已结束", "[{place}，]{duty_level}已结束，巡更计划已相应调整。"),
     K.REPORT_ANSWERED: (
         "上报 {number} 有结果",
         "[{what}，][{place}，]处理结果[：{outcome}]，请打开应用查看。",
@@ -71,6 +86,10 @@ TEXTS: dict[K, tuple[str, str]] = {
 }
 
 WORDS: dict[str, str] = {
+    "duty_level.ordinary": "常态勤务",
+    "duty_level.third": "三级勤务",
+    "duty_level.second": "二级勤务",
+    "duty_level.first": "一级勤务",
     "level.dispatcher": "指挥席",
     "level.supervisor": "主管",
     "outcome.handled": "已处理",

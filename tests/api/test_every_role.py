@@ -17,17 +17,17 @@ import pytest
 from sqlalchemy import text
 
 from backend.core.notice_settings import NoticeSettings
-from backend.core.uow import unit_of_work
+from backend.core.uow import UnitOfWork, unit_of_work
 from backend.core.vocabulary import Role, RosterRequestKind
 from mobile_api import hot
 from notifications import reach
 from tests import dispatching
 from tests.api.conftest import Caller, World
 from tests.api.test_bad_bodies import HOSTILE
-from tests.api.test_isolation import Prey, _caller, noticed, routes
+from tests.api.test_isolation import HOURS, Prey, _caller, noticed, routes
 from tests.notifications.conftest import everything
 from tests.rosters import make_planned
-from workflows import access, hand_overs, journal, patrols, roster_requests, tasks
+from workflows import access, hand_overs, journal, patrols, post_duties, post_reliefs, roster_requests, tasks
 from workflows import dispatching as workflows_dispatching
 from workflows.results import Referral
 
@@ -90,6 +90,20 @@ def a_planned_shift(ids: Ids) -> dict[str, Any]:
 _days = count()
 """No two of these shifts overlap."""
 ROSTER = {"since": "2026-01-01", "until": "2026-01-02"}
+
+
+def a_post(ids: Ids) -> dict[str, Any]:
+    return {"name": {"zh-CN": "试", "en": "tried"}, "place": [float(ids["lon"]), float(ids["lat"])]}
+
+
+def a_switch(ids: Ids) -> dict[str, Any]:
+    begins_at = datetime.now(UTC) + next(HOURS) * timedelta(hours=1)
+    return {
+        "area_id": ids["area_id"], "level": "first", "since_at": begins_at.isoformat(), "reason": "tried",
+        "until_at": (begins_at + timedelta(minutes=30)).isoformat(),
+    }  # fmt: skip
+
+
 WHEN = {"rule": "FREQ=WEEKLY", "starts_on": "2026-01-01", "starts_at": "08:30"}
 BODIES: dict[tuple[str, str], Make] = {
     ("POST", f"{OFFICER}/shifts"): lambda ids: {
@@ -134,6 +148,23 @@ BODIES: dict[tuple[str, str], Make] = {
     ("POST", f"{OFFICER}/patrols/<patrol_id>/points/<checkpoint_id>/skip"): lambda ids: {"reason": "tried"},
     ("POST", f"{OFFICER}/patrols/<patrol_id>/points/<checkpoint_id>/answer"): lambda ids: {"answers": {}},
     ("POST", f"{OFFICER}/patrols/<patrol_id>/explain"): lambda ids: {"text": "tried"},
+    ("POST", f"{OFFICER}/posts/<duty_id>/start"): lambda ids: {"device_at": now()},
+    ("POST", f"{OFFICER}/posts/<duty_id>/break"): lambda ids: {},
+    ("POST", f"{OFFICER}/posts/<duty_id>/return"): lambda ids: {},
+    ("POST", f"{OFFICER}/posts/<duty_id>/end"): lambda ids: {},
+    ("POST", f"{OFFICER}/posts/<duty_id>/end-early"): lambda ids: {"reason": "tried"},
+    ("POST", f"{OFFICER}/posts/<duty_id>/take-over"): lambda ids: {},
+    ("POST", f"{OFFICER}/posts/<duty_id>/hand-over"): lambda ids: {},
+    ("POST", f"{OFFICER}/posts/<duty_id>/explain"): lambda ids: {"text": "tried"},
+    ("POST", f"{DESK}/posts"): a_post,
+    ("PUT", f"{DESK}/posts/<post_id>"): a_post,
+    ("POST", f"{DESK}/posts/duties"): lambda ids: {
+        "post_id": ids["post_id"], "starts_at": now(),
+        "ends_at": (datetime.now(UTC) + timedelta(hours=2)).isoformat(), "officer_ids": [ids["officer_id"]],
+    },
+    ("POST", f"{DESK}/posts/duties/<duty_id>/cancel"): lambda ids: {"reason": "tried"},
+    ("POST", f"{DESK}/duty-levels"): a_switch,
+    ("POST", f"{DESK}/duty-levels/<switch_id>/end"): lambda ids: {"reason": "tried"},
     ("POST", f"{OFFICER}/visits"): lambda ids: {
         "token": ids["label_token"], "place": {"lon": float(ids["lon"]), "lat": float(ids["lat"])},
     },
@@ -231,6 +262,7 @@ QUERIES: dict[str, Make] = {
     f"{DESK}/roster/import": lambda ids: {"dry_run": "true"},
     f"{DESK}/patrols": lambda ids: DAY,
     f"{DESK}/visits": lambda ids: DAY,
+    f"{DESK}/posts/duties": lambda ids: DAY,
     f"{DESK}/coverage": lambda ids: DAY,
 }
 FILES: dict[str, Callable[[Ids], str]] = {
@@ -250,6 +282,7 @@ NAMES_SOMEBODY_IN_ITS_BODY = {
     ("POST", f"{DESK}/devices"), ("POST", f"{DESK}/phones"), ("POST", f"{DESK}/imported-tracks"),
     ("POST", f"{DESK}/calls"), ("POST", f"{DESK}/checkpoints/labels"), ("POST", f"{DESK}/roster"),
     ("POST", f"{OFFICER}/roster-requests"), ("POST", f"{OFFICER}/hand-overs"),
+    ("POST", f"{DESK}/posts/duties"), ("POST", f"{DESK}/duty-levels"),
 }  # fmt: skip
 
 
@@ -332,7 +365,7 @@ OF_A_PERSON = {
     "alarms": "officer_id", "reports": "officer_id", "evidence": "officer_id", "call_answers": "officer_id",
     "patrols": "officer_id", "visits": "officer_id", "planned_shifts": "officer_id",
     "roster_requests": "colleague_id", "hand_overs": "taker_id", "patrol_photos": "officer_id",
-    "phone_setups": "officer_id",
+    "phone_setups": "officer_id", "post_duties": "officer_id",
     "notices": "recipient_id", "deliveries": "recipient_id", "addresses": "user_id",
 }  # fmt: skip
 
@@ -463,7 +496,12 @@ def _granted(
         made = caller.post(f"{DESK}/task-kinds", BODIES["POST", f"{DESK}/task-kinds"](own.ids))
         own.ids["kind_id"] = made.json["id"]
     ids = dict(own.ids)
-    for things, name in (("checkpoints", "checkpoint_id"), ("routes", "route_id"), ("plans", "plan_id")):
+    for things, name in (
+        ("checkpoints", "checkpoint_id"),
+        ("routes", "route_id"),
+        ("plans", "plan_id"),
+        ("posts", "post_id"),
+    ):
         if path.startswith(f"{DESK}/{things}/<{name}>"):
             made = caller.post(f"{DESK}/{things}", BODIES["POST", f"{DESK}/{things}"](ids))
             ids[name] = made.json["id"]
@@ -484,9 +522,15 @@ BEFORE_PATROL = {
     "/skip": ("start",), "/explain": ("start", "finish"), "/points/<checkpoint_id>/answer": ("start",),
 }  # fmt: skip
 """The same on his patrol."""
+BEFORE_POST = {
+    "/break": "s", "/return": "sb", "/posts/<duty_id>/end": "se", "/posts/<duty_id>/end-early": "s",
+    "/take-over": "c", "/hand-over": "sa", "/posts/<duty_id>/explain": "sl",
+}  # fmt: skip
+"""The same at his post: he starts, takes a break, leaves early; its end comes; a colleague stands there, or asks."""
 PREPARED = (
     *BEFORE,
     *BEFORE_PATROL,
+    *BEFORE_POST,
     "/patrols",
     "/start",
     "/patrols/<patrol_id>/cancel",
@@ -521,6 +565,11 @@ def _bring_task(world: World, own: Prey, path: str) -> None:
         with unit_of_work(world.here.id) as uow:
             given = hand_overs.give(uow, own.officer.actor(), command_id=uuid.uuid4())
             own.ids["hand_over_id"] = str(given.id)
+    for ending, acts in BEFORE_POST.items():
+        if path.endswith(ending):
+            with unit_of_work(world.here.id) as uow:
+                for act in acts:
+                    _at_post(uow, own, act)
     if path.endswith(("/brief", "/print-brief")):
         with unit_of_work(world.here.id) as uow:
             tasks.refer(
@@ -532,6 +581,26 @@ def _bring_task(world: World, own: Prey, path: str) -> None:
             to_clear = uuid.UUID(own.ids["alarm_id"])
             send = workflows_dispatching.dispatch
             send(uow, world.here["supervisor"].actor(), to_clear, command_id=uuid.uuid4(), whom=None)
+
+
+def _at_post(uow: UnitOfWork, own: Prey, act: str) -> None:
+    duty_id, command, colleague = (
+        uuid.UUID(own.ids["duty_id"]),
+        {"command_id": uuid.uuid4()},
+        own.leader.actor(),
+    )
+    if act == "c":
+        post_duties.start(uow, colleague, duty_id, **command)
+    elif act == "a":
+        post_reliefs.take_over(uow, colleague, duty_id, **command)
+    elif act == "s":
+        post_duties.start(uow, own.officer.actor(), duty_id, **command)
+    elif act == "b":
+        post_duties.take_break(uow, own.officer.actor(), duty_id, **command)
+    elif act == "l":
+        post_duties.end_early(uow, own.officer.actor(), duty_id, reason="to try", **command)
+    else:
+        post_duties.read(uow, duty_id).ends_at = uow.now + timedelta(minutes=1)
 
 
 LOOKS = {("see", "track"), ("export", "track")}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 import re
 import statistics
@@ -21,7 +22,7 @@ from sqlalchemy.orm import Session
 from backend.adapters.pictures import Picture
 from backend.core.ids import new_id
 from backend.core.uow import UnitOfWork, unit_of_work
-from backend.core.vocabulary import AlarmKind, AlarmSource, CallKind, Role, RosterRequestKind
+from backend.core.vocabulary import AlarmKind, AlarmSource, CallKind, DutyLevel, Role, RosterRequestKind
 from backend.models import Base
 from mobile_api import endpoint, hot
 from tests.api.conftest import Caller, World
@@ -29,11 +30,12 @@ from tests.api.test_shifts import start
 from tests.factories import Person
 from tests.photos import metadata, photo
 from tests.rosters import make_planned
-from tests.rounds import make_patrol, make_visit
+from tests.rounds import make_duty, make_patrol, make_post, make_visit
 from workflows import (
     access,
     alarms,
     calls,
+    duty_levels,
     evidence,
     hand_overs,
     reporting,
@@ -44,6 +46,8 @@ from workflows import (
 from workflows.offering import Whom
 
 SPAN = {"from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z", "reason": "a look"}
+HOURS = itertools.count(1)
+"""An hour of its own for each duty level."""
 
 
 class Prey:
@@ -51,7 +55,7 @@ class Prey:
 
     def __init__(self, world: World, officer: Person, leader: Person) -> None:
         caller = Caller(world.app).sign_in(officer)
-        self.officer = officer
+        self.officer, self.leader = officer, leader
         self.session_id = caller.tokens["session_id"]
         shift = start(caller)
         self.shift_id, self.device_id = shift["id"], shift["device_id"]
@@ -107,9 +111,18 @@ class Prey:
             given = hand_overs.give(
                 uow, leader.actor(), command_id=new_id(), watch=leader.login, taker_id=officer.id
             )
+            duty = make_duty(uow, world.here, make_post(uow, world.here, area=area), starts_at=uow.now)
+            # There is much prey, and of one area one level is in force at a time.
+            begins_at = uow.now + next(HOURS) * timedelta(hours=1)
+            switch = duty_levels.switch(
+                uow, world.here["supervisor"].actor(), area_id=world.here.areas[area], level=DutyLevel.SECOND,
+                since_at=begins_at, until_at=begins_at + timedelta(minutes=30), reason=officer.login,
+                command_id=new_id(),
+            )  # fmt: skip
         lon, lat = world.here.place(area)
         self.ids |= {
             "planned_shift_id": str(planned.id), "roster_request_id": str(asked.id), "hand_over_id": str(given.id),
+            "duty_id": str(duty.id), "post_id": str(duty.post_id), "switch_id": str(switch.id),
             "evidence_id": str(photo_id), "report_id": str(report.id), "reported_id": str(reported),
             "call_id": str(call.id), "alarm_id": str(alarm.id), "task_id": str(task.id), "kind_id": str(task.kind_id),
             "lon": str(lon), "lat": str(lat), "colleague_id": str(leader.id),

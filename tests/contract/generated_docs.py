@@ -24,6 +24,7 @@ from workflows.invitations import INVITATION
 from workflows.machine import Machine
 from workflows.patrols import PATROL
 from workflows.planned_shifts import PLANNED_SHIFT
+from workflows.post_duties import POST_DUTY
 from workflows.reports import REPORT
 from workflows.roster_requests import REQUEST
 from workflows.shifts import SHIFT
@@ -33,7 +34,7 @@ from workflows.users import USER
 ROOT = Path(__file__).resolve().parents[2]
 MACHINES = (
     SHIFT, PLANNED_SHIFT, REQUEST, HAND_OVER, INVITATION, TASK, ASSIGNMENT, ALARM, REPORT, EVIDENCE, CALL, ANSWER,
-    PATROL, DEVICE, USER,
+    PATROL, POST_DUTY, DEVICE, USER,
 )  # fmt: skip
 
 

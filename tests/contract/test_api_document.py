@@ -41,6 +41,8 @@ SHORT = {
     "/api/v1/desk/departments": "500 at most",
     "/api/v1/desk/tasks/nearest": "50 at most",
     "/api/v1/desk/tasks/{task_id}/nearest": "50 at most",
+    "/api/v1/desk/duty-levels/in-force": "the areas of one's own memberships",
+    "/api/v1/officer/posts/levels": "the areas of one's own memberships",
     "/api/v1/desk/counters": "one day's, by protocol and outcome",
     "/api/v1/desk/reports/{report_id}/evidence": "40 at most: 20 from before, 20 from after",
     "/api/v1/desk/tasks/{task_id}/evidence": "50 at most",
@@ -176,7 +178,7 @@ def test_what_has_a_life_cycle_says_what_may_be_done_with_it(document: dict[str,
 def test_names_that_people_read_come_in_both_languages(document: dict[str, Any]) -> None:
     """Of places, routes, plans, departments, maps, kinds of task: by language. Of people and devices: a text."""
     by_language = re.compile(
-        r"(Town|Area|AreaName|Street|Department|Basemap|Installation|TaskKind\w*|Route(Drawn|Body)?|Plan(Body)?"
+        r"(Town|Area|AreaName|Street|Department|Basemap|Installation|TaskKind\w*|Route(Drawn|Body)?|Plan(Body)?|Post(Body)?"
         r"|Checkpoint(WithRoutes|Body)?)$"
     )
     seen = {True: 0, False: 0}

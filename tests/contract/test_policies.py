@@ -310,12 +310,14 @@ def test_a_machine_reaches_every_state_that_there_is(machine: Machine) -> None:
         assert one.by, one.action
 
 
-PLURAL = {"evidence": "evidence", "roster": "roster"}
+PLURAL = {"evidence": "evidence", "roster": "roster", "post_duty": "post_duties"}
 """What has no plural but its own name; of anything else it ends with an s."""
+PATHS = {"post_duty": "(?:posts|posts/duties)"}
+"""Below which path the routes of a kind are, where it is not its plural."""
 PRESSED_AT = {"assignment": "task", "call_answer": "call", "planned_shift": "roster"}
 """Whose rows are moved by acts on something else: a share by what is done to its task, an answer by the call's; of
 planned shifts the roster is made."""
-ROUTES = {("task", "withdraw"): "release"}
+ROUTES = {("task", "withdraw"): "release", ("post_duty", "relieve"): "hand-over"}
 """Steps whose routes are called otherwise: to release an officer takes his offer back if he has not answered."""
 
 
@@ -340,7 +342,7 @@ def test_every_step_that_people_press_has_a_route_for_each_who_may(app: Any, mac
         for rule in app.url_map.iter_rules():
             policy = endpoint.POLICIES.get(rule.endpoint)
             kind = PRESSED_AT.get(machine.kind, machine.kind)
-            place = PLURAL.get(kind, f"{kind}s").replace("_", "-")
+            place = PATHS.get(kind) or PLURAL.get(kind, f"{kind}s").replace("_", "-")
             action = ROUTES.get((kind, one.action), one.action.replace("_", "-"))
             if policy and re.search(rf"/{place}/<uuid:\w+>/{action}$", str(rule)):
                 assert policy.command, rule
@@ -396,6 +398,7 @@ def test_every_kind_of_notice_has_recipients_a_priority_and_a_template_in_both_l
 
 
 EXAMPLES: dict[str, Any] = {
+    "duty_level": "second",
     "number": 7,
     "what": {"zh-CN": "噪声扰民", "en": "Noise"},
     "place": {"zh-CN": "东门", "en": "East gate"},

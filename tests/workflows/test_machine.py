@@ -54,6 +54,7 @@ from backend.models import (
     Journal,
     Patrol,
     PlannedShift,
+    PostDuty,
     Report,
     RosterRequest,
     Shift,
@@ -65,7 +66,7 @@ from clusters import Database
 from tests import factories
 from tests.factories import Town
 from tests.rosters import make_planned
-from tests.rounds import make_patrol
+from tests.rounds import make_duty, make_patrol, make_post
 from workflows import (
     access,
     alarms,
@@ -78,6 +79,8 @@ from workflows import (
     invitations,
     patrols,
     planned_shifts,
+    post_duties,
+    post_reliefs,
     reporting,
     reports,
     roster,
@@ -457,6 +460,33 @@ def on_row(act: Callable[..., Any], **more: Any) -> Press:
     return press
 
 
+def planned_duty(uow: UnitOfWork, town: Town) -> UUID:
+    """A duty at a post of community a that its officer, who is on shift, may begin now."""
+    for name in ("officer_a", "officer_a2"):
+        officer = town[name].actor()
+        if shifts.current(uow, officer) is None:
+            shifts.start(uow, officer, command_id=new_id(), limits=LIMITS)
+        if before := post_duties.standing(uow, town[name].id):
+            post_duties.end_early(uow, officer, before.id, command_id=new_id(), **WHY)
+    return make_duty(uow, town, make_post(uow, town), starts_at=uow.now).id
+
+
+def at_post(act: Callable[..., Any], lasts: timedelta, **more: Any) -> Press:
+    """A press at a post whose time lasts so long from now, and whose colleague has asked to take over."""
+
+    def press(uow: UnitOfWork, actor: Actor, row_id: UUID, command_id: UUID | None) -> None:
+        with uow.session.begin_nested():  # What is refused leaves nothing of this behind.
+            if (duty := uow.session.get(PostDuty, row_id)) is not None:
+                duty.ends_at = uow.now + lasts
+            if act is post_reliefs.hand_over and duty is not None and duty.state == "standing":
+                others = Shift.ended_at.is_(None) & (Shift.officer_id != duty.officer_id)
+                duty.relief_officer_id = uow.session.scalar(select(Shift.officer_id).where(others).limit(1))
+                duty.relief_asked_at = uow.now
+            act(uow, actor, row_id, command_id=command_id, **more)
+
+    return press
+
+
 def hand_on_to(name: str | None) -> Callable[..., None]:
     """What follows when somebody confirms a hand-over: he is ``name`` (of this town), or the officer anew."""
 
@@ -470,6 +500,10 @@ def hand_on_to(name: str | None) -> Callable[..., None]:
         tasks.hand_on(uow, actor, task, share, to=to, taker=taker, command_id=None)
 
     return hand_on
+
+
+def miss_duty(uow: UnitOfWork, actor: Actor, row_id: UUID, command_id: UUID | None) -> None:
+    post_duties.miss(uow, actor, access.post_duty(uow, system_actor(uow.town), row_id, lock=True))
 
 
 Press = Callable[[UnitOfWork, Actor, UUID, UUID | None], None]
@@ -487,6 +521,7 @@ ROWS: dict[str, tuple[Machine, type, Callable[[UnitOfWork, Town], UUID]]] = {
     "planned_shift": (planned_shifts.PLANNED_SHIFT, PlannedShift, planned_shift),
     "roster_request": (roster_requests.REQUEST, RosterRequest, asked_swap),
     "hand_over": (hand_overs.HAND_OVER, HandOver, given_hand_over),
+    "post_duty": (post_duties.POST_DUTY, PostDuty, planned_duty),
     "device": (devices.DEVICE, Device, given_device),
     "user": (users.USER, User, made_user),
 }
@@ -568,6 +603,12 @@ PRESSES: dict[tuple[str, str], Press] = {
     ("hand_over", "take"): on_row(hand_overs.take),
     ("hand_over", "decline"): on_row(hand_overs.decline, **WHY),
     ("hand_over", "withdraw"): on_row(hand_overs.withdraw),
+    ("post_duty", "start"): on_patrol(post_duties.start),
+    ("post_duty", "relieve"): at_post(post_reliefs.hand_over, timedelta(hours=1)),
+    ("post_duty", "end"): at_post(post_duties.end, timedelta(minutes=1)),
+    ("post_duty", "end_early"): at_post(post_duties.end_early, timedelta(hours=1), **WHY),
+    ("post_duty", "miss"): miss_duty,
+    ("post_duty", "cancel"): on_patrol(post_duties.cancel, **WHY),
     ("device", "renew"): renew_device,
     ("device", "revoke"): revoke_device,
     ("user", "disable"): disable_user,
@@ -582,6 +623,7 @@ BY_CLOCK = {
     ("evidence", "receive"), ("evidence", "seal"), ("evidence", "reject"),
     ("call_answer", "excuse"), ("patrol", "miss"), ("task", "hand_over"), ("assignment", "hand_over"),
     ("roster_request", "submit"), ("roster_request", "lapse"),
+    ("call_answer", "excuse"), ("patrol", "miss"), ("post_duty", "miss"),
 }  # fmt: skip
 """Acts without a command: nobody repeats them by a key."""
 NEAR = {

@@ -15,6 +15,7 @@ from sqlalchemy.pool import NullPool
 from backend.core.errors import Forbidden, Invalid, NotVisible, Stale, WrongState
 from backend.core.ids import new_id
 from backend.core.uow import UnitOfWork, unit_of_work
+from backend.core.vocabulary import DutyLevel
 from backend.models import Patrol, Plan
 from tests import factories
 from tests.factories import Town
@@ -39,11 +40,12 @@ def here(uow: UnitOfWork, town: Town) -> UnitOfWork:
 
 
 def wanted(uow: UnitOfWork, town: Town, **more: Any) -> dict[str, Any]:
-    route_id = more.pop("route_id", None) or make_route(uow, town, [make_checkpoint(uow, town)]).id
+    if "post_id" not in more:
+        more["route_id"] = more.get("route_id") or make_route(uow, town, [make_checkpoint(uow, town)]).id
     return {
-        "route_id": route_id, "name": {"zh-CN": "早巡", "en": "Morning round"}, "rule": "FREQ=DAILY;BYHOUR=9,21",
+        "route_id": None, "name": {"zh-CN": "早巡", "en": "Morning round"}, "rule": "FREQ=DAILY;BYHOUR=9,21",
         "starts_on": uow.now.date() - DAY, "starts_at": time(0), "ends_on": None, "late_after_s": 600,
-        "window_s": 3600, "officer_ids": [], **more,
+        "window_s": 3600, "officer_ids": [], "post_id": None, "lasts_s": None, "levels": list(DutyLevel), **more,
     }  # fmt: skip
 
 
@@ -52,7 +54,7 @@ def make(uow: UnitOfWork, town: Town, who: str = "supervisor", **more: Any) -> P
 
 
 def alter(uow: UnitOfWork, town: Town, plan: Plan, **more: Any) -> Plan:
-    said = {name: getattr(plan, name) for name in (*plans.FIELDS, "route_id")} | more
+    said = {name: getattr(plan, name) for name in (*plans.FIELDS, *plans.OF)} | more
     return plans.change(
         uow, town["supervisor"].actor(), plan.id, said, version=plan.version, command_id=new_id()
     )

@@ -1,4 +1,4 @@
-/** What every screen of the officer client shares: session, API, duty, tasks, rounds, reports, photos, the desk's calls and the call for help. */
+/** What every screen of the officer client shares: session, API, duty, tasks, rounds, posts, reports, photos, the desk's calls and the call for help. */
 import { createApi } from '@/shared/api'
 import { createChanges } from '@/shared/changes'
 import { createPush } from '@/shared/notices/push'
@@ -12,6 +12,7 @@ import { createDispatch } from './dispatch'
 import { createDuty } from './duty'
 import { createOwnPhotos } from './own-photos'
 import { createPhotos } from './photos'
+import { createPosts } from './posts'
 import { createReports } from './reports'
 import { createRounds } from './rounds'
 
@@ -24,6 +25,7 @@ export const dispatch = createDispatch(session, api, duty, changes, {
   now: () => Date.now(),
 })
 export const rounds = createRounds(session, api, duty, changes, { here: () => duty.recorder.here.value, now: () => Date.now() })
+export const posts = createPosts(session, api, duty, changes, { now: () => Date.now() })
 export const reports = createReports(session, api, changes)
 export const photos = createPhotos(session, api, changes)
 export const ownPhotos = createOwnPhotos(api, changes)

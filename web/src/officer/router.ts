@@ -6,6 +6,7 @@ import DutyView from './views/DutyView.vue'
 import HandOversView from './views/HandOversView.vue'
 import MeView from './views/MeView.vue'
 import NoticeView from './views/NoticeView.vue'
+import PostsView from './views/PostsView.vue'
 import ReportsView from './views/ReportsView.vue'
 import ReportView from './views/ReportView.vue'
 import RosterView from './views/RosterView.vue'
@@ -35,6 +36,7 @@ export const router = createRouter({
     { path: '/tasks/:id', name: 'task', component: TaskView, props: true },
     { path: '/rounds', name: 'rounds', component: RoundsView },
     { path: '/rounds/:id', name: 'round', component: RoundView, props: true },
+    { path: '/posts/:id?', name: 'posts', component: PostsView, props: true },
     { path: '/scan/:token?', name: 'scan', component: ScanView, props: true },
     { path: '/report', name: 'report', component: ReportView },
     { path: '/reports', name: 'reports', component: ReportsView },

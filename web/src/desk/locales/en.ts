@@ -2,6 +2,7 @@ import calls from './calls/en'
 import dispatch from './dispatch/en'
 import letters from './letters/en'
 import photos from './photos/en'
+import posts from './posts/en'
 import reports from './reports/en'
 import roster from './roster/en'
 import rounds from './rounds/en'
@@ -511,11 +512,17 @@ export default {
       hand_over: 'hand over',
       import_roster: 'Imported a roster',
       swap: 'Swapped',
-      ask: 'Asked',
+      ask: 'ask',
       submit: 'Submitted for approval',
       agree: 'Agreed to swap',
       approve: 'Approved',
       refuse: 'Not approved',
+      relieve: 'relieve',
+      break: 'begin a break',
+      return: 'end a break',
+      absent: 'find absent',
+      switch: 'switch the duty level',
+      begin: 'come into force',
       receive: 'arrived in full',
       seal: 'seal',
       reject: 'not taken',
@@ -605,6 +612,9 @@ export default {
       planned_shift: 'planned shift',
       roster_request: 'request about the roster',
       hand_over: 'hand-over',
+      post: 'Post',
+      post_duty: 'Post duty',
+      duty_level: 'Duty level',
       evidence: 'Photo',
       report: 'Report',
       call: 'Call',
@@ -638,6 +648,8 @@ export default {
       given: 'to be taken over',
       taken: 'taken over',
       handed_over: 'handed over',
+      standing: 'standing',
+      relieved: 'relieved',
       uploading: 'on its way',
       received: 'being checked',
       sealed: 'sealed',
@@ -767,6 +779,7 @@ export default {
   dispatch,
   letters,
   photos,
+  posts,
   reports,
   roster,
   rounds,

@@ -2,6 +2,7 @@ import calls from './calls/zh-CN'
 import dispatch from './dispatch/zh-CN'
 import letters from './letters/zh-CN'
 import photos from './photos/zh-CN'
+import posts from './posts/zh-CN'
 import reports from './reports/zh-CN'
 import roster from './roster/zh-CN'
 import rounds from './rounds/zh-CN'
@@ -511,11 +512,17 @@ export default {
       hand_over: '移交',
       import_roster: '导入班表',
       swap: '换班',
-      ask: '申请',
+      ask: '请求',
       submit: '提交审批',
       agree: '同意换班',
       approve: '批准',
       refuse: '不批准',
+      relieve: '换岗',
+      break: '开始休息',
+      return: '结束休息',
+      absent: '记录离岗',
+      switch: '切换勤务等级',
+      begin: '生效',
       receive: '全部送达',
       seal: '封存',
       reject: '未接收',
@@ -605,6 +612,9 @@ export default {
       planned_shift: '计划班次',
       roster_request: '换班/请假申请',
       hand_over: '交接班',
+      post: '岗位',
+      post_duty: '值守',
+      duty_level: '勤务等级',
       evidence: '照片',
       report: '上报',
       call: '点名/广播',
@@ -638,6 +648,8 @@ export default {
       given: '待接班',
       taken: '已接班',
       handed_over: '已移交接班人',
+      standing: '值守中',
+      relieved: '已换岗',
       uploading: '上传中',
       received: '核验中',
       sealed: '已封存',
@@ -767,6 +779,7 @@ export default {
   dispatch,
   letters,
   photos,
+  posts,
   reports,
   roster,
   rounds,

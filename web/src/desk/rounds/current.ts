@@ -5,7 +5,7 @@ import { may } from '../client'
 import type { ChangedEvent } from '../types'
 
 export const heard = ref(0)
-const OF_ROUNDS = new Set(['patrol', 'visit'])
+const OF_ROUNDS = new Set(['patrol', 'visit', 'post_duty', 'duty_level'])
 
 export function beginRounds(socket: LiveSocket): void {
   if (!may('see:patrol')) return

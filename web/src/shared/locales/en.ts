@@ -179,6 +179,12 @@ export default {
       roster_request_decided: 'Request decided',
       hand_over_given: 'A hand-over for you',
       hand_over_answered: 'Hand-over answered',
+      post_late: 'Nobody at a post',
+      post_missed: 'Post duty missed',
+      post_left: 'Away from the post',
+      post_relief_asked: 'Relief at a post',
+      duty_level_switched: 'Duty level switched',
+      duty_level_ended: 'Duty level over',
     },
   },
   map: {

@@ -179,6 +179,12 @@ export default {
       roster_request_decided: '换班/请假有结果',
       hand_over_given: '请接班',
       hand_over_answered: '交接班有答复',
+      post_late: '岗位无人到岗',
+      post_missed: '缺岗',
+      post_left: '离岗',
+      post_relief_asked: '请求接岗',
+      duty_level_switched: '勤务等级切换',
+      duty_level_ended: '勤务等级结束',
     },
   },
   map: {

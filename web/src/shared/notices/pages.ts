@@ -16,6 +16,8 @@ export function pageOf(client: Client, { kind, subject_kind, subject_id }: About
     if (subject_kind === 'task' || subject_kind === 'alarm') return `/live?${subject_kind}=${id}`
     if (subject_kind === 'patrol') return `/rounds?patrol=${id}`
     if (subject_kind === 'roster_request') return '/roster?tab=requests'
+    if (subject_kind === 'post_duty') return '/rounds?tab=posts'
+    if (subject_kind === 'duty_level') return '/rounds'
     return LIST
   }
   // One's own call for help. That of somebody else comes to an officer as a task.
@@ -24,6 +26,8 @@ export function pageOf(client: Client, { kind, subject_kind, subject_id }: About
   if (client === 'officer' && subject_kind === 'patrol') return `/rounds/${id}`
   if (client === 'officer' && (subject_kind === 'planned_shift' || subject_kind === 'roster_request')) return '/roster'
   if (client === 'officer' && subject_kind === 'hand_over') return '/hand-overs'
+  if (client === 'officer' && subject_kind === 'post_duty') return `/posts/${id}`
+  if (client === 'officer' && subject_kind === 'duty_level') return '/posts'
   if (client === 'officer' && kind === 'officer.silent') return '/'
   return LIST
 }

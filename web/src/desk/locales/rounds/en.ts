@@ -1,7 +1,7 @@
 export default {
   title: 'Rounds',
   lead: 'How far the day’s rounds are, their checkpoints and routes, the plans, and doubtful visits.',
-  tab: { today: 'Today', routes: 'Checkpoints and routes', plans: 'Plans', visits: 'Doubtful visits', coverage: 'Coverage' },
+  tab: { today: 'Today', posts: 'Posts', routes: 'Checkpoints and routes', plans: 'Plans', visits: 'Doubtful visits', coverage: 'Coverage' },
   today: 'Today,',
   dayBefore: 'The day before',
   dayAfter: 'The day after',

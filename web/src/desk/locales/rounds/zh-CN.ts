@@ -1,7 +1,7 @@
 export default {
   title: '巡更',
   lead: '当天的巡更进度，检查点与路线，计划，以及存疑的打卡。',
-  tab: { today: '今日', routes: '点位与路线', plans: '计划', visits: '存疑打卡', coverage: '覆盖' },
+  tab: { today: '今日', posts: '定点值守', routes: '点位与路线', plans: '计划', visits: '存疑打卡', coverage: '覆盖' },
   today: '今天',
   dayBefore: '前一天',
   dayAfter: '后一天',
