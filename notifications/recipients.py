@@ -17,7 +17,7 @@ from sqlalchemy import select, text
 
 from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import AlarmKind, NoticeKind, Role
-from backend.models import Alarm, Call, CallAnswer, Evidence, Patrol, Report, Task, Visit
+from backend.models import Alarm, Appraisal, Call, CallAnswer, Evidence, Patrol, Report, Task, Visit
 
 Level = Literal["dispatcher", "supervisor"]
 K = NoticeKind
@@ -169,6 +169,11 @@ def hear_of_visit(visit: Visit) -> Hearers:
     return Hearers(visit.area_id, (visit.officer_id,))
 
 
+def hear_of_appraisal(appraisal: Appraisal) -> Hearers:
+    """The desks of the area where its officer works, and he himself."""
+    return Hearers(appraisal.area_id, (appraisal.officer_id,))
+
+
 def hear_of_evidence(uow: UnitOfWork, evidence: Evidence) -> list[Hearers]:
     """The desks of each area where a report or a task shows it, and the officer who took it; until then he alone."""
     areas = uow.session.scalars(
@@ -230,6 +235,9 @@ NAMED_BY: dict[NoticeKind, tuple[str, ...]] = {
     K.PATROL_LATE: ("one", "officers_on_shift", "desk_for"),
     K.PATROL_MISSED: ("one", "desk_for"),
     K.PATROL_DEVIATED: ("one",),
+    K.APPRAISAL_OPENED: ("one",),
+    K.APPRAISAL_DECIDED: ("one",),
+    K.APPRAISAL_CLOSING: ("one", "desk_for"),
 }
 """By kind the functions above that may name its recipients. Whom a call asks is said by ``officers_on_shift`` and
 ``crew_on_shift``. SOS to ``one``: the nearest N, whom the alarm's workflow

@@ -185,15 +185,16 @@ def bring(
         return
     uow.session.execute(
         text(
-            "insert into fixes (town_id, device_id, fixed_at, seq, shift_id, geom, accuracy_m, speed_mps, flags,"
-            " sent_at, received_at) values (:town, :device, :fixed_at, :seq, :shift,"
+            "insert into fixes (town_id, device_id, fixed_at, seq, shift_id, geom, accuracy_m, speed_mps,"
+            " battery_pct, flags, sent_at, received_at) values (:town, :device, :fixed_at, :seq, :shift,"
             " ST_SetSRID(ST_MakePoint(:lon, :lat), 4326),"
-            " :accuracy, :speed, :flags, :sent, :received) on conflict do nothing"
+            " :accuracy, :speed, :battery, :flags, :sent, :received) on conflict do nothing"
         ),
         [
             {
                 "town": town.id, "device": device_id, "fixed_at": fix.fixed_at, "seq": fix.seq, "shift": shift_id,
                 "lon": fix.lon, "lat": fix.lat, "accuracy": fix.accuracy_m, "speed": fix.speed_mps, "flags": fix.flags,
+                "battery": fix.battery_pct,
                 "sent": received_at + timedelta(seconds=skew_s), "received": received_at,
             }
             for fix in fixes

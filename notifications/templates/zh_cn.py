@@ -58,6 +58,15 @@ TEXTS: dict[K, tuple[str, str]] = {
         "巡更 {number} 偏离路线",
         "您已离开路线[：{what}][，约 {distance_m} 米]。请说明原因或返回路线。",
     ),
+    K.APPRAISAL_OPENED: (
+        "{month} 考核结果可查看",
+        "请打开应用核对[，如有异议请在 {last_day} 当日结束前提出]。",
+    ),
+    K.APPRAISAL_DECIDED: ("{month} 考核异议已处理", "您的异议处理结果：{decided}。请打开应用查看理由。"),
+    K.APPRAISAL_CLOSING: (
+        "{month} 考核即将锁定",
+        "[异议截止日：{last_day}。][尚有 {open} 条异议待处理。]",
+    ),
     K.REPORT_ANSWERED: (
         "上报 {number} 有结果",
         "[{what}，][{place}，]处理结果[：{outcome}]，请打开应用查看。",
@@ -67,6 +76,8 @@ TEXTS: dict[K, tuple[str, str]] = {
 WORDS: dict[str, str] = {
     "level.dispatcher": "指挥席",
     "level.supervisor": "主管",
+    "decided.upheld": "成立",
+    "decided.refused": "不成立",
     "outcome.handled": "已处理",
     "outcome.task_made": "已转任务",
     "outcome.closed": "已结案",
