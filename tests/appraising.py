@@ -15,6 +15,7 @@ from backend.core.vocabulary import AlarmKind, AlarmSource, SilenceCause
 from backend.models import (
     Alarm,
     Appraisal,
+    AppraisalContest,
     AppraisalInput,
     AppraisalMonth,
     Assignment,
@@ -183,3 +184,18 @@ def fresh(uow: UnitOfWork, appraisal_id: UUID) -> Appraisal:
     """An appraisal as the database has it now."""
     uow.session.expire_all()
     return access.appraisal(uow, system_actor(uow.town), appraisal_id)
+
+
+def contested_month(
+    uow: UnitOfWork, town: Town, person: Person, *, area: str = "a"
+) -> tuple[AppraisalContest, AppraisalInput]:
+    """An objection of an officer to one input of a draft, and another input of it."""
+    _, at = month_over(uow)
+    for n in range(2):
+        make_shift(uow, town, person, at + n * DAY, area=area)
+    made = drafted(uow, person)
+    [one, *_, other] = inputs_of(uow, made)["duty"]
+    contest = appraisals.contest(
+        uow, person.actor(), made.id, input_id=one.id, reason="too short", command_id=new_id()
+    )
+    return contest, other

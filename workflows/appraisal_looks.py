@@ -115,9 +115,7 @@ def at_desk(
     if key := text_and_id(after):
         query = query.where(tuple_(User.display_name, Appraisal.id) > tuple_(key[0], key[1]))
     query = query.order_by(User.display_name, Appraisal.id).limit(limit + 1)
-    return page(
-        list(uow.session.scalars(query)), limit, lambda row: (row.officer.display_name, row.id)
-    )
+    return page(list(uow.session.scalars(query)), limit, lambda row: (row.officer.display_name, row.id))
 
 
 def one(uow: UnitOfWork, actor: Actor, appraisal_id: UUID) -> Appraisal:

@@ -235,7 +235,7 @@ def contest(
     uow.session.add(made)
     uow.session.flush()
     journal.write(
-        uow, actor, "contest", made.id, "file", after=CONTEST.initial, command_id=command_id,
+        uow, actor, "contest", made.id, "contest", after=CONTEST.initial, command_id=command_id,
         data={"appraisal_id": str(appraisal.id), "input_id": str(about.id)},
     )  # fmt: skip
     _changed(uow, appraisal, "contest")

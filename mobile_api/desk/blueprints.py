@@ -2,6 +2,7 @@
 
 from mobile_api.desk import (
     alarms,
+    appraisals,
     calls,
     checkpoints,
     devices,
@@ -9,6 +10,7 @@ from mobile_api.desk import (
     imported_tracks,
     labels,
     map,
+    monthly_reports,
     notices,
     officers,
     oversight,
@@ -46,4 +48,6 @@ BLUEPRINTS = (
     checkpoints.blp,
     routes.blp,
     plans.blp,
+    appraisals.blp,
+    monthly_reports.blp,
 )

@@ -1,9 +1,21 @@
 """The officer audience's blueprints. Fixes come over the hot route (``mobile_api.hot``)."""
 
-from mobile_api.officer import calls, evidence, notices, patrols, reports, shifts, sos, tasks, tracks, visits
+from mobile_api.officer import (
+    appraisals,
+    calls,
+    evidence,
+    notices,
+    patrols,
+    reports,
+    shifts,
+    sos,
+    tasks,
+    tracks,
+    visits,
+)
 from mobile_api.officer import map as ground
 
 BLUEPRINTS = (
     shifts.blp, tasks.blp, tracks.blp, ground.blp, sos.blp, calls.blp, notices.blp, reports.blp, patrols.blp,
-    visits.blp, evidence.blp,
+    visits.blp, evidence.blp, appraisals.blp,
 )  # fmt: skip

@@ -121,6 +121,21 @@ BODIES: dict[tuple[str, str], Make] = {
     ("POST", f"{OFFICER}/patrols/<patrol_id>/points/<checkpoint_id>/skip"): lambda ids: {"reason": "tried"},
     ("POST", f"{OFFICER}/patrols/<patrol_id>/points/<checkpoint_id>/answer"): lambda ids: {"answers": {}},
     ("POST", f"{OFFICER}/patrols/<patrol_id>/explain"): lambda ids: {"text": "tried"},
+    ("POST", f"{OFFICER}/appraisals/<appraisal_id>/contest"): lambda ids: {
+        "input_id": ids["input_id"], "reason": "tried",
+    },
+    ("POST", f"{DESK}/appraisals/<appraisal_id>/exclude"): lambda ids: {
+        "input_id": ids["input_id"], "reason": "tried",
+    },
+    ("POST", f"{DESK}/appraisal-months"): lambda ids: {"month": f"20{uuid.uuid4().int % 14 + 10}-01"},
+    ("POST", f"{DESK}/appraisal-contests/<contest_id>/uphold"): lambda ids: {
+        "remedy": "exclude", "reason": "tried",
+    },
+    ("POST", f"{DESK}/appraisal-contests/<contest_id>/refuse"): lambda ids: {"reason": "tried"},
+    **{
+        ("POST", f"{DESK}/monthly-reports/{kind}"): lambda ids: {"month": "2026-01", "reason": "tried"}
+        for kind in ("pdf", "xlsx")
+    },
     ("POST", f"{OFFICER}/visits"): lambda ids: {
         "token": ids["label_token"], "place": {"lon": float(ids["lon"]), "lat": float(ids["lat"])},
     },
@@ -202,6 +217,8 @@ QUERIES: dict[str, Make] = {
     f"{DESK}/patrols": lambda ids: DAY,
     f"{DESK}/visits": lambda ids: DAY,
     f"{DESK}/coverage": lambda ids: DAY,
+    f"{DESK}/appraisals": lambda ids: {"month": "2026-01"},
+    f"{DESK}/appraisal-groups": lambda ids: {"month": "2026-01"},
 }
 FILES: dict[str, Callable[[Ids], str]] = {
     f"{DESK}/checkpoints/import": lambda ids: (
@@ -298,7 +315,7 @@ OF_A_PERSON = {
     "crew_members": "user_id", "imported_tracks": "officer_id", "disclosures": "subject_id",
     "invitations": "officer_id", "latest_positions": "officer_id", "assignments": "officer_id",
     "alarms": "officer_id", "reports": "officer_id", "evidence": "officer_id", "call_answers": "officer_id",
-    "patrols": "officer_id", "visits": "officer_id",
+    "patrols": "officer_id", "visits": "officer_id", "appraisals": "officer_id",
     "notices": "recipient_id", "deliveries": "recipient_id", "addresses": "user_id",
 }  # fmt: skip
 

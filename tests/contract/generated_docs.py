@@ -15,6 +15,7 @@ from backend.core.metrics import REGISTRY
 from backend.core.vocabulary import Role
 from workflows import access
 from workflows.alarms import ALARM
+from workflows.appraisals import APPRAISAL, CONTEST
 from workflows.assignments import ASSIGNMENT
 from workflows.calls import ANSWER, CALL
 from workflows.devices import DEVICE
@@ -28,7 +29,22 @@ from workflows.tasks import TASK
 from workflows.users import USER
 
 ROOT = Path(__file__).resolve().parents[2]
-MACHINES = (SHIFT, INVITATION, TASK, ASSIGNMENT, ALARM, REPORT, EVIDENCE, CALL, ANSWER, PATROL, DEVICE, USER)
+MACHINES = (
+    SHIFT,
+    INVITATION,
+    TASK,
+    ASSIGNMENT,
+    ALARM,
+    REPORT,
+    EVIDENCE,
+    CALL,
+    ANSWER,
+    PATROL,
+    APPRAISAL,
+    CONTEST,
+    DEVICE,
+    USER,
+)
 
 
 def permissions() -> str:

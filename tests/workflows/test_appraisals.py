@@ -323,7 +323,7 @@ def test_what_an_officer_objects_to_is_corrected_or_left_out_by_somebody_else(
     told_of = (
         select(Journal.action).where(Journal.subject_id.in_([made.id, one.id, two.id])).order_by(Journal.id)
     )
-    assert list(here.session.scalars(told_of)) == ["create", "file", "file", "uphold", "uphold", "exclude"]
+    assert list(here.session.scalars(told_of)) == ["create", "contest", "contest", "uphold", "uphold", "exclude"]
     assert told(here, "appraisal.decided") == [officer.user_id] * 2
 
 
@@ -375,7 +375,9 @@ def test_the_clock_begins_reminds_and_locks_and_what_is_locked_stays(here: UnitO
     here.now = until - 1 * HOUR
     assert appraisal_clocks.remind_due(here) == 2
     assert appraisal_clocks.remind_due(here) == 0
-    assert len(told(here, "appraisal.closing")) == 4  # Both, and the two supervisors by whom an objection waits.
+    assert (
+        len(told(here, "appraisal.closing")) == 4
+    )  # Both, and the two supervisors by whom an objection waits.
     here.now = until
     with pytest.raises(Conflict) as over:
         appraisals.contest(

@@ -34,6 +34,7 @@ from backend.core.vocabulary import (
     AlarmKind,
     AlarmSource,
     CallKind,
+    ContestRemedy,
     EvidenceFault,
     Protocol,
     ReportOutcome,
@@ -43,6 +44,9 @@ from backend.core.vocabulary import (
 from backend.embedded.cluster import Cluster
 from backend.models import (
     Alarm,
+    Appraisal,
+    AppraisalContest,
+    AppraisalMonth,
     Assignment,
     Call,
     CallAnswer,
@@ -59,11 +63,13 @@ from backend.models import (
 )  # fmt: skip
 from clusters import Database
 from tests import factories
-from tests.factories import Town
+from tests.appraising import contested_month, ordinary_month
+from tests.factories import Person, Town
 from tests.rounds import make_patrol
 from workflows import (
     access,
     alarms,
+    appraisals,
     assignments,
     calls,
     devices,
@@ -403,6 +409,40 @@ def miss_patrol(uow: UnitOfWork, actor: Actor, row_id: UUID, command_id: UUID | 
     patrols.miss(uow, actor, access.patrol(uow, system_actor(uow.town), row_id, lock=True))
 
 
+def drafted_appraisal(uow: UnitOfWork, town: Town) -> UUID:
+    """The draft of an officer's month to which nobody objects."""
+    return ordinary_month(uow, town, newcomer(uow, town)).id
+
+
+def filed_contest(uow: UnitOfWork, town: Town) -> UUID:
+    """An objection of the officer of community a, whose draft is made anew for each."""
+    return contested_month(uow, town, newcomer(uow, town))[0].id
+
+
+def newcomer(uow: UnitOfWork, town: Town) -> Person:
+    """The officer of community a, of whose month nothing was made yet."""
+    officer = town["officer_a"]
+    made = select(Appraisal.month_id).where(Appraisal.officer_id == officer.id)
+    for number, month_id in enumerate(uow.session.scalars(made)):
+        row = uow.session.get_one(AppraisalMonth, month_id)
+        row.month = row.month.replace(year=row.month.year - 1 - number)
+    uow.session.flush()
+    return officer
+
+
+def on_contest(act: Callable[..., Any], **more: Any) -> Press:
+    """A press on an objection."""
+
+    def press(uow: UnitOfWork, actor: Actor, row_id: UUID, command_id: UUID | None) -> None:
+        act(uow, actor, row_id, command_id=command_id, **more)
+
+    return press
+
+
+def lock_appraisal(uow: UnitOfWork, actor: Actor, row_id: UUID, command_id: UUID | None) -> None:
+    appraisals.lock(uow, actor, access.appraisal(uow, system_actor(uow.town), row_id, lock=True))
+
+
 Press = Callable[[UnitOfWork, Actor, UUID, UUID | None], None]
 ROWS: dict[str, tuple[Machine, type, Callable[[UnitOfWork, Town], UUID]]] = {
     "shift": (shifts.SHIFT, Shift, started_shift),
@@ -415,6 +455,8 @@ ROWS: dict[str, tuple[Machine, type, Callable[[UnitOfWork, Town], UUID]]] = {
     "call": (calls.CALL, Call, made_call),
     "call_answer": (calls.ANSWER, CallAnswer, asked_share),
     "patrol": (patrols.PATROL, Patrol, planned_patrol),
+    "appraisal": (appraisals.APPRAISAL, Appraisal, drafted_appraisal),
+    "contest": (appraisals.CONTEST, AppraisalContest, filed_contest),
     "device": (devices.DEVICE, Device, given_device),
     "user": (users.USER, User, made_user),
 }
@@ -482,6 +524,10 @@ PRESSES: dict[tuple[str, str], Press] = {
     ("patrol", "end_early"): on_patrol(patrols.end_early, **WHY),
     ("patrol", "miss"): miss_patrol,
     ("patrol", "cancel"): on_patrol(patrols.cancel, **WHY),
+    ("appraisal", "lock"): lock_appraisal,
+    ("contest", "uphold"): on_contest(appraisals.uphold, remedy=ContestRemedy.EXCLUDE, **WHY),
+    ("contest", "refuse"): on_contest(appraisals.refuse, **WHY),
+    ("contest", "withdraw"): on_contest(appraisals.withdraw),
     ("device", "renew"): renew_device,
     ("device", "revoke"): revoke_device,
     ("user", "disable"): disable_user,
@@ -494,7 +540,7 @@ BY_CLOCK = {
     ("report", "settle"), ("report", "sample"), ("report", "answer"),
     ("alarm", "escalate"), ("alarm", "right_itself"), ("call", "end"), ("call_answer", "miss"),
     ("evidence", "receive"), ("evidence", "seal"), ("evidence", "reject"),
-    ("call_answer", "excuse"), ("patrol", "miss"),
+    ("call_answer", "excuse"), ("patrol", "miss"), ("appraisal", "lock"),
 }  # fmt: skip
 """Acts without a command: nobody repeats them by a key."""
 NEAR = {
