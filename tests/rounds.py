@@ -36,8 +36,8 @@ def make_checkpoint(
     """Write a checkpoint so many metres north of the place of a community."""
     made = Checkpoint(
         id=new_id(), town_id=town.id, area_id=town.areas[area], name={"zh-CN": "东门", "en": "East gate"},
-        geom=from_shape(Point(*north_of(town, north_m, area)), srid=4326), created_at=uow.now,
-        **{"code": f"c-{new_id().hex[-12:]}", "radius_m": 20.0, "min_dwell_s": 30, **more},
+        geom=from_shape(Point(*north_of(town, north_m, area)), srid=4326),
+        **{"created_at": uow.now, "code": f"c-{new_id().hex[-12:]}", "radius_m": 20.0, "min_dwell_s": 30, **more},
     )  # fmt: skip
     uow.session.add(made)
     uow.session.flush()

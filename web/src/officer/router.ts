@@ -1,6 +1,8 @@
 import { createRouter, createWebHistory } from 'vue-router'
 import { acceptNotice } from '@/shared/notices/arrival'
 import { notices, session } from './client'
+import AppraisalsView from './views/AppraisalsView.vue'
+import AppraisalView from './views/AppraisalView.vue'
 import DisclosuresView from './views/DisclosuresView.vue'
 import DutyView from './views/DutyView.vue'
 import MeView from './views/MeView.vue'
@@ -43,6 +45,8 @@ export const router = createRouter({
     { path: '/notice-settings', name: 'notice-settings', component: NoticeSettingsView },
     { path: '/sessions', name: 'sessions', component: SessionsView },
     { path: '/disclosures', name: 'disclosures', component: DisclosuresView },
+    { path: '/appraisals', name: 'appraisals', component: AppraisalsView },
+    { path: '/appraisals/:id', name: 'appraisal', component: AppraisalView, props: true },
     { path: '/shifts', name: 'shifts', component: ShiftsView },
     { path: '/:rest(.*)*', redirect: { name: 'duty' } },
   ],

@@ -55,6 +55,8 @@ export type OfficerPatrolPoint = Schemas['OfficerPatrolPoint']
 export type OfficerCheckpoint = Schemas['OfficerCheckpoint']
 export type OfficerRoute = Schemas['OfficerRoute']
 export type OfficerVisit = Schemas['OfficerVisit']
+export type OfficerAppraisal = Schemas['OfficerAppraisal']
+export type OfficerAppraisalInput = Schemas['OfficerAppraisalInput']
 export type OfficerSos = Schemas['OfficerSos']
 export type ResidentSos = Schemas['ResidentSos']
 

@@ -3,6 +3,7 @@ import dispatch from './dispatch/en'
 import letters from './letters/en'
 import photos from './photos/en'
 import reports from './reports/en'
+import appraisals from './appraisals/en'
 import rounds from './rounds/en'
 
 export default {
@@ -34,6 +35,7 @@ export default {
   nav: {
     live: 'Live',
     rounds: 'Rounds',
+    appraisals: 'Appraisal',
     calls: 'Roll calls',
     replay: 'Replay',
     tracks: 'Tracks',
@@ -464,11 +466,16 @@ export default {
     viewer: 'Who looked',
     span: 'Span looked at',
     purpose: 'How',
-    purposes: { trail: 'Recent trail', replay: 'Replay', export: 'Export' },
+    purposes: { trail: 'Recent trail', replay: 'Replay', export: 'Export', appraisal: 'Appraisal' },
     system: 'System',
     only: 'Only: {name}',
     lastMinutes: 'the last {minutes} minutes',
     actions: {
+      lock: 'lock',
+      exclude: 'leave an input out',
+      contest: 'object',
+      uphold: 'uphold an objection',
+      refuse: 'refuse an objection',
       receive: 'arrived in full',
       seal: 'seal',
       reject: 'not taken',
@@ -554,6 +561,9 @@ export default {
       scan: 'scan a code',
     },
     subjects: {
+      appraisal: 'Appraisal',
+      appraisal_month: 'Month of appraisal',
+      contest: 'Objection',
       evidence: 'Photo',
       report: 'Report',
       call: 'Call',
@@ -581,6 +591,10 @@ export default {
       checkpoint: 'Checkpoint',
     },
     statesOf: {
+      draft: 'draft',
+      locked: 'locked',
+      upheld: 'upheld',
+      refused: 'refused',
       uploading: 'on its way',
       received: 'being checked',
       sealed: 'sealed',
@@ -711,5 +725,6 @@ export default {
   letters,
   photos,
   reports,
+  appraisals,
   rounds,
 }

@@ -3,6 +3,7 @@ import dispatch from './dispatch/zh-CN'
 import letters from './letters/zh-CN'
 import photos from './photos/zh-CN'
 import reports from './reports/zh-CN'
+import appraisals from './appraisals/zh-CN'
 import rounds from './rounds/zh-CN'
 
 export default {
@@ -34,6 +35,7 @@ export default {
   nav: {
     live: '实况',
     rounds: '巡更',
+    appraisals: '考核',
     calls: '点名',
     replay: '回放',
     tracks: '轨迹',
@@ -464,11 +466,16 @@ export default {
     viewer: '查看人',
     span: '查看的时段',
     purpose: '方式',
-    purposes: { trail: '近期轨迹', replay: '回放', export: '导出' },
+    purposes: { trail: '近期轨迹', replay: '回放', export: '导出', appraisal: '考核' },
     system: '系统',
     only: '只看：{name}',
     lastMinutes: '最近 {minutes} 分钟',
     actions: {
+      lock: '锁定',
+      exclude: '剔除考核依据',
+      contest: '提出异议',
+      uphold: '异议成立',
+      refuse: '异议不成立',
       receive: '全部送达',
       seal: '封存',
       reject: '未接收',
@@ -554,6 +561,9 @@ export default {
       scan: '扫码打卡',
     },
     subjects: {
+      appraisal: '考核',
+      appraisal_month: '考核月份',
+      contest: '考核异议',
       evidence: '照片',
       report: '上报',
       call: '点名/广播',
@@ -581,6 +591,10 @@ export default {
       checkpoint: '巡更点',
     },
     statesOf: {
+      draft: '草稿',
+      locked: '已锁定',
+      upheld: '成立',
+      refused: '不成立',
       uploading: '上传中',
       received: '核验中',
       sealed: '已封存',
@@ -711,5 +725,6 @@ export default {
   letters,
   photos,
   reports,
+  appraisals,
   rounds,
 }

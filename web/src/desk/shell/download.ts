@@ -3,7 +3,15 @@ import { api } from '../client'
 import type { RequestOptions } from '@/shared/api'
 
 export async function download(path: string, name: string, query?: RequestOptions['query']): Promise<void> {
-  const answer = await api.response('GET', path, { query, accept: '*/*', timeoutMs: 120_000 })
+  await save(await api.response('GET', path, { query, accept: '*/*', timeoutMs: 120_000 }), name)
+}
+
+/** A file that is asked for with a body, such as one that states why. */
+export async function downloadWith(path: string, name: string, body: unknown): Promise<void> {
+  await save(await api.response('POST', path, { body, accept: '*/*', timeoutMs: 180_000 }), name)
+}
+
+async function save(answer: Response, name: string): Promise<void> {
   const url = URL.createObjectURL(await answer.blob())
   const link = document.createElement('a')
   link.href = url

@@ -1,4 +1,7 @@
+import appraisal from './appraisal/en'
+
 export default {
+  appraisal,
   common: {
     product: 'Xungeng',
     ok: 'OK',
@@ -158,6 +161,9 @@ export default {
       patrol_late: 'Patrol late',
       patrol_missed: 'Patrol missed',
       patrol_deviated: 'Off the route',
+      appraisal_opened: 'Appraisal',
+      appraisal_decided: 'Objection decided',
+      appraisal_closing: 'Appraisal about to be locked',
     },
   },
   map: {

@@ -1,4 +1,7 @@
+import appraisal from './appraisal/zh-CN'
+
 export default {
+  appraisal,
   common: {
     product: '巡更',
     ok: '确定',
@@ -158,6 +161,9 @@ export default {
       patrol_late: '巡更迟到',
       patrol_missed: '漏巡',
       patrol_deviated: '偏离路线',
+      appraisal_opened: '考核结果',
+      appraisal_decided: '考核异议处理',
+      appraisal_closing: '考核即将锁定',
     },
   },
   map: {

@@ -15,12 +15,14 @@ export function pageOf(client: Client, { kind, subject_kind, subject_id }: About
   if (client === 'desk') {
     if (subject_kind === 'task' || subject_kind === 'alarm') return `/live?${subject_kind}=${id}`
     if (subject_kind === 'patrol') return '/rounds?tab=today'
+    if (subject_kind === 'appraisal') return `/appraisals?id=${id}`
     return LIST
   }
   // One's own call for help. That of somebody else comes to an officer as a task.
   if (kind === 'sos.acknowledged' || kind === 'sos.answered') return '/sos'
   if (client === 'officer' && subject_kind === 'task') return `/tasks/${id}`
   if (client === 'officer' && subject_kind === 'patrol') return `/rounds/${id}`
+  if (client === 'officer' && subject_kind === 'appraisal') return `/appraisals/${id}`
   if (client === 'officer' && kind === 'officer.silent') return '/'
   return LIST
 }
