@@ -5,7 +5,7 @@ from dataclasses import asdict
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, exists, func, literal, or_, select
+from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.dialects.postgresql import insert
 
 from backend.core.errors import Conflict
@@ -107,14 +107,15 @@ def _due(uow: UnitOfWork, which: ColumnElement[bool]) -> Sequence[Appraisal]:
 
 def add_up(uow: UnitOfWork) -> int:
     """Compute some of what areas and crews add up to, of a month in which something has changed since."""
-    some = select(literal(1)).where(AppraisalGroup.month_id == AppraisalMonth.id)
     month = uow.session.scalar(
         select(AppraisalMonth)
         .where(
             AppraisalMonth.town_id == uow.town,
             AppraisalMonth.completed_at.is_not(None),
-            or_(AppraisalMonth.changed_at < uow.now - SETTLES_AFTER, ~exists(some)),
-            AppraisalMonth.changed_at.is_not(None),
+            or_(
+                AppraisalMonth.changed_at < uow.now - SETTLES_AFTER,
+                AppraisalMonth.changed_at == AppraisalMonth.completed_at,
+            ),
         )
         .order_by(AppraisalMonth.month)
         .limit(1)

@@ -323,7 +323,14 @@ def test_what_an_officer_objects_to_is_corrected_or_left_out_by_somebody_else(
     told_of = (
         select(Journal.action).where(Journal.subject_id.in_([made.id, one.id, two.id])).order_by(Journal.id)
     )
-    assert list(here.session.scalars(told_of)) == ["create", "contest", "contest", "uphold", "uphold", "exclude"]
+    assert list(here.session.scalars(told_of)) == [
+        "create",
+        "contest",
+        "contest",
+        "uphold",
+        "uphold",
+        "exclude",
+    ]
     assert told(here, "appraisal.decided") == [officer.user_id] * 2
 
 
