@@ -26,7 +26,7 @@ from backend.models import (
 from tests.dispatching import make_task
 from tests.factories import Person, Town
 from tests.rounds import make_patrol, make_visit
-from workflows import access, appraisals, visits
+from workflows import access, appraisal_contests, appraisals, visits
 
 DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
 
@@ -195,7 +195,7 @@ def contested_month(
         make_shift(uow, town, person, at + n * DAY, area=area)
     made = drafted(uow, person)
     [one, *_, other] = inputs_of(uow, made)["duty"]
-    contest = appraisals.contest(
+    contest = appraisal_contests.contest(
         uow, person.actor(), made.id, input_id=one.id, reason="too short", command_id=new_id()
     )
     return contest, other

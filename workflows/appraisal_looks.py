@@ -9,7 +9,7 @@ from datetime import date
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, func, or_, select, tuple_
-from sqlalchemy.orm import contains_eager, joinedload
+from sqlalchemy.orm import aliased, contains_eager, joinedload
 
 from backend.core.errors import NotVisible
 from backend.core.identity import Actor
@@ -26,6 +26,9 @@ from backend.models import (
     User,
 )
 from workflows import access, appraisals, journal
+
+Place = aliased(Area)
+"""The area of a row, beside the one in which the actor holds the permission."""
 
 
 @dataclass(frozen=True)
@@ -235,13 +238,13 @@ def groups(
     query = (
         select(AppraisalGroup)
         .join(AppraisalMonth, AppraisalMonth.id == AppraisalGroup.month_id)
-        .join(AppraisalGroup.area)
+        .join(AppraisalGroup.area.of_type(Place))
         .where(
             AppraisalGroup.town_id == uow.town,
             _of_month(month),
             access.within(AppraisalGroup.area_id, access.roots(actor, "see", "appraisal")),
         )
-        .options(contains_eager(AppraisalGroup.area).defer(Area.geom))
+        .options(contains_eager(AppraisalGroup.area.of_type(Place)).defer(Place.geom))
     )
     if area_id is not None:
         query = query.where(access.within(AppraisalGroup.area_id, [area_id]))
@@ -255,6 +258,6 @@ def groups(
         row = uow.session.execute(before).one_or_none()
         if row is None:
             raise NotVisible()
-        query = query.where(or_(Area.code > row[0], (Area.code == row[0]) & (sign > row[1])))
-    found = uow.session.scalars(query.order_by(Area.code, sign).limit(limit + 1)).all()
+        query = query.where(or_(Place.code > row[0], (Place.code == row[0]) & (sign > row[1])))
+    found = uow.session.scalars(query.order_by(Place.code, sign).limit(limit + 1)).all()
     return page(found, limit, lambda row: (row.id,))

@@ -10,7 +10,7 @@ about. Then the clock locks it, once no objection waits; what is locked the data
 Rows are locked in one order: the appraisal, then the objection.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
@@ -19,14 +19,13 @@ from uuid import UUID
 from sqlalchemy import exists, func, literal, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from backend.core.errors import Conflict, Forbidden, Invalid, NotVisible, WrongState
+from backend.core.errors import Conflict, Forbidden, NotVisible, WrongState
 from backend.core.identity import Actor, system_actor
 from backend.core.ids import new_id
 from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import (
     AppraisalFigure,
     AppraisalState,
-    ContestRemedy,
     ContestState,
     NoticeKind,
     Role,
@@ -40,19 +39,12 @@ from workflows.machine import Machine, step
 from workflows.patrols import OFFLINE
 from workflows.working_days import Calendar
 
-A, C = AppraisalState, ContestState
-SUPERVISOR, OFFICER, SYSTEM = (Role.SUPERVISOR,), (Role.OFFICER,), (Role.SYSTEM,)
+A = AppraisalState
 
 APPRAISAL = Machine(
     "appraisal", A.DRAFT,
-    #    action       from        to           by           stamps
-    step("lock",      {A.DRAFT},  A.LOCKED,    SYSTEM,      "locked_at"),
-)  # fmt: skip
-CONTEST = Machine(
-    "contest", C.OPEN,
-    step("uphold",    {C.OPEN},   C.UPHELD,    SUPERVISOR,  "decided_at"),
-    step("refuse",    {C.OPEN},   C.REFUSED,   SUPERVISOR,  "decided_at"),
-    step("withdraw",  {C.OPEN},   C.WITHDRAWN, OFFICER,     "withdrawn_at"),
+    #    action       from        to           by                stamps
+    step("lock",      {A.DRAFT},  A.LOCKED,    (Role.SYSTEM,),   "locked_at"),
 )  # fmt: skip
 
 APPEAL_DAYS = 5
@@ -60,8 +52,6 @@ APPEAL_DAYS = 5
 JUDGED_AFTER = OFFLINE + timedelta(hours=6)
 """So long after its end a month is judged: phones have been offline for up to three days, and what they brought has
 been looked at."""
-MOST_CONTESTS = 100
-"""So many objections to one appraisal may wait at a time."""
 
 
 # --- The month and its drafts
@@ -186,7 +176,7 @@ def _told(found: list[Figure]) -> list[dict[str, Any]]:
     return [asdict(figure) for figure in found]
 
 
-def _recompute(uow: UnitOfWork, appraisal: Appraisal) -> None:
+def recompute(uow: UnitOfWork, appraisal: Appraisal) -> None:
     """Let what has been excluded or corrected in a locked draft count, for the officer and for his area."""
     uow.session.flush()
     appraisal.figures = figures_of(uow, appraisal)
@@ -199,127 +189,7 @@ def _recompute(uow: UnitOfWork, appraisal: Appraisal) -> None:
     uow.session.flush()
 
 
-# --- The officer's acts
-
-
-def contest(
-    uow: UnitOfWork, actor: Actor, appraisal_id: UUID, *, input_id: UUID, reason: str, command_id: UUID | None
-) -> AppraisalContest:
-    """Object to an input of one's own draft.
-
-    Raises:
-        NotVisible: it is another's, or no input of it. WrongState: it is locked.
-        Conflict: ``appeal_over``; ``excluded``, the input counts for nothing anyway; ``contested``, he has objected to
-            it before; ``too_many_contests``.
-    """
-    appraisal = access.appraisal(uow, actor, appraisal_id, verb="contest", lock=True)
-    _refuse_locked(actor, appraisal)
-    if uow.now >= appraisal.contest_until:
-        raise Conflict("appeal_over", "The time for objections is over.")
-    about = _input_of(uow, appraisal, input_id)
-    if about.excluded_at is not None:
-        raise Conflict("excluded", "This does not count any more.")
-    before = select(AppraisalContest.id).where(
-        AppraisalContest.input_id == about.id, AppraisalContest.state != C.WITHDRAWN
-    )
-    if uow.session.scalar(before) is not None:
-        raise Conflict("contested", "You have objected to this before.")
-    if waiting(uow, appraisal.id) >= MOST_CONTESTS:
-        raise Conflict(
-            "too_many_contests", "So many objections wait already; please let them be decided first."
-        )
-    made = AppraisalContest(
-        id=new_id(), town_id=uow.town, appraisal_id=appraisal.id, input_id=about.id, state=CONTEST.initial,
-        reason=reason, contested_at=uow.now, version=1,
-    )  # fmt: skip
-    uow.session.add(made)
-    uow.session.flush()
-    journal.write(
-        uow, actor, "contest", made.id, "contest", after=CONTEST.initial, command_id=command_id,
-        data={"appraisal_id": str(appraisal.id), "input_id": str(about.id)},
-    )  # fmt: skip
-    _changed(uow, appraisal, "contest")
-    return read_contest(uow, made.id)
-
-
-def withdraw(uow: UnitOfWork, actor: Actor, contest_id: UUID, *, command_id: UUID | None) -> AppraisalContest:
-    """Take back an objection that nobody has decided.
-
-    Raises:
-        WrongState: it was decided, or taken back.
-    """
-    found = access.contest(uow, actor, contest_id, verb="contest", lock=True)
-    if CONTEST.fire(uow, actor, found, "withdraw", command_id=command_id):
-        _changed(uow, found.appraisal, "withdraw")
-    return read_contest(uow, found.id)
-
-
 # --- The supervisor's acts
-
-
-def uphold(
-    uow: UnitOfWork,
-    actor: Actor,
-    contest_id: UUID,
-    *,
-    remedy: ContestRemedy,
-    correction: Mapping[str, Any] | None = None,
-    reason: str,
-    command_id: UUID | None,
-) -> AppraisalContest:
-    """Say that an objection is right, and leave its input out or correct it; the figures follow at once.
-
-    Raises:
-        WrongState: it was decided, or taken back.
-        Forbidden: ``two_persons``; the actor has begun the month, has judged this input before, or it is his own.
-        Invalid: ``bad_correction``; the formula has no such fact, or it cannot be so.
-    """
-    found = access.contest(uow, actor, contest_id, verb="decide", lock=True)
-    if CONTEST.replayed(uow, actor, found, "uphold", command_id):
-        return read_contest(uow, found.id)
-    _refuse_party(actor, found.appraisal, found.input)
-    if found.state == C.OPEN and remedy is ContestRemedy.CORRECT:
-        _refuse_correction(found.appraisal.month, found.input, correction or {})
-    CONTEST.fire(
-        uow, actor, found, "uphold", command_id=command_id, reason=reason, data={"remedy": str(remedy)}
-    )
-    found.decided_by, found.decision, found.remedy = actor.user_id, reason, remedy
-    if remedy is ContestRemedy.CORRECT:
-        found.input.correction = dict(correction or {})
-        found.input.corrected_at, found.input.corrected_by = uow.now, actor.user_id
-    else:
-        _leave_out(uow, actor, found.input, reason)
-    _recompute(uow, found.appraisal)
-    return _decided(uow, found, "uphold")
-
-
-def refuse(
-    uow: UnitOfWork, actor: Actor, contest_id: UUID, *, reason: str, command_id: UUID | None
-) -> AppraisalContest:
-    """Say that an objection is not right, and why.
-
-    Raises:
-        WrongState: it was decided, or taken back. Forbidden: ``two_persons``, as for :func:`uphold`.
-    """
-    found = access.contest(uow, actor, contest_id, verb="decide", lock=True)
-    if CONTEST.replayed(uow, actor, found, "refuse", command_id):
-        return read_contest(uow, found.id)
-    _refuse_party(actor, found.appraisal, found.input)
-    CONTEST.fire(uow, actor, found, "refuse", command_id=command_id, reason=reason)
-    found.decided_by, found.decision = actor.user_id, reason
-    return _decided(uow, found, "refuse")
-
-
-def _decided(uow: UnitOfWork, found: AppraisalContest, action: str) -> AppraisalContest:
-    uow.session.flush()
-    appraisal = found.appraisal
-    outbox.enqueue(
-        uow, NoticeKind.APPRAISAL_DECIDED, to=recipients.one(uow, appraisal.officer_id),
-        subject=("appraisal", appraisal.id),
-        params={"month": word(appraisal.month.month), "decided": str(found.state)},
-    )  # fmt: skip
-    _changed(uow, appraisal, action)
-    return read_contest(uow, found.id)
 
 
 def exclude(
@@ -333,48 +203,42 @@ def exclude(
         Conflict: ``excluded``; ``contested``, an objection to it waits to be decided.
     """
     appraisal = access.appraisal(uow, actor, appraisal_id, verb="decide", lock=True)
-    _refuse_locked(actor, appraisal)
-    about = _input_of(uow, appraisal, input_id)
-    _refuse_party(actor, appraisal, about)
+    refuse_locked(actor, appraisal)
+    about = input_of(uow, appraisal, input_id)
+    refuse_party(actor, appraisal, about)
     if about.excluded_at is not None:
         raise Conflict("excluded", "This does not count any more.")
     waits = select(AppraisalContest.id).where(
-        AppraisalContest.input_id == about.id, AppraisalContest.state == C.OPEN
+        AppraisalContest.input_id == about.id, AppraisalContest.state == ContestState.OPEN
     )
     if uow.session.scalar(waits) is not None:
         raise Conflict("contested", "An objection to it waits to be decided.")
-    _leave_out(uow, actor, about, reason)
+    leave_out(uow, actor, about, reason)
     journal.write(
         uow, actor, "appraisal", appraisal.id, "exclude", command_id=command_id, reason=reason,
         data={"input_id": str(about.id)},
     )  # fmt: skip
-    _recompute(uow, appraisal)
-    _changed(uow, appraisal, "exclude")
+    recompute(uow, appraisal)
+    changed(uow, appraisal, "exclude")
     return read(uow, appraisal.id)
 
 
-def _leave_out(uow: UnitOfWork, actor: Actor, about: AppraisalInput, reason: str) -> None:
+def leave_out(uow: UnitOfWork, actor: Actor, about: AppraisalInput, reason: str) -> None:
     about.excluded_at, about.excluded_by, about.exclusion_reason = uow.now, actor.user_id, reason
 
 
-def _refuse_locked(actor: Actor, appraisal: Appraisal) -> None:
+def refuse_locked(actor: Actor, appraisal: Appraisal) -> None:
     if appraisal.state != A.DRAFT:
         raise WrongState(str(appraisal.state), APPRAISAL.actions(actor, appraisal))
 
 
-def _refuse_party(actor: Actor, appraisal: Appraisal, about: AppraisalInput) -> None:
+def refuse_party(actor: Actor, appraisal: Appraisal, about: AppraisalInput) -> None:
     """Keep apart who has scored and who takes something out of it (two persons), and whom it is about from both."""
     if actor.user_id in (appraisal.month.made_by, appraisal.officer_id, *about.scored_by):
         raise Forbidden("two_persons", "This is for somebody else: you have a part in it.")
 
 
-def _refuse_correction(month: AppraisalMonth, about: AppraisalInput, correction: Mapping[str, Any]) -> None:
-    refused = FORMULAS[month.formula].refused(AppraisalFigure(about.figure), about.facts, correction)
-    if refused is not None:
-        raise Invalid("This cannot be corrected so.", "bad_correction", correction=[refused])
-
-
-def _input_of(uow: UnitOfWork, appraisal: Appraisal, input_id: UUID) -> AppraisalInput:
+def input_of(uow: UnitOfWork, appraisal: Appraisal, input_id: UUID) -> AppraisalInput:
     found = uow.session.scalar(
         select(AppraisalInput).where(
             AppraisalInput.id == input_id, AppraisalInput.appraisal_id == appraisal.id
@@ -424,7 +288,7 @@ def waits() -> Any:
     """Return the condition that an objection to an appraisal waits to be decided."""
     return exists(
         select(literal(1)).where(
-            AppraisalContest.appraisal_id == Appraisal.id, AppraisalContest.state == C.OPEN
+            AppraisalContest.appraisal_id == Appraisal.id, AppraisalContest.state == ContestState.OPEN
         )
     )
 
@@ -432,7 +296,9 @@ def waits() -> Any:
 def waiting(uow: UnitOfWork, appraisal_id: UUID) -> int:
     """Return how many objections to an appraisal wait to be decided."""
     query = select(func.count()).select_from(AppraisalContest)
-    query = query.where(AppraisalContest.appraisal_id == appraisal_id, AppraisalContest.state == C.OPEN)
+    query = query.where(
+        AppraisalContest.appraisal_id == appraisal_id, AppraisalContest.state == ContestState.OPEN
+    )
     return uow.session.scalar(query) or 0
 
 
@@ -451,15 +317,7 @@ def officer_actions(uow: UnitOfWork, appraisal: Appraisal) -> list[str]:
     return ["contest"] if appraisal.state == A.DRAFT and uow.now < appraisal.contest_until else []
 
 
-def contest_actions(actor: Actor, found: AppraisalContest) -> list[str]:
-    """Return what the actor may do with an objection now."""
-    if found.appraisal.officer_id == actor.user_id:
-        return [action for action in CONTEST.actions(actor, found) if action == "withdraw"]
-    is_party = actor.user_id in (found.appraisal.month.made_by, *found.input.scored_by)
-    return [] if is_party else [one for one in CONTEST.actions(actor, found) if one != "withdraw"]
-
-
-def _changed(uow: UnitOfWork, appraisal: Appraisal, action: str) -> None:
+def changed(uow: UnitOfWork, appraisal: Appraisal, action: str) -> None:
     appraisal.version += 1
     _announce(uow, appraisal, action)
 
@@ -472,10 +330,4 @@ def _announce(uow: UnitOfWork, appraisal: Appraisal, action: str) -> None:
 def read(uow: UnitOfWork, appraisal_id: UUID) -> Appraisal:
     """Return an appraisal as it is now, with all that an answer shows."""
     query = select(Appraisal).where(Appraisal.id == appraisal_id).options(*access.appraisal_parts())
-    return uow.session.scalars(query.execution_options(populate_existing=True)).one()
-
-
-def read_contest(uow: UnitOfWork, contest_id: UUID) -> AppraisalContest:
-    """Return an objection as it is now, with all that an answer shows."""
-    query = select(AppraisalContest).where(AppraisalContest.id == contest_id).options(*access.contest_parts())
     return uow.session.scalars(query.execution_options(populate_existing=True)).one()

@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, exists, func, literal, select, text
-from sqlalchemy.orm import contains_eager
+from sqlalchemy.orm import aliased, contains_eager
 
 from backend.core.errors import NotVisible
 from backend.core.identity import Actor
@@ -35,6 +35,8 @@ from backend.models import (
 )
 from workflows import access, appraisals, journal, towns, visits
 
+Place = aliased(Area)
+"""The area of a row, beside the one that the report is about."""
 MOST_ROWS = 1000
 """So many rows a list has; what is more stands in the system."""
 
@@ -259,8 +261,8 @@ def _coverage(uow: UnitOfWork, area_id: UUID, since: datetime, until: datetime) 
         select(func.count(), func.count().filter(seen)).select_from(Checkpoint).where(in_use)
     ).one()
     never = (
-        select(Checkpoint.code, Checkpoint.name, Area.name)
-        .join(Area, Area.id == Checkpoint.area_id)
+        select(Checkpoint.code, Checkpoint.name, Place.name)
+        .join(Place, Place.id == Checkpoint.area_id)
         .where(in_use, ~seen)
         .order_by(Checkpoint.code)
         .limit(MOST_ROWS + 1)
@@ -330,10 +332,10 @@ def _appraised(uow: UnitOfWork, area_id: UUID, month: AppraisalMonth | None) -> 
         return {"groups": Listed([], False), "officers": Listed([], False)}
     groups = uow.session.scalars(
         select(AppraisalGroup)
-        .join(AppraisalGroup.area)
+        .join(AppraisalGroup.area.of_type(Place))
         .where(AppraisalGroup.month_id == month.id, access.within(AppraisalGroup.area_id, [area_id]))
-        .options(contains_eager(AppraisalGroup.area).defer(Area.geom))
-        .order_by(Area.code, func.coalesce(AppraisalGroup.call_sign, ""))
+        .options(contains_eager(AppraisalGroup.area.of_type(Place)).defer(Place.geom))
+        .order_by(Place.code, func.coalesce(AppraisalGroup.call_sign, ""))
         .limit(MOST_ROWS + 1)
     )
     officers = uow.session.execute(

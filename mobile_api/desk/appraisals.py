@@ -21,7 +21,7 @@ from mobile_api.desk.task_schemas import DeskPersonSchema
 from mobile_api.endpoint import Door
 from mobile_api.fields import Moment, Month, Word, line, names
 from mobile_api.paging import PageQuerySchema, decode_cursor, page_of
-from workflows import appraisal_formulas, appraisal_looks, appraisals
+from workflows import appraisal_contests, appraisal_formulas, appraisal_looks, appraisals
 
 blp = Door("appraisals", Audience.DESK, "", "Appraisals of officers' months in your areas.")
 SEE, MAKE, DECIDE = ("see", "appraisal"), ("make", "appraisal"), ("decide", "appraisal")
@@ -273,7 +273,7 @@ def _contest(actor: Actor, found: Any) -> dict[str, Any]:
         "facts": found.input.facts,
         "decided_by": found.decider,
         "corrects": list(formula.rules[AppraisalFigure(found.input.figure)].corrects),
-        "actions": appraisals.contest_actions(actor, found),
+        "actions": appraisal_contests.actions(actor, found),
     }
 
 
@@ -384,7 +384,7 @@ def uphold_contest(
     uow: UnitOfWork, actor: Actor, contest_id: UUID, command_id: UUID, body: dict[str, Any]
 ) -> dict[str, Any]:
     """Say that an objection is right, and leave its input out or correct it; the figures follow at once."""
-    return _contest(actor, appraisals.uphold(uow, actor, contest_id, command_id=command_id, **body))
+    return _contest(actor, appraisal_contests.uphold(uow, actor, contest_id, command_id=command_id, **body))
 
 
 @blp.command(
@@ -397,7 +397,7 @@ def refuse_contest(
     uow: UnitOfWork, actor: Actor, contest_id: UUID, command_id: UUID, body: dict[str, Any]
 ) -> dict[str, Any]:
     """Say that an objection is not right, and why."""
-    return _contest(actor, appraisals.refuse(uow, actor, contest_id, command_id=command_id, **body))
+    return _contest(actor, appraisal_contests.refuse(uow, actor, contest_id, command_id=command_id, **body))
 
 
 @blp.query(

@@ -19,7 +19,7 @@ from backend.core.vocabulary import (
 from mobile_api.endpoint import Door
 from mobile_api.fields import Moment, Month, Word, names, prose
 from mobile_api.paging import PageQuerySchema, decode_cursor, page_of
-from workflows import appraisal_formulas, appraisal_looks, appraisals
+from workflows import appraisal_contests, appraisal_formulas, appraisal_looks, appraisals
 
 blp = Door("appraisals", Audience.OFFICER, "", "The officer's own appraisals.")
 OWN = ("contest", "appraisal")
@@ -137,7 +137,7 @@ def _contest(actor: Actor, found: Any) -> dict[str, Any]:
     plain = [name for name in OfficerContestSchema().fields if name != "actions"]
     return {
         **{name: getattr(found, name) for name in plain},
-        "actions": appraisals.contest_actions(actor, found),
+        "actions": appraisal_contests.actions(actor, found),
     }
 
 
@@ -190,10 +190,12 @@ def contest_input(
     uow: UnitOfWork, actor: Actor, appraisal_id: UUID, command_id: UUID, body: dict[str, Any]
 ) -> dict[str, Any]:
     """Object to an input of one's own draft; a supervisor decides, and says why."""
-    return _contest(actor, appraisals.contest(uow, actor, appraisal_id, command_id=command_id, **body))
+    return _contest(
+        actor, appraisal_contests.contest(uow, actor, appraisal_id, command_id=command_id, **body)
+    )
 
 
 @blp.command("/appraisal-contests/<uuid:contest_id>/withdraw", may=OWN, answers=OfficerContestSchema)
 def withdraw_contest(uow: UnitOfWork, actor: Actor, contest_id: UUID, command_id: UUID) -> dict[str, Any]:
     """Take back an objection that nobody has decided."""
-    return _contest(actor, appraisals.withdraw(uow, actor, contest_id, command_id=command_id))
+    return _contest(actor, appraisal_contests.withdraw(uow, actor, contest_id, command_id=command_id))

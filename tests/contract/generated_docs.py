@@ -15,7 +15,8 @@ from backend.core.metrics import REGISTRY
 from backend.core.vocabulary import Role
 from workflows import access
 from workflows.alarms import ALARM
-from workflows.appraisals import APPRAISAL, CONTEST
+from workflows.appraisal_contests import CONTEST
+from workflows.appraisals import APPRAISAL
 from workflows.assignments import ASSIGNMENT
 from workflows.calls import ANSWER, CALL
 from workflows.devices import DEVICE

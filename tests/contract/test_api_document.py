@@ -178,7 +178,7 @@ def test_names_that_people_read_come_in_both_languages(document: dict[str, Any])
     """Of places, routes, plans, departments, maps, kinds of task: by language. Of people and devices: a text."""
     by_language = re.compile(
         r"(Town|Area|AreaName|Department|Basemap|Installation|TaskKind\w*|Route(Drawn|Body)?|Plan(Body)?"
-        r"|Checkpoint(WithRoutes|Body)?)$"
+        r"|Checkpoint(WithRoutes|Body)?|OfficerFigure|FigureRule)$"
     )
     seen = {True: 0, False: 0}
     for title, schema in document["components"]["schemas"].items():

@@ -49,7 +49,7 @@ from tests.appraising import (
 )
 from tests.factories import Town
 from tests.rounds import bring, make_phone
-from workflows import appraisal_clocks, appraisal_formulas, appraisals, silences
+from workflows import appraisal_clocks, appraisal_contests, appraisal_formulas, appraisals, silences
 from workflows.appraisal_formulas import FORMULAS, V2026_1, Formula, Input
 from workflows.working_days import Calendar
 
@@ -276,7 +276,7 @@ def test_what_an_officer_objects_to_is_corrected_or_left_out_by_somebody_else(
     about = by_source["rounds_on_time", late.id]
 
     def objects(to: Any, who: Any = officer) -> AppraisalContest:
-        return appraisals.contest(
+        return appraisal_contests.contest(
             here, who, made.id, input_id=to.id, reason="the gate was shut", command_id=new_id()
         )
 
@@ -285,24 +285,27 @@ def test_what_an_officer_objects_to_is_corrected_or_left_out_by_somebody_else(
     one, two = objects(about), objects(by_source["coverage", late.id])
     with pytest.raises(Conflict, match="objected"):
         objects(about)
-    for decide, more in ((appraisals.uphold, {"remedy": ContestRemedy.EXCLUDE}), (appraisals.refuse, {})):
+    for decide, more in (
+        (appraisal_contests.uphold, {"remedy": ContestRemedy.EXCLUDE}),
+        (appraisal_contests.refuse, {}),
+    ):
         with pytest.raises(Forbidden) as refused:  # Who has begun the month takes nothing out of it.
             decide(here, other, one.id, reason="so", command_id=new_id(), **more)
         assert refused.value.code == "two_persons"
     with pytest.raises(NotVisible):
-        appraisals.refuse(here, officer, one.id, reason="so", command_id=new_id())
+        appraisal_contests.refuse(here, officer, one.id, reason="so", command_id=new_id())
     for wrong in ({"on_time": "yes"}, {"state": "completed"}, {}):
         with pytest.raises(Invalid) as invalid:
-            appraisals.uphold(
+            appraisal_contests.uphold(
                 here, supervisor, one.id, remedy=ContestRemedy.CORRECT, correction=wrong, reason="so",
                 command_id=new_id(),
             )  # fmt: skip
         assert invalid.value.code == "bad_correction"
-    appraisals.uphold(
+    appraisal_contests.uphold(
         here, supervisor, one.id, remedy=ContestRemedy.CORRECT, correction={"on_time": True}, reason="seen",
         command_id=new_id(),
     )  # fmt: skip
-    appraisals.uphold(
+    appraisal_contests.uphold(
         here, supervisor, two.id, remedy=ContestRemedy.EXCLUDE, reason="seen", command_id=new_id()
     )
     now = figures(fresh(here, made.id))
@@ -314,7 +317,7 @@ def test_what_an_officer_objects_to_is_corrected_or_left_out_by_somebody_else(
     )
     assert fresh(here, made.id).figures == appraisals.figures_of(here, made)
     with pytest.raises(WrongState):
-        appraisals.refuse(here, supervisor, one.id, reason="so", command_id=new_id())
+        appraisal_contests.refuse(here, supervisor, one.id, reason="so", command_id=new_id())
     left = by_source["rounds_on_time", skipped.id]
     with pytest.raises(Forbidden):
         appraisals.exclude(here, other, made.id, input_id=left.id, reason="sick", command_id=new_id())
@@ -375,7 +378,7 @@ def test_the_clock_begins_reminds_and_locks_and_what_is_locked_stays(here: UnitO
     [rounds] = [one for one in area.figures if one["code"] == "rounds_on_time"]
     # What several might have begun is the area's.
     assert (rounds["numerator"], rounds["denominator"]) == (2, 3)
-    waits = appraisals.contest(
+    waits = appraisal_contests.contest(
         here, officer, mine.id, input_id=inputs_of(here, mine)["duty"][0].id, reason="no", command_id=new_id()
     )
     until = mine.contest_until
@@ -387,7 +390,7 @@ def test_the_clock_begins_reminds_and_locks_and_what_is_locked_stays(here: UnitO
     )  # Both, and the two supervisors by whom an objection waits.
     here.now = until
     with pytest.raises(Conflict) as over:
-        appraisals.contest(
+        appraisal_contests.contest(
             here,
             officer,
             mine.id,
@@ -398,7 +401,7 @@ def test_the_clock_begins_reminds_and_locks_and_what_is_locked_stays(here: UnitO
     assert over.value.code == "appeal_over"
     assert appraisal_clocks.lock_due(here) == 1
     assert [fresh(here, one.id).state for one in (mine, theirs)] == ["draft", "locked"]
-    appraisals.refuse(here, town["supervisor"].actor(), waits.id, reason="no", command_id=new_id())
+    appraisal_contests.refuse(here, town["supervisor"].actor(), waits.id, reason="no", command_id=new_id())
     assert appraisal_clocks.lock_due(here) == 1
     with pytest.raises(WrongState):
         appraisals.exclude(

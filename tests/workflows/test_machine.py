@@ -69,6 +69,7 @@ from tests.rounds import make_patrol
 from workflows import (
     access,
     alarms,
+    appraisal_contests,
     appraisals,
     assignments,
     calls,
@@ -422,10 +423,11 @@ def filed_contest(uow: UnitOfWork, town: Town) -> UUID:
 def newcomer(uow: UnitOfWork, town: Town) -> Person:
     """The officer of community a, of whose month nothing was made yet."""
     officer = town["officer_a"]
-    made = select(Appraisal.month_id).where(Appraisal.officer_id == officer.id)
-    for number, month_id in enumerate(uow.session.scalars(made)):
-        row = uow.session.get_one(AppraisalMonth, month_id)
-        row.month = row.month.replace(year=row.month.year - 1 - number)
+    oldest = uow.session.scalars(select(AppraisalMonth.month).order_by(AppraisalMonth.month)).first()
+    made = select(AppraisalMonth).join(Appraisal, Appraisal.month_id == AppraisalMonth.id)
+    for number, row in enumerate(uow.session.scalars(made.where(Appraisal.officer_id == officer.id))):
+        assert oldest is not None
+        row.month = oldest.replace(year=oldest.year - 1 - number)
     uow.session.flush()
     return officer
 
@@ -456,7 +458,7 @@ ROWS: dict[str, tuple[Machine, type, Callable[[UnitOfWork, Town], UUID]]] = {
     "call_answer": (calls.ANSWER, CallAnswer, asked_share),
     "patrol": (patrols.PATROL, Patrol, planned_patrol),
     "appraisal": (appraisals.APPRAISAL, Appraisal, drafted_appraisal),
-    "contest": (appraisals.CONTEST, AppraisalContest, filed_contest),
+    "appraisal_contest": (appraisal_contests.CONTEST, AppraisalContest, filed_contest),
     "device": (devices.DEVICE, Device, given_device),
     "user": (users.USER, User, made_user),
 }
@@ -525,9 +527,11 @@ PRESSES: dict[tuple[str, str], Press] = {
     ("patrol", "miss"): miss_patrol,
     ("patrol", "cancel"): on_patrol(patrols.cancel, **WHY),
     ("appraisal", "lock"): lock_appraisal,
-    ("contest", "uphold"): on_contest(appraisals.uphold, remedy=ContestRemedy.EXCLUDE, **WHY),
-    ("contest", "refuse"): on_contest(appraisals.refuse, **WHY),
-    ("contest", "withdraw"): on_contest(appraisals.withdraw),
+    ("appraisal_contest", "uphold"): on_contest(
+        appraisal_contests.uphold, remedy=ContestRemedy.EXCLUDE, **WHY
+    ),
+    ("appraisal_contest", "refuse"): on_contest(appraisal_contests.refuse, **WHY),
+    ("appraisal_contest", "withdraw"): on_contest(appraisal_contests.withdraw),
     ("device", "renew"): renew_device,
     ("device", "revoke"): revoke_device,
     ("user", "disable"): disable_user,

@@ -563,7 +563,7 @@ export default {
     subjects: {
       appraisal: 'Appraisal',
       appraisal_month: 'Month of appraisal',
-      contest: 'Objection',
+      appraisal_contest: 'Objection',
       evidence: 'Photo',
       report: 'Report',
       call: 'Call',

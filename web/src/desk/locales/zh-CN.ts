@@ -563,7 +563,7 @@ export default {
     subjects: {
       appraisal: '考核',
       appraisal_month: '考核月份',
-      contest: '考核异议',
+      appraisal_contest: '考核异议',
       evidence: '照片',
       report: '上报',
       call: '点名/广播',

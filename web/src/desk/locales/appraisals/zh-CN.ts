@@ -22,7 +22,7 @@ export default {
   beginText: '系统每月会自动开始。由您开始的月份，剔除依据和处理异议须由他人进行。',
   begun: '已开始，草稿将在几分钟内生成。',
   back: '返回名单',
-  until: '{day} 前可提异议',
+  until: '{day} 止可提异议',
   lockedAt: '{time} 锁定，不可更改',
   formula: '公式版本 {version}',
   inputs: '依据（{n}）',
