@@ -115,7 +115,7 @@ class DeskAppraisalWholeSchema(DeskAppraisalSchema):
     rules = fields.Nested(DeskFormulaSchema, required=True)
 
 
-class DeskContestSchema(Schema):
+class DeskAppraisalContestSchema(Schema):
     """An officer's objection, and what was decided."""
 
     id = fields.UUID(required=True)
@@ -152,7 +152,7 @@ class DeskAppraisalInputSchema(Schema):
     correction = fields.Dict(allow_none=True, required=True)
     excluded_at = Moment(allow_none=True, required=True)
     exclusion_reason = fields.String(allow_none=True, required=True)
-    contest = fields.Nested(DeskContestSchema, allow_none=True, required=True)
+    contest = fields.Nested(DeskAppraisalContestSchema, allow_none=True, required=True)
 
 
 class DeskAppraisalGroupSchema(Schema):
@@ -362,7 +362,7 @@ def exclude_input(
 @blp.query(
     "/appraisal-contests",
     may=SEE,
-    answers=page_of(DeskContestSchema),
+    answers=page_of(DeskAppraisalContestSchema),
     arguments=DeskContestsQuerySchema,
     refuses=(422,),
 )
@@ -377,7 +377,7 @@ def list_contests(uow: UnitOfWork, actor: Actor, query: dict[str, Any]) -> Page[
     "/appraisal-contests/<uuid:contest_id>/uphold",
     may=DECIDE,
     body=DeskContestUpholdingSchema,
-    answers=DeskContestSchema,
+    answers=DeskAppraisalContestSchema,
     refuses=(409, 422),
 )
 def uphold_contest(
@@ -391,7 +391,7 @@ def uphold_contest(
     "/appraisal-contests/<uuid:contest_id>/refuse",
     may=DECIDE,
     body=DeskContestRefusalSchema,
-    answers=DeskContestSchema,
+    answers=DeskAppraisalContestSchema,
 )
 def refuse_contest(
     uow: UnitOfWork, actor: Actor, contest_id: UUID, command_id: UUID, body: dict[str, Any]

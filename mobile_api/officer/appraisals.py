@@ -73,7 +73,7 @@ class OfficerAppraisalSchema(Schema):
     actions = fields.List(fields.String(), required=True)
 
 
-class OfficerContestSchema(Schema):
+class OfficerAppraisalContestSchema(Schema):
     """One's own objection, and what was decided."""
 
     id = fields.UUID(required=True)
@@ -101,7 +101,7 @@ class OfficerAppraisalInputSchema(Schema):
     correction = fields.Dict(allow_none=True, required=True)
     excluded_at = Moment(allow_none=True, required=True)
     exclusion_reason = fields.String(allow_none=True, required=True)
-    contest = fields.Nested(OfficerContestSchema, allow_none=True, required=True)
+    contest = fields.Nested(OfficerAppraisalContestSchema, allow_none=True, required=True)
 
 
 class OfficerAppraisalInputsQuerySchema(PageQuerySchema):
@@ -134,7 +134,7 @@ def _document(uow: UnitOfWork, appraisal: Any) -> dict[str, Any]:
 
 
 def _contest(actor: Actor, found: Any) -> dict[str, Any]:
-    plain = [name for name in OfficerContestSchema().fields if name != "actions"]
+    plain = [name for name in OfficerAppraisalContestSchema().fields if name != "actions"]
     return {
         **{name: getattr(found, name) for name in plain},
         "actions": appraisal_contests.actions(actor, found),
@@ -183,7 +183,7 @@ def list_own_inputs(
     "/appraisals/<uuid:appraisal_id>/contest",
     may=OWN,
     body=OfficerContestNewSchema,
-    answers=OfficerContestSchema,
+    answers=OfficerAppraisalContestSchema,
     status=201,
 )
 def contest_input(
@@ -195,7 +195,7 @@ def contest_input(
     )
 
 
-@blp.command("/appraisal-contests/<uuid:contest_id>/withdraw", may=OWN, answers=OfficerContestSchema)
+@blp.command("/appraisal-contests/<uuid:contest_id>/withdraw", may=OWN, answers=OfficerAppraisalContestSchema)
 def withdraw_contest(uow: UnitOfWork, actor: Actor, contest_id: UUID, command_id: UUID) -> dict[str, Any]:
     """Take back an objection that nobody has decided."""
     return _contest(actor, appraisal_contests.withdraw(uow, actor, contest_id, command_id=command_id))

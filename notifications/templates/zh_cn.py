@@ -65,7 +65,7 @@ TEXTS: dict[K, tuple[str, str]] = {
     K.APPRAISAL_DECIDED: ("{month} 考核异议已处理", "您的异议处理结果：{decided}。请打开应用查看理由。"),
     K.APPRAISAL_CLOSING: (
         "{month} 考核即将锁定",
-        "[异议截止日：{last_day}。][尚有 {open} 条异议待处理。]",
+        "[异议截止日：{last_day}。][尚有 {open} 条异议待处理。]请打开应用查看。",
     ),
     K.REPORT_ANSWERED: (
         "上报 {number} 有结果",

@@ -313,7 +313,7 @@ PRESSED_AT = {"assignment": "task", "call_answer": "call"}
 """Whose rows are moved by acts on something else: a share by what is done to its task, an answer by the call's."""
 ROUTES = {
     "withdraw": "release", "hand_back": "hand-back", "look_over": "look-over", "pass_on": "pass-on",
-    "end_early": "end-early",
+    "end_early": "end-early", "appraisal_contest.withdraw": "withdraw",
 }  # fmt: skip
 """Steps whose routes are called otherwise: to release an officer takes his offer back if he has not answered."""
 
@@ -338,7 +338,8 @@ def test_every_step_that_people_press_has_a_route_for_each_who_may(app: Any, mac
         let_in: set[Role] = set()
         for rule in app.url_map.iter_rules():
             policy = endpoint.POLICIES.get(rule.endpoint)
-            kind, action = PRESSED_AT.get(machine.kind, machine.kind), ROUTES.get(one.action, one.action)
+            kind = PRESSED_AT.get(machine.kind, machine.kind).replace("_", "-")
+            action = ROUTES.get(f"{machine.kind}.{one.action}", ROUTES.get(one.action, one.action))
             if policy and re.search(rf"/{kind}s/<uuid:\w+>/{action}$", str(rule)):
                 assert policy.command, rule
                 let_in |= access.GRANTS[policy.may]  # type: ignore[index]

@@ -7676,7 +7676,7 @@ export interface paths {
                         [name: string]: unknown;
                     };
                     content: {
-                        "application/json": components["schemas"]["OfficerContest"];
+                        "application/json": components["schemas"]["OfficerAppraisalContest"];
                     };
                 };
                 /** @description Unreadable. */
@@ -7801,7 +7801,7 @@ export interface paths {
                         [name: string]: unknown;
                     };
                     content: {
-                        "application/json": components["schemas"]["OfficerContest"];
+                        "application/json": components["schemas"]["OfficerAppraisalContest"];
                     };
                 };
                 /** @description Unreadable. */
@@ -22489,7 +22489,7 @@ export interface paths {
                         [name: string]: unknown;
                     };
                     content: {
-                        "application/json": components["schemas"]["DeskContestPage"];
+                        "application/json": components["schemas"]["DeskAppraisalContestPage"];
                     };
                 };
                 /** @description Not signed in. */
@@ -22583,7 +22583,7 @@ export interface paths {
                         [name: string]: unknown;
                     };
                     content: {
-                        "application/json": components["schemas"]["DeskContest"];
+                        "application/json": components["schemas"]["DeskAppraisalContest"];
                     };
                 };
                 /** @description Unreadable. */
@@ -22720,7 +22720,7 @@ export interface paths {
                         [name: string]: unknown;
                     };
                     content: {
-                        "application/json": components["schemas"]["DeskContest"];
+                        "application/json": components["schemas"]["DeskAppraisalContest"];
                     };
                 };
                 /** @description Unreadable. */
@@ -24623,7 +24623,7 @@ export interface components {
             /** @description Cursor of the next page. */
             readonly next: string | null;
         };
-        OfficerContest: {
+        OfficerAppraisalContest: {
             /** Format: uuid */
             id: string;
             version: number;
@@ -24662,7 +24662,7 @@ export interface components {
             /** Format: date-time */
             excluded_at: string | null;
             exclusion_reason: string | null;
-            contest: components["schemas"]["OfficerContest"] | null;
+            contest: components["schemas"]["OfficerAppraisalContest"] | null;
         };
         OfficerAppraisalInputPage: {
             items: components["schemas"]["OfficerAppraisalInput"][];
@@ -27227,7 +27227,7 @@ export interface components {
             actions: string[];
             rules: components["schemas"]["DeskFormula"];
         };
-        DeskContest: {
+        DeskAppraisalContest: {
             /** Format: uuid */
             id: string;
             version: number;
@@ -27279,7 +27279,7 @@ export interface components {
             /** Format: date-time */
             excluded_at: string | null;
             exclusion_reason: string | null;
-            contest: components["schemas"]["DeskContest"] | null;
+            contest: components["schemas"]["DeskAppraisalContest"] | null;
         };
         DeskAppraisalInputPage: {
             items: components["schemas"]["DeskAppraisalInput"][];
@@ -27291,8 +27291,8 @@ export interface components {
             input_id: string;
             reason: string;
         };
-        DeskContestPage: {
-            items: components["schemas"]["DeskContest"][];
+        DeskAppraisalContestPage: {
+            items: components["schemas"]["DeskAppraisalContest"][];
             /** @description Cursor of the next page. */
             readonly next: string | null;
         };
