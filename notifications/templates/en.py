@@ -93,7 +93,8 @@ TEXTS: dict[K, tuple[str, str]] = {
     ),
     K.APPRAISAL_CLOSING: (
         "Appraisal of {month} is about to be locked",
-        "[Objections are taken until the end of {last_day}. ][{open} of them wait for a decision. ]Please open the app.",
+        "[Objections are taken until the end of {last_day}. ][{open} of them wait for a decision. ]"
+        "Please open the app.",
     ),
     K.REPORT_ANSWERED: (
         "Report {number} was answered",

@@ -258,7 +258,7 @@ def test_recomputing_an_old_month_gives_the_same_whatever_became_of_its_rows(
 def test_what_an_officer_objects_to_is_corrected_or_left_out_by_somebody_else(
     here: UnitOfWork, town: Town
 ) -> None:
-    """F19: the figures follow at once by the same formula, each act is journalled, and he is told what was decided."""
+    """The figures follow at once by the same formula, each act is journalled, and he is told what was decided."""
     officer, supervisor, other = (
         town["officer_a"].actor(),
         town["supervisor"].actor(),
