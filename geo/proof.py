@@ -105,7 +105,7 @@ from that far ahead are quarantined)."""
 MOCK_SHARE = 0.1
 """Single fixes marked as mock come from navigation apps; a tenth of a stay is no accident."""
 REPLAYED_SHARE = 0.5
-REPLAYED_FROM = 16
+REPLAYED_FROM = 8
 """Half of at least so many crossings alike is a replay: see `fingerprint`."""
 
 

@@ -107,6 +107,7 @@ def at_desk(
     area_id: UUID | None = None,
     overdue: bool = False,
     officer_id: UUID | None = None,
+    source_id: UUID | None = None,
     after: Sequence[str] | None,
     limit: int,
 ) -> Page[Task]:
@@ -124,6 +125,8 @@ def at_desk(
         query = query.where(
             exists().where(Assignment.task_id == Task.id, Assignment.officer_id == officer_id)
         )
+    if source_id is not None:
+        query = query.where(Task.source_id == source_id)
     if key := moment_and_id(after):
         query = query.where(or_(Task.created_at < key[0], (Task.created_at == key[0]) & (Task.id < key[1])))
     query = query.options(*access.task_parts()).order_by(Task.created_at.desc(), Task.id.desc())

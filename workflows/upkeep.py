@@ -87,7 +87,8 @@ def forget_notices(uow: UnitOfWork, *, retention_days: int) -> int:
 
 
 def forget_visits(uow: UnitOfWork, *, retention_days: int) -> int:
-    """Delete this town's visits that are past their time; of points of patrols the day stays on which they were."""
+    """Delete this town's visits that are past their time, and when streets were walked; of points of patrols the day
+    stays on which they were."""
     before = uow.now - timedelta(days=retention_days)
     uow.session.execute(
         text(
@@ -96,6 +97,9 @@ def forget_visits(uow: UnitOfWork, *, retention_days: int) -> int:
             " and p.scheduled_at > :since and visited_at <> date_trunc('day', visited_at)"
         ),
         {"before": before, "since": before - timedelta(days=7)},
+    )
+    uow.session.execute(
+        text("delete from road_walks where town_id = xungeng_town() and day < :day"), {"day": before.date()}
     )
     done = uow.session.execute(
         text("delete from visits where town_id = xungeng_town() and arrived_at < :before"),

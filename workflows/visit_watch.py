@@ -29,8 +29,9 @@ from backend.models import Checkpoint, Device, Visit, VisitState, VisitWatch
 from geo import incoming
 from geo.fixes import Fix
 from geo.incoming import Received
+from geo.streets import Passing
 from geo.visits import NOTHING_SEEN, Fence, Fences, Followed, Presence, Watch, follow
-from workflows import deviations, journal, patrols, proofs
+from workflows import deviations, journal, patrols, proofs, streets
 
 log = logging.getLogger(__name__)
 Done = TypeVar("Done")
@@ -44,12 +45,13 @@ GOES_ON = timedelta(seconds=60)
 
 @dataclass(frozen=True)
 class Touched:
-    """What came new of a device, and the visits that it changed."""
+    """What came new of a device, the visits that it changed, and the way it went, from where it was before."""
 
     officer_id: UUID
     device_id: UUID
     new: Sequence[Received]
     visits: Sequence[Visit]
+    way: Sequence[Fix | Passing]
 
 
 def look(uow: UnitOfWork) -> bool:
@@ -75,18 +77,19 @@ def look(uow: UnitOfWork) -> bool:
         ]
         for one in touched:
             _apart(uow, partial(_settle, uow, one))
+        _apart(uow, partial(streets.keep, uow, [one.way for one in touched]))
     watch.looked_until = until
     uow.session.flush()
     return until < uow.now
 
 
 def _apart(uow: UnitOfWork, act: Callable[[], Done]) -> Done | None:
-    """Do something of one device; what fails there is logged, and holds up no other device of the town."""
+    """Do something that holds up nothing else of the town when it fails: of one device, say. It is logged."""
     try:
         with uow.attempt():
             return act()
     except Exception:
-        log.exception("visits_failed: of a device in town %s", uow.town)
+        log.exception("visits_failed: in town %s", uow.town)
         return None
 
 
@@ -167,7 +170,9 @@ def _follow(
     if followed.is_again or followed.ended or followed.watch.open or before.open:
         touched += _keep(uow, state, followed, fences)
     touched += proofs.judge_scans_again(uow, state.officer_id, [one.fix.fixed_at for one in new])
-    return Touched(state.officer_id, state.device_id, new, touched)
+    way: list[Fix | Passing] = [Passing(one.at, one.lon, one.lat) for one in before.recent[-1:]]
+    way += [one.fix for one in new]
+    return Touched(state.officer_id, state.device_id, new, touched, way)
 
 
 def _settle(uow: UnitOfWork, done: Touched) -> None:

@@ -24,7 +24,7 @@ from backend.models.report import Report
 from backend.models.route import Route, RoutePoint
 from backend.models.shift import Crew, CrewMember, Invitation, Shift
 from backend.models.task import Assignment, Task, TaskKind
-from backend.models.town import Area, Basemap, Checkpoint, Department, Road, Town
+from backend.models.town import Area, Basemap, Checkpoint, Department, Road, RoadPart, RoadWalk, Town
 from backend.models.user import LoginCode, Membership, RefreshToken, Session, Throttle, User
 from backend.models.visit import Visit, VisitState, VisitWatch
 
@@ -76,6 +76,8 @@ __all__ = [
     "RefreshToken",
     "Report",
     "Road",
+    "RoadPart",
+    "RoadWalk",
     "Route",
     "RoutePoint",
     "Session",

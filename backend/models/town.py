@@ -1,11 +1,11 @@
 """The town and its places: areas, roads, checkpoints, departments, base maps."""
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
 from geoalchemy2 import Geometry
-from sqlalchemy import CheckConstraint, ForeignKey, Index, Text, UniqueConstraint, text
+from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, Text, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.dialects.postgresql import UUID as PgUUID
 from sqlalchemy.orm import Mapped, mapped_column, relationship
@@ -65,6 +65,37 @@ class Road(Base):
     kind: Mapped[str]
     name: Mapped[dict[str, str]]
     geom: Mapped[Any] = mapped_column(Geometry("LINESTRING", srid=4326, spatial_index=False))
+
+
+class RoadPart(Base):
+    """About fifty metres of a road: what somebody has passed, or nobody."""
+
+    __tablename__ = "road_parts"
+    __table_args__ = (Index("ix_road_parts_geom", "geom", postgresql_using="gist"),)
+
+    road_id: Mapped[UUID] = mapped_column(ForeignKey("roads.id", ondelete="CASCADE"), primary_key=True)
+    n: Mapped[Small] = mapped_column(primary_key=True)
+    town_id: Mapped[TownId]
+    geom: Mapped[Any] = mapped_column(Geometry("LINESTRING", srid=4326, spatial_index=False))
+    length_m: Mapped[float]
+
+
+class RoadWalk(Base):
+    """A day of the town on which somebody passed a part of a road, and when last; not who."""
+
+    __tablename__ = "road_walks"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["road_id", "n"], ["road_parts.road_id", "road_parts.n"], name="fk_road_walks_part", ondelete="CASCADE"
+        ),
+        Index("ix_road_walks_day", "town_id", "day"),
+    )  # fmt: skip
+
+    road_id: Mapped[UUID] = mapped_column(primary_key=True)
+    n: Mapped[Small] = mapped_column(primary_key=True)
+    day: Mapped[date] = mapped_column(primary_key=True)
+    town_id: Mapped[TownId]
+    last_at: Mapped[datetime]
 
 
 class Checkpoint(Base):

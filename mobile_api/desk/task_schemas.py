@@ -141,6 +141,9 @@ class DeskTasksQuerySchema(PageQuerySchema):
     area_id = fields.UUID(load_default=None, metadata={"description": "In this area and below it."})
     overdue = fields.Boolean(load_default=False, metadata={"description": "Only what has missed a time."})
     officer_id = fields.UUID(load_default=None, metadata={"description": "Only what he was offered."})
+    source_id = fields.UUID(
+        load_default=None, metadata={"description": "Only what came of this alarm, report or patrol."}
+    )
 
 
 class DeskOfferSchema(Schema):
@@ -211,6 +214,11 @@ class DeskTaskNewSchema(Schema):
         load_default=False, metadata={"description": "What lapses or is declined goes to the next nearest."}
     )
     offer = fields.Nested(DeskOfferSchema, load_default=None, allow_none=True)
+    patrol_id = fields.UUID(
+        load_default=None,
+        allow_none=True,
+        metadata={"description": "The patrol on which the need was found."},
+    )
 
 
 class DeskNearestOfficerSchema(Schema):

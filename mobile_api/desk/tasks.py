@@ -6,7 +6,7 @@ from uuid import UUID
 from backend.core.identity import Actor
 from backend.core.paging import Page
 from backend.core.uow import UnitOfWork
-from backend.core.vocabulary import Audience
+from backend.core.vocabulary import Audience, TaskSource
 from mobile_api.desk.task_schemas import (
     DeskNearestOfficersSchema,
     DeskNearestQuerySchema,
@@ -23,7 +23,7 @@ from mobile_api.desk.task_schemas import (
 )
 from mobile_api.endpoint import Door
 from mobile_api.paging import PageQuerySchema, decode_cursor, page_of
-from workflows import assignments, nearest, task_looks, tasks, timelines
+from workflows import assignments, nearest, patrol_looks, task_looks, tasks, timelines
 from workflows.offering import Whom
 
 blp = Door("tasks", Audience.DESK, "/tasks", "Tasks in your areas.")
@@ -74,15 +74,19 @@ def list_tasks(uow: UnitOfWork, actor: Actor, query: dict[str, Any]) -> Page[dic
         area_id=query["area_id"],
         overdue=query["overdue"],
         officer_id=query["officer_id"],
+        source_id=query["source_id"],
         after=decode_cursor(query.get("cursor")),
         limit=query["limit"],
     )
     return Page([task_document(actor, task) for task in found.items], found.after)
 
 
-@blp.command("", may=DISPATCH, body=DeskTaskNewSchema, answers=DeskTaskSchema, status=201, refuses=(409, 422))
+@blp.command(
+    "", may=DISPATCH, body=DeskTaskNewSchema, answers=DeskTaskSchema, status=201, refuses=(404, 409, 422)
+)
 def create_task(uow: UnitOfWork, actor: Actor, command_id: UUID, body: dict[str, Any]) -> dict[str, Any]:
     """Make a task, and offer it at once if `offer` says to whom."""
+    found_on = patrol_looks.one(uow, actor, body["patrol_id"]) if body["patrol_id"] else None
     task = tasks.create(
         uow,
         actor,
@@ -97,6 +101,9 @@ def create_task(uow: UnitOfWork, actor: Actor, command_id: UUID, body: dict[str,
         by_crew=body["by_crew"],
         offers_itself=body["offers_itself"],
         whom=whom_of(body["offer"]),
+        area_id=found_on.area_id if found_on else None,
+        source=TaskSource.PATROL if found_on else TaskSource.DESK,
+        source_id=found_on.id if found_on else None,
     )
     return task_document(actor, task)
 

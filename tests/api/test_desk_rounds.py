@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Any
+from uuid import uuid4
 
+from backend.core.uow import unit_of_work
 from tests.api.conftest import World
+from tests.rounds import make_patrol
 
 DESK = "/api/v1/desk"
 NAME = {"zh-CN": "东门", "en": "East gate"}
@@ -108,3 +111,27 @@ def test_a_file_is_tried_before_it_is_taken(world: World, signed_in: Any) -> Non
     [found] = supervisor.get(f"{DESK}/checkpoints", q="f-1").json["items"]
     assert (found["code"], found["radius_m"]) == ("f-1", 25)
     assert send(rows, format="xls").status_code == 422
+
+
+def test_what_a_patrol_finds_becomes_a_task_that_says_so(world: World, signed_in: Any) -> None:
+    with unit_of_work(world.here.id) as uow:
+        patrol = str(make_patrol(uow, world.here).id)
+    dispatcher, elsewhere = signed_in("desk_a"), signed_in("desk_b")
+    kind = next(one for one in dispatcher.get(f"{DESK}/task-kinds").json["items"] if one["code"] == "check")
+    body = {
+        "kind_id": kind["id"], "description": "门锁坏了", "place": list(world.here.place("a")), "patrol_id": patrol,
+    }  # fmt: skip
+    made = dispatcher.post(f"{DESK}/tasks", body)
+    assert made.status_code == 201, made.text
+    assert (made.json["source"], made.json["source_id"]) == ("patrol", patrol)
+    plain = dispatcher.post(f"{DESK}/tasks", {**body, "patrol_id": None}).json
+    assert (plain["source"], plain["source_id"]) == ("desk", None)
+    found = dispatcher.get(f"{DESK}/tasks", source_id=patrol).json["items"]
+    assert [task["id"] for task in found] == [made.json["id"]]
+    # Neither a patrol that is not there nor one of other areas is a reason for a task.
+    for whose, which in ((dispatcher, str(uuid4())), (elsewhere, patrol)):
+        refused = whose.post(
+            f"{DESK}/tasks", {**body, "place": list(world.here.place("b")), "patrol_id": which}
+        )
+        assert (refused.status_code, refused.json["code"]) == (404, "not_found")
+    assert elsewhere.get(f"{DESK}/tasks", source_id=patrol).json["items"] == []

@@ -177,7 +177,7 @@ def test_what_has_a_life_cycle_says_what_may_be_done_with_it(document: dict[str,
 def test_names_that_people_read_come_in_both_languages(document: dict[str, Any]) -> None:
     """Of places, routes, plans, departments, maps, kinds of task: by language. Of people and devices: a text."""
     by_language = re.compile(
-        r"(Town|Area|AreaName|Department|Basemap|Installation|TaskKind\w*|Route(Drawn|Body)?|Plan(Body)?"
+        r"(Town|Area|AreaName|Street|Department|Basemap|Installation|TaskKind\w*|Route(Drawn|Body)?|Plan(Body)?"
         r"|Checkpoint(WithRoutes|Body)?|OfficerFigure|FigureRule)$"
     )
     seen = {True: 0, False: 0}

@@ -252,7 +252,7 @@ KEEPS_PLACES = {
     "visits": "delete from visits",
 }
 """Tables that say where somebody was, and what forgets it."""
-GROUND = {"areas", "roads", "checkpoints", "routes", "tasks", "reports"}
+GROUND = {"areas", "roads", "road_parts", "checkpoints", "routes", "tasks", "reports"}
 """Where things are, where something has to be done, and where something was found."""
 
 

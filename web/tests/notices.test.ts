@@ -19,7 +19,7 @@ describe('where a notice leads', () => {
     expect(pageOf('desk', SOS)).toBe(`/live?task=${ID}`)
     expect(pageOf('desk', { ...SOS, subject_kind: 'alarm' })).toBe(`/live?alarm=${ID}`)
     expect(pageOf('officer', { ...SOS, kind: 'patrol.late', subject_kind: 'patrol' })).toBe(`/rounds/${ID}`)
-    expect(pageOf('desk', { ...SOS, kind: 'patrol.late', subject_kind: 'patrol' })).toBe('/rounds?tab=today')
+    expect(pageOf('desk', { ...SOS, kind: 'patrol.late', subject_kind: 'patrol' })).toBe(`/rounds?patrol=${SOS.subject_id}`)
     for (const client of ['officer', 'resident'] as const) {
       expect(pageOf(client, { ...SOS, kind: 'sos.answered', subject_kind: 'alarm' })).toBe('/sos')
     }

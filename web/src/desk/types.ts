@@ -91,6 +91,7 @@ export type DeskPlan = Schemas['DeskPlan']
 export type DeskPlanBody = Schemas['DeskPlanBody']
 export type DeskVisit = Schemas['DeskVisit']
 export type DeskCoverage = Schemas['DeskCoverage']
+export type DeskStreet = Schemas['DeskStreet']
 
 /** The socket's `changed` event: a thing that this desk may see has; it is to be fetched. */
 export interface ChangedEvent {

@@ -10586,6 +10586,8 @@ export interface paths {
                     overdue?: boolean;
                     /** @description Only what he was offered. */
                     officer_id?: string | null;
+                    /** @description Only what came of this alarm, report or patrol. */
+                    source_id?: string | null;
                 };
                 header?: never;
                 path?: never;
@@ -13564,6 +13566,192 @@ export interface paths {
                 };
                 /** @description Not in your role. */
                 403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Fields that are not acceptable. */
+                422: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/desk/streets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List the streets in your areas, those first that nobody passed for longest. */
+        get: {
+            parameters: {
+                query?: {
+                    /** @description `next` of the page before. */
+                    cursor?: string;
+                    limit?: number;
+                    days?: number;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["DeskStreetPage"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Fields that are not acceptable. */
+                422: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/desk/streets/tiles/{z}/{x}/{y}.mvt": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                z: number;
+                x: number;
+                y: number;
+            };
+            cookie?: never;
+        };
+        /** Return a vector tile of the streets in your areas: `days_ago` of each part (-1: nobody), and `days` of passes. */
+        get: {
+            parameters: {
+                query?: {
+                    days?: number;
+                };
+                header?: never;
+                path: {
+                    z: number;
+                    x: number;
+                    y: number;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/vnd.mapbox-vector-tile": string;
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
                     headers: {
                         [name: string]: unknown;
                     };
@@ -25273,6 +25461,12 @@ export interface components {
             offers_itself?: boolean;
             /** @default null */
             offer?: components["schemas"]["DeskOffer"] | null;
+            /**
+             * Format: uuid
+             * @description The patrol on which the need was found.
+             * @default null
+             */
+            patrol_id?: string | null;
         };
         DeskNearestOfficer: {
             /** Format: uuid */
@@ -25701,6 +25895,38 @@ export interface components {
         };
         DeskCoveragePage: {
             items: components["schemas"]["DeskCoverage"][];
+            /** @description Cursor of the next page. */
+            readonly next: string | null;
+        };
+        DeskStreet: {
+            /** @enum {string} */
+            kind: "arterial" | "street" | "lane" | "path" | "water";
+            /**
+             * @example {
+             *       "zh-CN": "青禾镇",
+             *       "en": "Qinghe Town"
+             *     }
+             */
+            name: {
+                [key: string]: string;
+            };
+            length_m: number;
+            passed_m: number;
+            /**
+             * Format: date-time
+             * @description In these days; null: nobody passed.
+             */
+            last_passed_at: string | null;
+            /** @description west, south, east, north */
+            bounds: [
+                number,
+                number,
+                number,
+                number
+            ];
+        };
+        DeskStreetPage: {
+            items: components["schemas"]["DeskStreet"][];
             /** @description Cursor of the next page. */
             readonly next: string | null;
         };

@@ -116,6 +116,8 @@ export interface TownMap {
   setLocale(locale: Locale): void
   setTheme(theme: MapTheme): Promise<void>
   fitBounds(bounds: [number, number, number, number], options?: maplibregl.FitBoundsOptions): void
+  /** The address of further tiles of ours (a path, with a query if there is one) for a vector source in the map's datum. */
+  tilesAt(path: string): string
   remove(): void
 }
 
@@ -144,7 +146,7 @@ export function createTownMap(options: TownMapOptions): TownMap {
   registered += 1
   const shiftProtocol = `shifted${registered}`
   maplibregl.addProtocol(shiftProtocol, async (parameters, abort) => {
-    const [layer, z, x, y] = parameters.url.replace(/^\w+:\/\//, '').split('/')
+    const [path, z, x, y] = parameters.url.replace(/^\w+:\/\//, '').split('/')
     const token = await session.accessToken()
     const tile = await shiftedTile({
       z: Number(z),
@@ -153,7 +155,7 @@ export function createTownMap(options: TownMapOptions): TownMap {
       convert: (place) => fromWgs84(place, datum.value),
       invert: (place) => toWgs84(place, datum.value),
       fetchTile: async (tz, tx, ty) => {
-        const answer = await fetch(`${tilesUrl}/${layer}/${tz}/${tx}/${ty}.mvt`, {
+        const answer = await fetch(tileOf(decodeURIComponent(path!), `${tz}/${tx}/${ty}`), {
           headers: { Authorization: `Bearer ${token}` },
           signal: abort.signal,
         })
@@ -242,14 +244,15 @@ export function createTownMap(options: TownMapOptions): TownMap {
     const bounds: [number, number, number, number] = [
       Math.max(-180, w - margin), Math.max(-85, s - margin), Math.min(180, e + margin), Math.min(85, n + margin),
     ]
-    const url = (layer: string) =>
-      datum.value === 'wgs84'
-        ? new URL(tilesUrl, globalThis.location.href).href + `/${layer}/{z}/{x}/{y}.mvt`
-        : `${shiftProtocol}://${layer}/{z}/{x}/{y}`
     return {
-      'town-areas': { type: 'vector', tiles: [url('areas')], minzoom: 8, maxzoom: 15, bounds },
-      'town-roads': { type: 'vector', tiles: [url('roads')], minzoom: 10, maxzoom: 15, bounds },
+      'town-areas': { type: 'vector', tiles: [tilesAt(`${tilesUrl}/areas`)], minzoom: 8, maxzoom: 15, bounds },
+      'town-roads': { type: 'vector', tiles: [tilesAt(`${tilesUrl}/roads`)], minzoom: 10, maxzoom: 15, bounds },
     }
+  }
+
+  function tilesAt(path: string): string {
+    if (datum.value !== 'wgs84') return `${shiftProtocol}://${encodeURIComponent(path)}/{z}/{x}/{y}`
+    return globalThis.location.origin + tileOf(path, '{z}/{x}/{y}')
   }
 
   function townStyle(): maplibregl.StyleSpecification {
@@ -349,6 +352,7 @@ export function createTownMap(options: TownMapOptions): TownMap {
     workerFailed: mapWorkerFailed,
     toMap,
     toWgs,
+    tilesAt,
     ready,
     onStyle(listener) {
       listeners.push(listener)
@@ -386,6 +390,11 @@ export function keepBasemap(chosen: Basemap | null, keptAt = 'xungeng.basemap'):
 
 function datumOf(basemap: Basemap | null): DatumName {
   return basemap && basemap.kind !== 'none' ? basemap.datum : 'wgs84'
+}
+
+function tileOf(path: string, which: string): string {
+  const [base, query] = path.split('?')
+  return `${base}/${which}.mvt${query ? `?${query}` : ''}`
 }
 
 function rasterPaint(theme: MapTheme): maplibregl.RasterLayerSpecification['paint'] {

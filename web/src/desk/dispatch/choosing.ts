@@ -10,6 +10,15 @@ export const choosingFor = ref<string | null>(null)
 export const chosen = shallowRef<readonly string[]>([])
 /** The place of the task that is being made. */
 export const draftPlace = shallowRef<LonLat | null>(null)
+/** The point of a patrol at which the need for the task was found. */
+export interface DraftOrigin {
+  patrol: { id: string; number: number }
+  place: LonLat
+  placeName: string
+  description: string
+}
+/** Set by whoever sends somebody here to make a task; it is over when the task is made, or is not. */
+export const draftOrigin = shallowRef<DraftOrigin | null>(null)
 /** The next click on the map sets the place. */
 export const placing = ref(false)
 export const isChoosing = computed(() => choosingFor.value !== null)

@@ -7,7 +7,7 @@ import { computed, ref, shallowRef, watch, type Ref } from 'vue'
 import { useRoute, useRouter } from 'vue-router'
 import type { LonLat } from '@/shared/types'
 import { may, nowMs } from '../client'
-import { draftPlace } from '../dispatch/choosing'
+import { draftOrigin, draftPlace } from '../dispatch/choosing'
 import { dispatch } from '../dispatch/current'
 import { placeOf, type Picked } from '../dispatch/queue'
 import type { SheetHeight } from '../shell/BottomSheet.vue'
@@ -28,7 +28,9 @@ export function useSelection(map: Readonly<Ref<Shows | undefined>>) {
   const selected = ref<string | null>(typeof route.query.officer === 'string' ? route.query.officer : null)
   const following = ref(false)
   const picked = shallowRef<Picked | null>(pickedIn(route.query))
-  const making = ref(false)
+  /** Whoever comes from a point of a patrol comes to make a task there. */
+  const making = ref(draftOrigin.value !== null)
+  draftPlace.value = draftOrigin.value?.place ?? null
   /** Pointed at, in a list or on the map. */
   const hovered = ref<string | null>(null)
   const hoveredPin = ref<string | null>(null)

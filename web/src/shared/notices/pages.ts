@@ -14,7 +14,7 @@ export function pageOf(client: Client, { kind, subject_kind, subject_id }: About
   const id = encodeURIComponent(subject_id)
   if (client === 'desk') {
     if (subject_kind === 'task' || subject_kind === 'alarm') return `/live?${subject_kind}=${id}`
-    if (subject_kind === 'patrol') return '/rounds?tab=today'
+    if (subject_kind === 'patrol') return `/rounds?patrol=${id}`
     if (subject_kind === 'appraisal') return `/appraisals?id=${id}`
     return LIST
   }

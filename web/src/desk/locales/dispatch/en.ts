@@ -103,6 +103,7 @@ export default {
     task_: 'Task',
     openTask: 'Open the task',
     openAlarm: 'Open the alarm',
+    openPatrol: 'Open the patrol',
     gone: 'It is not there any more, or not in your areas.',
     measured: 'measured {age} ago, ±{metres} m',
     way: 'On the way to',
@@ -192,6 +193,7 @@ export default {
   },
   create: {
     title: 'New task',
+    ofPatrol: 'From patrol no. {number}',
     kind: 'Kind',
     description: 'What is to be done',
     place: 'Place',

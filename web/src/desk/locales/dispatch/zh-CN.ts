@@ -103,6 +103,7 @@ export default {
     task_: '任务',
     openTask: '打开任务',
     openAlarm: '打开告警',
+    openPatrol: '打开巡更',
     gone: '已不存在，或不在你的辖区。',
     measured: '{age}前测得，±{metres} 米',
     way: '前往',
@@ -192,6 +193,7 @@ export default {
   },
   create: {
     title: '新建任务',
+    ofPatrol: '来自 {number} 号巡更',
     kind: '类型',
     description: '要做什么',
     place: '地点',
