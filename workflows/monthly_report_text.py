@@ -10,7 +10,7 @@ from backend.core.vocabulary import AppraisalFigure, FigureUnit, PatrolState
 from workflows.appraisal_formulas import FORMULAS
 from workflows.monthly_reports import Appraised, Listed, MonthlyReport
 
-PAGE_ROWS = 300
+PAGE_ROWS = 200
 """So many rows of a list are set on pages; the workbook has the rest."""
 
 WORDS: dict[str, Mapping[str, str]] = {

@@ -63,7 +63,7 @@ def _renders(format_: Format) -> Callable[[Taken], Response]:
 def take_pdf(uow: UnitOfWork, actor: Actor, body: dict[str, Any]) -> Taken:
     """Return the monthly report as PDF: rounds, visits, coverage, deviations, tasks and the figures of appraisals.
 
-    Lists have at most 300 rows. Documents are made one after the other; `503` says when to come again.
+    Lists have at most 200 rows. Documents are made one after the other; `503` says when to come again.
     """
     return _look(uow, actor, body)
 

@@ -23100,7 +23100,7 @@ export interface paths {
         put?: never;
         /**
          * Return the monthly report as PDF: rounds, visits, coverage, deviations, tasks and the figures of appraisals.
-         * @description Lists have at most 300 rows. Documents are made one after the other; `503` says when to come again.
+         * @description Lists have at most 200 rows. Documents are made one after the other; `503` says when to come again.
          */
         post: {
             parameters: {
