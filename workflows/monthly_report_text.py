@@ -38,7 +38,10 @@ WORDS: dict[str, Mapping[str, str]] = {
         "accept_s": "接单中位数（秒）", "arrive_s": "到场中位数（秒）",
         "groups": "考核数字：辖区与巡组", "officers": "考核数字：个人（按姓名）", "call_sign": "呼号",
         "draft": "草稿（可提异议）", "locked": "已锁定", "p90": "九成不超过", "unproven": "无法证明",
-        "hours": "{h} 小时 {m} 分", "minutes": "{m} 分 {s} 秒",
+        "hours": "{h} 小时 {m} 分", "minutes": "{m} 分 {s} 秒", "whole_hours": "{h} 小时", "whole_minutes": "{m} 分钟",
+        "how": "算法", "none": "无。",
+        "outage": "大面积断网", "no_network": "没有网络", "battery": "电量耗尽", "dropout_place": "该处信号差",
+        "phone_settings": "手机设置", "unknown": "无法判断",
     },
     "en": {
         "title": "{area}: rounds of {month}",
@@ -65,7 +68,10 @@ WORDS: dict[str, Mapping[str, str]] = {
         "accept_s": "Median to accept (s)", "arrive_s": "Median to arrive (s)",
         "groups": "Figures of areas and crews", "officers": "Figures of officers, by name", "call_sign": "Call sign",
         "draft": "Draft (open for objections)", "locked": "Locked", "p90": "nine of ten within", "unproven": "unproven",
-        "hours": "{h} h {m} min", "minutes": "{m} min {s} s",
+        "hours": "{h} h {m} min", "minutes": "{m} min {s} s", "whole_hours": "{h} h", "whole_minutes": "{m} min",
+        "how": "How it is made", "none": "None.",
+        "outage": "outage", "no_network": "no network", "battery": "battery empty", "dropout_place": "no signal there",
+        "phone_settings": "phone's settings", "unknown": "unknown",
     },
 }  # fmt: skip
 
@@ -83,7 +89,7 @@ def sheets(report: MonthlyReport, locale: str, *, on_pages: bool) -> Sheets:
     ) -> Table:
         shown = found.rows[:PAGE_ROWS] if on_pages else found.rows
         is_cut = found.cut or len(shown) < len(found.rows)
-        note = said["cut"].format(shown=len(shown)) if is_cut else None
+        note = said["cut"].format(shown=len(shown)) if is_cut else None if shown else said["none"]
         return Table(said[name], [said[column] for column in columns], [row(one) for one in shown], note)
 
     month = f"{report.month:%Y-%m}"
@@ -176,7 +182,7 @@ def _appraised(report: MonthlyReport, said: Mapping[str, str], locale: str, on_p
     ) -> Table:
         shown = found.rows[:PAGE_ROWS] if on_pages else found.rows
         is_cut = found.cut or len(shown) < len(found.rows)
-        note = said["cut"].format(shown=len(shown)) if is_cut else None
+        note = said["cut"].format(shown=len(shown)) if is_cut else None if shown else said["none"]
         return Table(said[name], [*columns, *names], [[*first(one), *figures(one)] for one in shown], note)
 
     return [
@@ -189,7 +195,7 @@ def _appraised(report: MonthlyReport, said: Mapping[str, str], locale: str, on_p
             lambda one: [str(one.name), said[one.state or "draft"]],
         ),
         Table(
-            said["formula"].format(formula=report.formula), [said["what"], said["explanation"]],
+            said["formula"].format(formula=report.formula), [said["what"], said["how"]],
             [(rule.name[locale], rule.words[locale]) for rule in rules.values()],
         ),
     ]  # fmt: skip
@@ -200,7 +206,11 @@ def _figure(figure: Mapping[str, Any] | None, said: Mapping[str, str]) -> str:
         return "–"
     unproven = f"; {said['unproven']} {figure['unproven']:g}" if figure["unproven"] else ""
     if figure["code"] == AppraisalFigure.SILENT:
-        return f"{_duration(figure['numerator'], said)} ({100 * figure['value']:.1f} %)"
+        causes = [
+            f"{said[cause]} {_duration(seconds, said)}"
+            for cause, seconds in (figure["by_cause"] or {}).items()
+        ]
+        return "; ".join([f"{_duration(figure['numerator'], said)} ({100 * figure['value']:.1f} %)", *causes])
     if figure["code"] == AppraisalFigure.DUTY:
         return _duration(figure["value"], said)
     if figure["unit"] == FigureUnit.SHARE:
@@ -212,8 +222,9 @@ def _figure(figure: Mapping[str, Any] | None, said: Mapping[str, str]) -> str:
 def _duration(seconds: float, said: Mapping[str, str]) -> str:
     whole = round(seconds)
     if whole >= 3600:
-        return said["hours"].format(h=whole // 3600, m=whole % 3600 // 60)
-    return said["minutes"].format(m=whole // 60, s=whole % 60)
+        minutes = whole % 3600 // 60
+        return said["hours" if minutes else "whole_hours"].format(h=whole // 3600, m=minutes)
+    return said["minutes" if whole % 60 or not whole else "whole_minutes"].format(m=whole // 60, s=whole % 60)
 
 
 def _share(part: int, whole: int) -> str:

@@ -253,7 +253,8 @@ def _coverage(uow: UnitOfWork, area_id: UUID, since: datetime, until: datetime) 
     )
     in_use = (
         (Checkpoint.town_id == uow.town)
-        & (Checkpoint.created_at < until)
+        # What was visited was there, whenever it was written down.
+        & ((Checkpoint.created_at < until) | seen)
         & (Checkpoint.retired_at.is_(None) | (Checkpoint.retired_at >= until))
         & access.within(Checkpoint.area_id, [area_id])
     )
