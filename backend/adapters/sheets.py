@@ -85,6 +85,8 @@ def _table(table: Table) -> str:
     head = "".join(f"<th>{html.escape(column)}</th>" for column in table.columns)
     body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in table.rows)
     note = f"<p>{html.escape(table.note)}</p>" if table.note else ""
+    if not table.rows and note:
+        return f"<h2>{html.escape(table.name)}</h2>{note}"
     return f"<h2>{html.escape(table.name)}</h2>{note}<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
