@@ -4,8 +4,8 @@ A client connects with ``auth: {token}`` and is put where its scope puts it; it 
 hears ``hello``, ``changed`` (a thing it may see has: its kind, id and version; fetch it), ``notice`` (there is one for
 its person), ``behind`` (something may have been missed: fetch everything) and ``revoked``; the desk also ``positions``
 (the newest of each officer, coalesced) and ``officer`` (something happened to a shift). It says ``token`` (a fresh
-access token before the old one runs out) and nothing else. An officer's or a resident's phone hears of what concerns
-himself and is in no room.
+access token before the old one runs out), on a phone also ``sos``, and nothing else. An officer's or a resident's
+phone hears of what concerns himself and is in no room.
 
 Every right is looked at again while the socket lives: at once when a change is announced (LISTEN/NOTIFY), every three
 seconds for everybody in any case, because an announcement can be lost, and at each renewal. A revoked session gets
@@ -34,7 +34,9 @@ from flask import Flask, request
 from flask_socketio import SocketIO
 from flask_socketio.namespace import Namespace
 from gevent.lock import BoundedSemaphore
+from werkzeug.datastructures import Headers
 from werkzeug.middleware.proxy_fix import ProxyFix
+from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 from backend.core import clock
 from backend.core.errors import Forbidden, Refusal, Unauthenticated
@@ -62,6 +64,8 @@ NAMESPACES = {
     "/resident": ("use", "resident_client"),
 }
 """Where a client may connect, and the permission that it takes."""
+CALLS = {"/officer": "/api/v1/officer/sos", "/resident": "/api/v1/resident/sos"}
+"""Where a call for help that comes over a phone's socket goes."""
 CHECK_EVERY_S = 3.0
 """So often every socket's session and memberships are looked at; a revocation has to count within five seconds."""
 CHECKED_AT_ONCE = 500
@@ -155,11 +159,12 @@ class DatabaseWatch:
 class Viewer:
     """An admitted client: its connection, what it was granted and the audience it is in."""
 
-    __slots__ = ("audience", "connection", "grant", "refused")
+    __slots__ = ("audience", "connection", "grant", "refused", "token")
 
-    def __init__(self, connection: LiveConnection, grant: Grant) -> None:
+    def __init__(self, connection: LiveConnection, grant: Grant, token: str) -> None:
         self.connection = connection
         self.grant = grant
+        self.token = token
         self.audience: Audience | None = None
         self.refused = 0
 
@@ -224,6 +229,7 @@ class LiveSocketIO(SocketIO):
         server.environ = Environs(self._engine, app)
         # Flask-SocketIO's own middleware copies the environ and makes a class for every request of the whole app.
         engine, others, prefix = self._engine, self.sockio_mw.wsgi_app, f"/{options['path']}/"
+        self._channel.rest = others
 
         # The declared proxies have to be taken off here too: this stands in front of what does it for all others.
         config = app.extensions.get("xungeng.config")
@@ -271,7 +277,7 @@ class Clients(Namespace):
         self._channel = channel
 
     def trigger_event(self, event: str, *args: Any) -> Any:
-        """Handle ``connect``, ``disconnect`` and ``token``; everything else is refused."""
+        """Handle ``connect``, ``disconnect``, ``token`` and ``sos``; everything else is refused."""
         return self.socketio._handle_event(self._dispatch, event, self.namespace, *args)
 
     def _dispatch(self, *args: Any) -> Any:
@@ -286,6 +292,8 @@ class Clients(Namespace):
             return connection.close(reason="client left")
         if event == "token":
             return self._channel.renew(connection, args[0] if args else None)
+        if event == "sos" and self.namespace in CALLS:
+            return self._channel.call_for_help(connection, CALLS[self.namespace], args[0] if args else None)
         return self._channel.refuse(connection)
 
 
@@ -297,6 +305,8 @@ class LiveChannel:
         self.engine = engine
         self.audiences = Audiences(DESK)
         self.socketio: LiveSocketIO | None = None
+        self.rest: Any = None
+        """The rest of the service, as a WSGI application."""
         self._viewers: dict[LiveConnection, Viewer] = {}
         self._of_session: Counter[UUID] = Counter()
         self._of_user: dict[UUID, set[Viewer]] = {}
@@ -323,7 +333,8 @@ class LiveChannel:
                 "one_namespace", {"status": 409, "detail": "This connection is in another namespace already."}
             )
         try:
-            grant = self._ask(self._watch.admit, _token(auth), namespace)
+            token = _token(auth)
+            grant = self._ask(self._watch.admit, token, namespace)
         except Refusal as refusal:
             raise socketio.exceptions.ConnectionRefusedError(
                 refusal.code, {"status": refusal.status, "detail": refusal.detail}
@@ -337,7 +348,7 @@ class LiveChannel:
             )
         self._of_session[session_id] += 1
         self.engine.admit(connection)
-        viewer = connection.viewer = self._viewers[connection] = Viewer(connection, grant)
+        viewer = connection.viewer = self._viewers[connection] = Viewer(connection, grant, token)
         self._of_user.setdefault(grant.claims.user_id, set()).add(viewer)
         self._place(viewer)
         if self._clock is None:
@@ -360,14 +371,35 @@ class LiveChannel:
         if viewer is None:
             return self.refuse(connection)
         try:
-            grant = self._ask(self._watch.admit, _token(data), viewer.grant.namespace)
+            token = _token(data)
+            grant = self._ask(self._watch.admit, token, viewer.grant.namespace)
             if grant.claims.session_id != viewer.grant.claims.session_id:
                 raise Forbidden("other_session", "This token belongs to another session.")
         except Refusal as refusal:
             self.refuse(connection)
             return {"error": refusal.code, "status": refusal.status}
         self._regrant(viewer, grant)
+        viewer.token = token
         return {"expires_at_s": grant.claims.expires_at_s}
+
+    def call_for_help(self, connection: LiveConnection, path: str, data: Any) -> dict[str, Any]:
+        """Take a call for help as REST takes it, with its limits and its door, and answer ``{status, body}``.
+
+        ``data`` is ``{key, body}``: the Idempotency-Key, and the very text that a request would carry, so that a phone
+        which hears no acknowledgement says the same again by REST and has called once.
+        """
+        viewer = connection.viewer
+        key, body = (data.get(name) for name in ("key", "body")) if isinstance(data, dict) else (None, None)
+        command_id = id_of(key)
+        if viewer is None or command_id is None or not isinstance(body, str):
+            return self.refuse(connection)
+        asked = EnvironBuilder(
+            path=path, method="POST", data=body.encode(errors="replace"), content_type="application/json",
+            headers=Headers([("Authorization", f"Bearer {viewer.token}"), ("Idempotency-Key", str(command_id))]),
+            environ_base={"REMOTE_ADDR": connection.address},
+        )  # fmt: skip
+        parts, status, _ = run_wsgi_app(self.rest, asked.get_environ())
+        return {"status": int(status.split()[0]), "body": b"".join(parts).decode()}
 
     def refuse(self, connection: LiveConnection) -> dict[str, Any]:
         """Count something that a client may not say, and close it when it does not stop."""

@@ -11,7 +11,6 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, func, or_, select, tuple_
 from sqlalchemy.orm import aliased, contains_eager, joinedload
 
-from backend.core.errors import NotVisible
 from backend.core.identity import Actor
 from backend.core.paging import Page, bad_cursor, moment_and_id, only_id, page, text_and_id
 from backend.core.uow import UnitOfWork
@@ -257,7 +256,7 @@ def groups(
         )
         row = uow.session.execute(before).one_or_none()
         if row is None:
-            raise NotVisible()
+            raise bad_cursor()
         query = query.where(or_(Place.code > row[0], (Place.code == row[0]) & (sign > row[1])))
     found = uow.session.scalars(query.order_by(Place.code, sign).limit(limit + 1)).all()
     return page(found, limit, lambda row: (row.id,))

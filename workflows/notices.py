@@ -217,9 +217,10 @@ class Credit:
 
 
 def credits(uow: UnitOfWork, actor: Actor) -> list[Credit]:
-    """Return the templates that make sense to ask the actor for: those of kinds that may be for him.
+    """Return the templates that make sense to ask the actor for: those of kinds that WeChat may bring him.
 
-    The client asks in the moment in which it is clear what for (a report was filed, a call for help was made).
+    That is neither what is not for him, nor what he has told WeChat not to bring. The client asks in the moment in
+    which it is clear what for (a report was filed, a call for help was made).
     """
     held = {
         row.template_id: row.remaining
@@ -228,10 +229,17 @@ def credits(uow: UnitOfWork, actor: Actor) -> list[Credit]:
     carried = reach.settings().templates.get(NoticeChannel.WECHAT_MINI, {})
     if NoticeChannel.WECHAT_MINI not in reach.settings().configured:
         return []
+    settings = uow.session.get(NoticeSetting, actor.user_id)
+    chosen = settings.channels if settings else {}
     return [
         Credit(str(kind), template.id, held.get(template.id, 0))
         for kind, template in carried.items()
         if RULES[kind].roles & actor.roles
+        and (
+            RULES[kind].priority == kinds.URGENT
+            or kind not in chosen
+            or NoticeChannel.WECHAT_MINI in chosen[kind]
+        )
     ]
 
 

@@ -281,7 +281,7 @@ def test_a_cursor_that_is_not_ours_is_refused_wherever_lists_are(
             name for name, person in world.here.people.items() if person.role in access.GRANTS[verb, kind]
         )
         needed = {p["name"] for p in parameters if p["in"] == "query" and p.get("required")}
-        span = {"since": "2026-01-01T00:00:00Z", "until": "2026-01-02T00:00:00Z"}
+        span = {"since": "2026-01-01T00:00:00Z", "until": "2026-01-02T00:00:00Z", "month": "2026-01"}
         assert needed <= span.keys(), path
         answer = _caller(world, world.here[who]).get(
             path, cursor=cursor, **{name: span[name] for name in needed}

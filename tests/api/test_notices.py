@@ -253,6 +253,28 @@ def test_wechats_credits_are_counted_by_template(world: World, call: Any) -> Non
         assert set(known) == {"MINI_1"}
 
 
+def test_wechat_is_not_asked_for_what_it_was_told_not_to_bring(world: World, call: Any) -> None:
+    """What is urgent comes all the same, so that for this it may be asked."""
+    me = call("officer")
+    nothing = {"channels": {}, "quiet_from": None, "quiet_until": None}
+
+    def asked(**channels: list[str]) -> set[str]:
+        wanted = nothing | {"channels": {kind.replace("_", ".", 1): by for kind, by in channels.items()}}
+        assert me.send("PUT", "/api/v1/officer/notice-settings", wanted).status_code == 200
+        return {one["kind"] for one in me.get("/api/v1/officer/reach").json["wechat_templates"]}
+
+    chosen = asked(report_answered=["webpush"], task_offered=["wechat_mini"], sos_raised=[])
+    assert asked() - chosen == {"report.answered"}
+
+
+def test_an_answer_in_wechat_that_comes_again_counts_once(world: World, call: Any) -> None:
+    me, key = call("officer"), uuid.uuid4()
+    before = me.get("/api/v1/officer/reach").json["wechat_templates"][0]["remaining"]
+    for again in (key, key, uuid.uuid4()):
+        answer = me.post("/api/v1/officer/wechat-credits", {"template_ids": ["MINI_1"]}, key=again)
+        assert answer.json["wechat_templates"][0]["remaining"] == before + (1 if again == key else 2)
+
+
 # --- Where staff is reached
 
 

@@ -923,6 +923,43 @@ def test_a_walk_is_seen_live_by_those_in_whose_area_it_is(
             assert [told for told in client.silence(0.5) if told != ("behind", {})] == []
 
 
+def test_a_call_for_help_over_the_socket_is_one_call_however_often_it_is_said(
+    world: World, service: tuple[Process, Process], signed_in: Any
+) -> None:
+    """F48: taken as REST takes it, so that a phone that hears nothing says it again there; no desk says it."""
+    officer = world.officer("a")
+    caller = signed_in(officer)
+    lon, lat = world.here.place("a")
+    body = json.dumps({"id": str(uuid4()), "place": {"lon": lon, "lat": lat}})
+    said = {"key": str(uuid4()), "body": body}
+    phone = DeskClient(service[0].port, access_of(caller), namespace="/officer")
+    desk = DeskClient(service[0].port, access_of(signed_in("desk_a")))
+    try:
+        taken = phone.ask("sos", said)
+        call = json.loads(taken["body"])
+        assert (taken["status"], call["state"]) == (201, "raised")
+        assert json.loads(phone.ask("sos", said, 2)["body"]) == call
+        again = caller.post(
+            "/api/v1/officer/sos", key=UUID(said["key"]), data=body, content_type="application/json"
+        )
+        assert (again.status_code, again.json["id"]) == (201, call["id"])
+        assert again.headers["Idempotent-Replay"] == "true"
+        seen = signed_in("desk_a").get(f"/api/v1/desk/alarms/{call['id']}").json
+        assert (seen["kind"], seen["place"]["lon"]) == ("sos", pytest.approx(lon))
+
+        wrong = phone.ask("sos", {"key": str(uuid4()), "body": '{"place": {"lon": 999, "lat": 0}}'}, 3)
+        assert (wrong["status"], json.loads(wrong["body"])["code"]) == (422, "invalid")
+        refused = {"error": "refused", "status": 403}
+        for number, nonsense in enumerate(
+            (None, [], {"key": "x", "body": body}, {"key": said["key"], "body": {}}), 4
+        ):
+            assert phone.ask("sos", nonsense, number) == refused
+        assert desk.ask("sos", said) == refused
+    finally:
+        phone.close()
+        desk.close()
+
+
 def test_who_has_no_desk_gets_no_socket(service: tuple[Process, Process], signed_in: Any) -> None:
     """F48: an officer's token is good and opens no room."""
     client = DeskClient(service[0].port, access_of(signed_in("officer_a")))

@@ -245,11 +245,16 @@ def built() -> None:
 
 
 DESK_PHONE = "021-5988 0110"
+WECHAT_TEMPLATES = {
+    kind: f"TEMPLATE_{number}"
+    for number, kind in enumerate(("sos.acknowledged", "sos.answered", "report.answered"))
+}
+"""What the installation's mini program may bring, by kind."""
 
 
 @pytest.fixture(scope="session")
 def push_service() -> Iterator[Vendor]:
-    """Stands in for the push services of the browsers' makers, which no test reaches."""
+    """Stands in for the push services of the browsers' makers and for WeChat's cloud, which no test reaches."""
     with vendor() as service:
         yield service
 
@@ -265,7 +270,16 @@ def town(built: None, push_service: Vendor) -> Iterator[Town]:
         XUNGENG_DESK_SMS="13900000110",
         XUNGENG_WEBPUSH_CONTACT="mailto:desk@example.cn",
         XUNGENG_WEBPUSH_SERVICES=push_service.url,
+        XUNGENG_WECHAT_MINI_ID="wx01",
+        XUNGENG_WECHAT_MINI_SECRET="secret",
+        XUNGENG_WECHAT_URL=push_service.url,
     )
+    templates = installation.folder / "templates.json"
+    carried = {
+        kind: {"id": template, "parameters": {"thing1": "title"}} for kind, template in WECHAT_TEMPLATES.items()
+    }
+    templates.write_text(json.dumps({"wechat_mini": carried}))
+    installation.settings["XUNGENG_NOTICE_TEMPLATES"] = str(templates)
     try:
         installation.start("--no-simulation", timeout_s=600)
         town = Town(installation)

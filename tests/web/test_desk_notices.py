@@ -77,10 +77,11 @@ def test_what_one_wants_is_kept_and_a_call_for_help_is_no_choice(chromium: Brows
     dispatcher = town.accounts["supervisor"]
     with seated(chromium, town, permissions=[]) as desk:
         page = desk.sign_in(dispatcher, "/notices?tab=settings")
-        sos = page.locator("[data-kind='sos.raised'] input")
-        expect(sos).to_be_disabled()
-        expect(sos).to_be_checked()
-        alarm = page.locator("[data-kind='alarm.raised'] input")
+        for way in ("浏览器通知", "微信小程序"):
+            sos = page.locator("[data-kind='sos.raised']").get_by_role("checkbox", name=way)
+            expect(sos).to_be_disabled()
+            expect(sos).to_be_checked()
+        alarm = page.locator("[data-kind='alarm.raised']").get_by_role("checkbox", name="浏览器通知")
         expect(alarm).to_be_checked()
         alarm.uncheck()
         expect(alarm).to_be_enabled()
@@ -94,7 +95,10 @@ def test_what_one_wants_is_kept_and_a_call_for_help_is_no_choice(chromium: Brows
         api = town.api(dispatcher)
         wait_until(lambda: api.get("/api/v1/desk/notice-settings").json()["quiet_until"] == "05:30")
         kept = api.get("/api/v1/desk/notice-settings").json()
-        assert (kept["channels"], kept["quiet_from"]) == ({"alarm.raised": []}, "22:00")
+        assert (kept["channels"], kept["quiet_from"]) == (
+            {"alarm.raised": ["wechat_mini"]},
+            "22:00",
+        )
         page.reload()
         expect(alarm).not_to_be_checked()
         expect(page.locator("input[name=quiet_until]")).to_have_value("05:30")

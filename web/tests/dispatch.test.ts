@@ -76,6 +76,7 @@ function app(): Dispatch {
     want: (why, yes) => void (yes ? wanted.add(why) : wanted.delete(why)),
     onChange: (listener) => (say = listener),
     onNotice: () => undefined,
+    ask: () => null,
   }
   const made = createDispatch(session, server.api, duty, changes, { alert: ({ id }) => void rung.push(id), now: () => Date.now() })
   open.push(made)

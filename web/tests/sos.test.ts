@@ -19,6 +19,8 @@ let answerLocation: ((lon: number, lat: number) => void) | null
 let say: (change: Change | null) => void
 let wanted: boolean
 let open: Sos[]
+/** What the open channel answers; null where there is none. */
+let overSocket: (event: string, said: unknown) => Promise<unknown> | null
 
 const api = {
   get: async () => {
@@ -45,6 +47,7 @@ function phone(): Sos {
     want: (_why, yes) => void (wanted = yes),
     onChange: (listener) => (say = listener),
     onNotice: () => undefined,
+    ask: (event, said) => overSocket(event, said) as never,
   }
   const sos = createSos(session, api, changes, 'officer', {
     here: () => here,
@@ -76,6 +79,7 @@ beforeEach(() => {
   here = known(2_000)
   answerLocation = null
   wanted = false
+  overSocket = () => null
   open = []
 })
 afterEach(() => open.forEach((one) => one.leave()))
@@ -110,6 +114,32 @@ describe('a call for help', () => {
       expect(told[1]!.key).not.toBe(told[0]!.key)
       expect(alarms.size).toBe(1)
       await until(() => sos.open.value !== null)
+      sos.leave()
+      globalThis.indexedDB = new IDBFactory()
+    }
+  })
+
+  it('goes over the open channel, and once more with the same key where that does not answer well', async () => {
+    const said: { key: string; body: string }[] = []
+    const taken = { id: 'c', state: 'raised', version: 1, responders: [] }
+    for (const [answer, byRest] of [
+      [async () => ({ status: 201, body: JSON.stringify(taken) }), 0],
+      [async () => ({ error: 'refused', status: 403 }), 1],
+      [async () => Promise.reject(new Error('timeout')), 1],
+    ] as const) {
+      said.length = told.length = 0
+      alarms.clear()
+      overSocket = (event, call) => {
+        expect(event).toBe('sos')
+        said.push(call as { key: string; body: string })
+        return answer()
+      }
+      const sos = phone()
+      await sos.begin()
+      await sos.call()
+      await until(() => sos.open.value !== null)
+      expect([said.length, told.length]).toEqual([1, byRest])
+      if (byRest) expect([told[0]!.key, JSON.stringify(told[0]!.body)]).toEqual([said[0]!.key, said[0]!.body])
       sos.leave()
       globalThis.indexedDB = new IDBFactory()
     }

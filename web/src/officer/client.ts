@@ -5,6 +5,7 @@ import { createPush } from '@/shared/notices/push'
 import { createNotices } from '@/shared/notices/store'
 import { createSession } from '@/shared/session'
 import { createSos } from '@/shared/sos'
+import { createWechat } from '@/shared/wechat'
 import { ring } from './alert'
 import { createCalls } from './calls'
 import { createDispatch } from './dispatch'
@@ -40,5 +41,6 @@ export const sos = createSos(session, api, changes, 'officer', {
 
 export const notices = createNotices(session, api, 'officer')
 export const push = createPush(api, 'officer')
+export const wechat = createWechat(session, api, 'officer')
 changes.onNotice(notices.heard)
 changes.onChange((change) => change === null && notices.heard())

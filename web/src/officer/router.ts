@@ -3,6 +3,7 @@ import { acceptNotice } from '@/shared/notices/arrival'
 import { notices, session } from './client'
 import AppraisalsView from './views/AppraisalsView.vue'
 import AppraisalView from './views/AppraisalView.vue'
+import { notices, session, wechat } from './client'
 import DisclosuresView from './views/DisclosuresView.vue'
 import DutyView from './views/DutyView.vue'
 import MeView from './views/MeView.vue'
@@ -54,6 +55,8 @@ export const router = createRouter({
 })
 
 router.beforeEach((to) => {
+  const heard = wechat.accept(to)
+  if (heard !== true) return heard
   // A label or a tag that the phone's own reader has read leads here, with its token behind the #, where no server sees it.
   if (to.hash.startsWith('#/scan/')) return { path: to.hash.slice(1).split('?')[0], query: Object.fromEntries(new URLSearchParams(to.hash.split('?')[1] ?? '')), hash: '', replace: true }
   if (!to.meta.open && !session.signedIn.value) return { name: 'sign-in', query: to.name === 'duty' ? {} : { to: to.fullPath } }

@@ -1,6 +1,6 @@
 import { createRouter, createWebHistory } from 'vue-router'
 import { acceptNotice } from '@/shared/notices/arrival'
-import { notices, session } from './client'
+import { notices, session, wechat } from './client'
 import HomeView from './views/HomeView.vue'
 import MeView from './views/MeView.vue'
 import NoticeSettingsView from './views/NoticeSettingsView.vue'
@@ -25,6 +25,8 @@ export const router = createRouter({
 })
 
 router.beforeEach((to) => {
+  const heard = wechat.accept(to)
+  if (heard !== true) return heard
   if (!to.meta.open && !session.signedIn.value) return { name: 'sign-in' }
   if (to.name === 'sign-in' && session.signedIn.value) return { name: 'home' }
   return acceptNotice(to, notices)

@@ -51,6 +51,10 @@ export function createChanges(session: Session, namespace: '/officer' | '/reside
       else wishes.delete(why)
       follow()
     },
+    /** Says something to the server over the open channel and waits for its answer; null where there is no channel. */
+    ask<T>(event: string, said: unknown, timeoutMs: number): Promise<T> | null {
+      return connected.value && socket.value ? socket.value.ask<T>(event, said, timeoutMs) : null
+    },
     /** `null`: anything may have changed. */
     onChange(listener: (change: Change | null) => void): void {
       listeners.push(listener)

@@ -18,6 +18,8 @@ export interface LiveSocket {
   readonly generation: Readonly<Ref<number>>
   // eslint-disable-next-line @typescript-eslint/no-explicit-any
   on<A extends any[]>(event: string, listener: (...args: A) => void): void
+  /** Says something and waits for its acknowledgement; rejects when none comes in time. */
+  ask<T>(event: string, said: unknown, timeoutMs: number): Promise<T>
   /** Connects anew and at once: for whoever does not want to wait, or knows that the connection is dead. */
   retry(): void
   close(): void
@@ -131,6 +133,7 @@ export function openSocket(session: Session, namespace = '/desk'): LiveSocket {
     lostAt,
     generation,
     on: (event, listener) => void socket.on(event, listener as (...args: unknown[]) => void),
+    ask: (event, said, timeoutMs) => socket.timeout(timeoutMs).emitWithAck(event, said),
     retry,
     close() {
       closed = true

@@ -31,6 +31,8 @@ const TICK_MS = 5_000
 /** With the live channel open the poll only makes sure. */
 const RARELY = 4
 const LANE = 'sos'
+/** An open channel answers at once, or it is dead and does not know it yet. */
+const ACKNOWLEDGED_MS = 2_500
 
 export interface SosSurroundings {
   /** The newest place that this phone knows without asking. */
@@ -105,7 +107,13 @@ export function createSos(session: Session, api: Api, changes: Changes, audience
     where.value = null
   }
 
-  const send = (press: Press) => api.post<Call>(press.path, press.body, { idempotencyKey: press.key, timeoutMs: 8_000, keepalive: true })
+  /** Over the channel where it is open: no connection has to be made first. What it does not take goes by REST, once. */
+  async function send(press: Press): Promise<Call> {
+    const said = changes.ask<{ status: number; body: string }>('sos', { key: press.key, body: JSON.stringify(press.body) }, ACKNOWLEDGED_MS)
+    const heard = await said?.catch(() => null)
+    if (heard && heard.status >= 200 && heard.status < 300) return JSON.parse(heard.body) as Call
+    return api.post<Call>(press.path, press.body, { idempotencyKey: press.key, timeoutMs: 8_000, keepalive: true })
+  }
 
   async function afterAnswer(outcome: { answer?: unknown }): Promise<void> {
     if (outcome.answer) take(outcome.answer as Call)
