@@ -1,6 +1,5 @@
 import { createRouter, createWebHistory } from 'vue-router'
 import { acceptNotice } from '@/shared/notices/arrival'
-import { notices, session } from './client'
 import AppraisalsView from './views/AppraisalsView.vue'
 import AppraisalView from './views/AppraisalView.vue'
 import { notices, session, wechat } from './client'
