@@ -48,6 +48,7 @@ from workflows import (
     evidence,
     patrol_clocks,
     plans,
+    roster_requests,
     sessions,
     silences,
     task_deadlines,
@@ -84,6 +85,7 @@ DEADLINES: Mapping[str, deadlines.Act] = {
     "alarm": alarms.see_to,
     "call": calls.time_due,
     "patrol": patrol_clocks.time_due,
+    "roster_request": roster_requests.time_due,
 }
 """Who sees to a deadline, by what it belongs to."""
 

@@ -109,6 +109,12 @@ RULES: dict[NoticeKind, Rule] = {
     K.APPRAISAL_OPENED: rule(NORMAL, OFFICER,        "month",  "last_day"),
     K.APPRAISAL_DECIDED: rule(NORMAL, OFFICER,       "month decided", ""),
     K.APPRAISAL_CLOSING: rule(NORMAL, OFFICER | DESK, "month", "last_day open"),
+    K.ROSTER_CHANGED:   rule(NORMAL, OFFICER,        "",       "what number place area_id"),
+    K.REQUEST_ASKED:    rule(HIGH,   OFFICER,        "",       "what place area_id"),
+    K.REQUEST_SUBMITTED: rule(NORMAL, DESK,          "",       "what place area_id"),
+    K.REQUEST_DECIDED:  rule(HIGH,   OFFICER,        "outcome", "what place area_id"),
+    K.HAND_OVER_GIVEN:  rule(HIGH,   OFFICER,        "",       "place area_id number", next_after_s=60, duty=True),
+    K.HAND_OVER_ANSWERED: rule(HIGH, OFFICER,        "outcome", "place area_id", duty=True),
 }  # fmt: skip
 
 
@@ -216,7 +222,18 @@ PARAMS: dict[str, Callable[[Any], Any]] = {
     "last_day": _day,
     "open": _count,
     "decided": _one_of("upheld", "refused"),
-    "outcome": _one_of("handled", "task_made", "closed", "referred", "refused"),
+    "outcome": _one_of(
+        "handled",
+        "task_made",
+        "closed",
+        "referred",
+        "refused",
+        "approved",
+        "rejected",
+        "declined",
+        "lapsed",
+        "taken",
+    ),
 }
 """What each parameter is. ``number`` is a task's or case's short number in its town, ``what`` the kind of task or alarm
 and ``place`` a place as people call it: a word, or ``{"zh-CN": …, "en": …}``; moments are aware; ``*_min`` and

@@ -17,7 +17,20 @@ from sqlalchemy import select, text
 
 from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import AlarmKind, NoticeKind, Role
-from backend.models import Alarm, Appraisal, Call, CallAnswer, Evidence, Patrol, Report, Task, Visit
+from backend.models import (
+    Alarm,
+    Appraisal,
+    Call,
+    CallAnswer,
+    Evidence,
+    HandOver,
+    Patrol,
+    PlannedShift,
+    Report,
+    RosterRequest,
+    Task,
+    Visit,
+)
 
 Level = Literal["dispatcher", "supervisor"]
 K = NoticeKind
@@ -126,6 +139,13 @@ def resident(uow: UnitOfWork, user_id: UUID | None) -> list[UUID]:
     return list(uow.session.execute(_RESIDENT, {"id": user_id}).scalars()) if user_id is not None else []
 
 
+def takers_of(uow: UnitOfWork, hand_over: HandOver) -> list[UUID]:
+    """Return who may take over: the one who is named, or else whoever is on duty in the area beside the giver."""
+    if hand_over.taker_id is not None:
+        return one(uow, hand_over.taker_id)
+    return officers_on_shift(uow, hand_over.area_id, without=[hand_over.giver_id])
+
+
 # --- Who hears at once, by the live channel
 
 
@@ -164,6 +184,24 @@ def hear_of_patrol(patrol: Patrol) -> Hearers:
     return Hearers(patrol.area_id, his)
 
 
+def hear_of_planned_shift(planned: PlannedShift, officer_ids: Iterable[UUID]) -> Hearers:
+    """The desks of its area, and those whose shift it is or was."""
+    return Hearers(planned.area_id, tuple(sorted(set(officer_ids))))
+
+
+def hear_of_request(request: RosterRequest) -> Hearers:
+    """The desks of the shift's area, who asks, and the colleague whom he asks."""
+    both = (
+        (request.officer_id,) if request.colleague_id is None else (request.officer_id, request.colleague_id)
+    )
+    return Hearers(request.planned.area_id, tuple(sorted(both)))
+
+
+def hear_of_hand_over(uow: UnitOfWork, hand_over: HandOver) -> Hearers:
+    """The desks of its area, who gives, and who takes or might."""
+    return Hearers(hand_over.area_id, tuple(sorted({hand_over.giver_id, *takers_of(uow, hand_over)})))
+
+
 def hear_of_visit(visit: Visit) -> Hearers:
     """The desks of the checkpoint's area, and whose visit it is."""
     return Hearers(visit.area_id, (visit.officer_id,))
@@ -175,11 +213,14 @@ def hear_of_appraisal(appraisal: Appraisal) -> Hearers:
 
 
 def hear_of_evidence(uow: UnitOfWork, evidence: Evidence) -> list[Hearers]:
-    """The desks of each area where a report or a task shows it, and the officer who took it; until then he alone."""
+    """The desks of each area where a report, task or patrol shows it, and the officer who took it; before he alone."""
     areas = uow.session.scalars(
         select(Report.area_id)
         .where(evidence.shown_in_report())
-        .union(select(Task.area_id).where(evidence.shown_in_task()))
+        .union(
+            select(Task.area_id).where(evidence.shown_in_task()),
+            select(Patrol.area_id).where(evidence.shown_in_patrol()),
+        )
     )
     return [Hearers(None, (evidence.officer_id,)), *(Hearers(area_id) for area_id in sorted(areas))]
 
@@ -238,6 +279,12 @@ NAMED_BY: dict[NoticeKind, tuple[str, ...]] = {
     K.APPRAISAL_OPENED: ("one",),
     K.APPRAISAL_DECIDED: ("one",),
     K.APPRAISAL_CLOSING: ("one", "desk_for"),
+    K.ROSTER_CHANGED: ("one",),
+    K.REQUEST_ASKED: ("one",),
+    K.REQUEST_SUBMITTED: ("desk_for",),
+    K.REQUEST_DECIDED: ("one",),
+    K.HAND_OVER_GIVEN: ("takers_of",),
+    K.HAND_OVER_ANSWERED: ("one",),
 }
 """By kind the functions above that may name its recipients. Whom a call asks is said by ``officers_on_shift`` and
 ``crew_on_shift``. SOS to ``one``: the nearest N, whom the alarm's workflow

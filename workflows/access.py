@@ -45,6 +45,8 @@ from backend.models import (
     Delivery,
     Device,
     Evidence,
+    HandOver,
+    HandOverTask,
     ImportedTrack,
     Invitation,
     Membership,
@@ -52,7 +54,9 @@ from backend.models import (
     Patrol,
     PatrolPoint,
     Plan,
+    PlannedShift,
     Report,
+    RosterRequest,
     Route,
     RoutePoint,
     Session,
@@ -106,6 +110,12 @@ GRANTS: dict[tuple[str, str], frozenset[Role]] = {
     ("decide", "appraisal"): frozenset({SUPERVISOR}),
     ("export", "appraisal"): frozenset({SUPERVISOR}),
     ("contest", "appraisal"): frozenset({OFFICER}),
+    ("see", "roster"): frozenset({DISPATCHER, SUPERVISOR}),
+    ("manage", "roster"): frozenset({SUPERVISOR}),
+    ("see", "roster_request"): frozenset({SUPERVISOR}),
+    ("decide", "roster_request"): frozenset({SUPERVISOR}),
+    ("see", "hand_over"): frozenset({DISPATCHER, SUPERVISOR}),
+    ("do", "hand_over"): frozenset({OFFICER}),
     ("record", "evidence"): frozenset({OFFICER}),
     ("see", "evidence"): frozenset({DISPATCHER, SUPERVISOR}),
     ("see", "task_kind"): frozenset({DISPATCHER, SUPERVISOR, ADMIN, OFFICER}),
@@ -472,6 +482,7 @@ def patrol_parts() -> tuple[ExecutableOption, ...]:
         joinedload(Patrol.officer),
         selectinload(Patrol.points).joinedload(PatrolPoint.checkpoint),
         selectinload(Patrol.deviations),
+        selectinload(Patrol.photos),
     )
 
 
@@ -553,10 +564,10 @@ def own_evidence(uow: UnitOfWork, actor: Actor, evidence_id: UUID, *, lock: bool
 
 
 def evidence(uow: UnitOfWork, actor: Actor, evidence_id: UUID, *, lock: bool = False) -> Evidence:
-    """The door to evidence: one's own, or what a report or a task of the actor's areas shows; the system's is any.
+    """The door to evidence: one's own, or what a report, task or patrol of his areas shows; the system's is any.
 
-    A report shows what its officer took, and a task what was taken by whoever resolved it: nobody brings another's
-    photo before a desk by naming it.
+    A report shows what its officer took, and a task or a patrol what was taken by whoever resolved or went it: nobody
+    brings another's photo before a desk by naming it.
     """
     query = select(Evidence).where(Evidence.id == evidence_id)
     if lock:
@@ -582,7 +593,12 @@ def _is_shown_within(uow: UnitOfWork, actor: Actor, found: Evidence) -> bool:
     in_task = exists(
         select(literal(1)).where(found.shown_in_task(), within(Task.area_id, roots(actor, "see", "task")))
     )
-    return bool(uow.session.scalar(select(or_(in_report, in_task))))
+    in_patrol = exists(
+        select(literal(1)).where(
+            found.shown_in_patrol(), within(Patrol.area_id, roots(actor, "see", "patrol"))
+        )
+    )
+    return bool(uow.session.scalar(select(or_(in_report, in_task, in_patrol))))
 
 
 def alarm(uow: UnitOfWork, actor: Actor, alarm_id: UUID, *, verb: str = "see", lock: bool = False) -> Alarm:
@@ -660,6 +676,112 @@ def call_answer_parts() -> tuple[ExecutableOption, ...]:
     """Loader options for everything that an answer about an officer's own call shows."""
     call = joinedload(CallAnswer.call)
     return (call.joinedload(Call.area).defer(Area.geom), call.joinedload(Call.crew))
+
+
+def planned_shift(
+    uow: UnitOfWork, actor: Actor, planned_id: UUID, *, verb: str = "see", lock: bool = False
+) -> PlannedShift:
+    """The door to a planned shift: one in the actor's areas; ``own`` is an officer's, of one of his."""
+    query = select(PlannedShift).where(PlannedShift.id == planned_id).options(*planned_shift_parts())
+    if lock:
+        query = query.with_for_update(of=PlannedShift).execution_options(populate_existing=True)
+    found = uow.session.scalar(query)
+    if found is None:
+        raise NotVisible()
+    if verb == "own" and Role.OFFICER in actor.roles and found.officer_id == actor.user_id:
+        return found
+    if verb != "own" and may(actor, verb, "roster") and covers(uow, actor, verb, "roster", found.area_id):
+        return found
+    raise NotVisible()
+
+
+def planned_shift_parts() -> tuple[ExecutableOption, ...]:
+    """Loader options for everything that an answer about a planned shift shows."""
+    return (joinedload(PlannedShift.officer), joinedload(PlannedShift.area).defer(Area.geom))
+
+
+def roster_request(
+    uow: UnitOfWork, actor: Actor, request_id: UUID, *, verb: str = "see", lock: bool = False
+) -> RosterRequest:
+    """The door to a request: about a shift in the actor's areas, for ``ask`` his own, for ``answer`` one to himself.
+
+    What is wanted in return lies in the actor's areas too, or he does not decide about it. The system's is any.
+    """
+    query = select(RosterRequest).where(RosterRequest.id == request_id).options(*roster_request_parts())
+    if lock:
+        query = query.with_for_update(of=RosterRequest).execution_options(populate_existing=True)
+    found = uow.session.scalar(query)
+    if found is None:
+        raise NotVisible()
+    if Role.SYSTEM in actor.roles:
+        return found
+    if verb in ("ask", "answer"):
+        whose = found.officer_id if verb == "ask" else found.colleague_id
+        if Role.OFFICER in actor.roles and whose == actor.user_id:
+            return found
+        raise NotVisible()
+    areas = [found.planned.area_id] + ([found.wanted.area_id] if found.wanted is not None else [])
+    if may(actor, verb, "roster_request") and all(
+        covers(uow, actor, verb, "roster_request", area_id) for area_id in areas
+    ):
+        return found
+    raise NotVisible()
+
+
+def roster_request_parts() -> tuple[ExecutableOption, ...]:
+    """Loader options for everything that an answer about a request shows."""
+    return (
+        joinedload(RosterRequest.officer),
+        joinedload(RosterRequest.colleague),
+        joinedload(RosterRequest.decider),
+        joinedload(RosterRequest.planned).options(
+            joinedload(PlannedShift.officer), joinedload(PlannedShift.area).defer(Area.geom)
+        ),
+        joinedload(RosterRequest.wanted).options(
+            joinedload(PlannedShift.officer), joinedload(PlannedShift.area).defer(Area.geom)
+        ),
+    )
+
+
+def hand_over(
+    uow: UnitOfWork, actor: Actor, hand_over_id: UUID, *, verb: str = "see", lock: bool = False
+) -> HandOver:
+    """The door to a hand-over: one in the actor's areas; for ``give`` the officer's own, for ``take`` one to him.
+
+    One that names nobody is for whoever else is an officer of its area.
+    """
+    query = select(HandOver).where(HandOver.id == hand_over_id).options(*hand_over_parts())
+    if lock:
+        query = query.with_for_update(of=HandOver).execution_options(populate_existing=True)
+    found = uow.session.scalar(query)
+    if found is None:
+        raise NotVisible()
+    if verb == "give" and Role.OFFICER in actor.roles and found.giver_id == actor.user_id:
+        return found
+    if verb == "take" and Role.OFFICER in actor.roles:
+        if found.taker_id is not None and found.taker_id == actor.user_id:
+            return found
+        for_anybody = found.taker_id is None and found.giver_id != actor.user_id
+        if for_anybody and covers(uow, actor, "do", "hand_over", found.area_id):
+            return found
+    if (
+        verb == "see"
+        and may(actor, verb, "hand_over")
+        and covers(uow, actor, verb, "hand_over", found.area_id)
+    ):
+        return found
+    raise NotVisible()
+
+
+def hand_over_parts() -> tuple[ExecutableOption, ...]:
+    """Loader options for everything that an answer about a hand-over shows."""
+    return (
+        joinedload(HandOver.area).defer(Area.geom),
+        joinedload(HandOver.giver),
+        joinedload(HandOver.taker),
+        joinedload(HandOver.shift),
+        selectinload(HandOver.tasks).joinedload(HandOverTask.task).joinedload(Task.kind),
+    )
 
 
 def device(

@@ -35,6 +35,7 @@ ASSIGNMENT = Machine(
     step("resolve",   {A.ON_SITE},              A.DONE,         OFFICER,            "ended_at"),
     step("finish",    ACTIVE,                   A.DONE,         SYSTEM,             "ended_at"),
     step("hand_back", ACTIVE,                   A.HANDED_BACK,  (*OFFICER, *SYSTEM), "ended_at"),
+    step("hand_over", ACTIVE,                   A.HANDED_OVER,  SYSTEM,             "ended_at"),
     step("release",   ACTIVE,                   A.RELEASED,     (*DESK, *SYSTEM),   "ended_at"),
     step("suspend",   GOING,                    A.SUSPENDED,    SYSTEM,             None),
     step("resume",    {A.SUSPENDED},            AS_BEFORE,      SYSTEM,             None),

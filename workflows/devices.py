@@ -24,7 +24,7 @@ from backend.core.paging import Page, moment_and_id, page
 from backend.core.tokens import new_secret, secret_hash
 from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import DeviceKind, DeviceState, Protocol
-from backend.models import Device, DeviceCredential, Fix, Journal, QuarantinedFix
+from backend.models import Device, DeviceCredential, Fix, Journal, QuarantinedFix, User
 from geo.fixes import Reason
 from workflows import access, journal
 from workflows.machine import REPLAY_WINDOW, Machine, step
@@ -98,6 +98,28 @@ def create(
     officer = access.officer(uow, actor, officer_id, verb="manage", kind="device")
     if protocol is Protocol.OFFICER:
         raise Conflict("protocol_without_credential", "The officer's own client is set up by signing in.")
+    return make(
+        uow, actor, officer, name=name, protocol=protocol, command_id=command_id, datum=datum, kind=kind
+    )
+
+
+def make(
+    uow: UnitOfWork,
+    actor: Actor,
+    officer: User,
+    *,
+    name: str,
+    protocol: Protocol,
+    command_id: UUID | None,
+    datum: str = "wgs84",
+    kind: DeviceKind = DeviceKind.TRACKER,
+) -> tuple[Shown, Credential]:
+    """Make a tracker of an officer whom the caller may give one, and its credential.
+
+    Raises:
+        Conflict: ``too_many_devices``.
+    """
+    officer_id = officer.id
     active = uow.session.scalar(
         select(func.count()).where(Device.officer_id == officer_id, Device.state == DeviceState.ACTIVE)
     )
@@ -209,6 +231,17 @@ def in_scope(
     cut = page(found, limit, lambda device: (device.created_at, device.id))
     last_fixes = _last_fixes(uow, [device.id for device in cut.items])
     return Page([_shown(actor, device, last_fixes.get(device.id)) for device in cut.items], cut.after)
+
+
+def active_of(uow: UnitOfWork, actor: Actor, officer_ids: Sequence[UUID]) -> dict[UUID, list[Shown]]:
+    """Return the active devices of officers whom the caller may see, by officer, the newest first."""
+    query = select(Device).where(Device.officer_id.in_(officer_ids), Device.state == DeviceState.ACTIVE)
+    found = uow.session.scalars(query.order_by(Device.created_at.desc(), Device.id.desc())).all()
+    last_fixes = _last_fixes(uow, [device.id for device in found])
+    known: dict[UUID, list[Shown]] = {}
+    for device in found:
+        known.setdefault(device.officer_id, []).append(_shown(actor, device, last_fixes.get(device.id)))
+    return known
 
 
 def record_alarm(

@@ -22,7 +22,7 @@ from backend.core.identity import Actor, system_actor
 from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import CustodyAct, EvidenceFault, EvidenceKind, Role
 from backend.core.vocabulary import EvidenceState as E
-from backend.models import Evidence, EvidenceRoom, Report, Shift, Task, TaskPhoto
+from backend.models import Evidence, EvidenceRoom, Patrol, PatrolPhoto, Report, Shift, Task, TaskPhoto
 from notifications import changes, recipients
 from workflows import access, custody
 from workflows.machine import Machine, step
@@ -469,7 +469,7 @@ def actions(actor: Actor, evidence: Evidence) -> list[str]:
 
 @dataclass(frozen=True)
 class Referred:
-    """A photo that a report or a result names; without ``evidence`` nothing of it has come yet."""
+    """A photo that a report, a result or a point of a patrol names; without ``evidence`` nothing of it has come yet."""
 
     id: UUID
     of: str
@@ -517,6 +517,38 @@ def name_in_result(uow: UnitOfWork, task: Task, officer_id: UUID, evidence_ids: 
             .values(
                 task_id=task.id,
                 evidence_id=evidence_id,
+                officer_id=officer_id,
+                town_id=uow.town,
+                named_at=uow.now,
+            )
+            .on_conflict_do_nothing()
+        )
+
+
+def of_patrol(uow: UnitOfWork, patrol: Patrol) -> list[Referred]:
+    """Return the photos at the points of a patrol as far as they have come, in the order of ``patrol.photos``."""
+    named = {patrol.id: [("point", photo.evidence_id, photo.officer_id) for photo in patrol.photos]}
+    return _known(uow, named)[patrol.id]
+
+
+def name_at_point(
+    uow: UnitOfWork,
+    patrol: Patrol,
+    checkpoint_id: UUID,
+    officer_id: UUID,
+    evidence_ids: Sequence[UUID],
+    *,
+    question_id: str | None = None,
+) -> None:
+    """Write down which photos somebody has named for a point of a patrol; one named before stays where it is."""
+    for evidence_id in evidence_ids:
+        uow.session.execute(
+            insert(PatrolPhoto)
+            .values(
+                patrol_id=patrol.id,
+                evidence_id=evidence_id,
+                checkpoint_id=checkpoint_id,
+                question_id=question_id,
                 officer_id=officer_id,
                 town_id=uow.town,
                 named_at=uow.now,

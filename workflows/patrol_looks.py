@@ -14,8 +14,8 @@ from backend.core.paging import Page, moment_and_id, page
 from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import PatrolState as P
 from backend.core.vocabulary import Sequence as Order
-from backend.models import Checkpoint, Patrol, Route
-from workflows import access
+from backend.models import Checkpoint, Patrol, PatrolPoint, Route, Visit
+from workflows import access, visits
 from workflows.patrols import GOING
 
 TO_BEGIN = timedelta(hours=18)
@@ -40,6 +40,24 @@ def in_order(patrol: Patrol) -> bool | None:
         return None
     visited = [point.visited_at for point in patrol.points if point.visited_at is not None]
     return visited == sorted(visited)
+
+
+def visits_of(uow: UnitOfWork, found: Sequence[Patrol]) -> dict[UUID, Visit]:
+    """Return the visits that count for the points of patrols, by id."""
+    ids = {point.visit_id for patrol in found for point in patrol.points if point.visit_id is not None}
+    if not ids:
+        return {}
+    begun = [patrol.began_at for patrol in found if patrol.began_at is not None]
+    over = [patrol.ended_at or uow.now for patrol in found if patrol.began_at is not None]
+    query = select(Visit).where(
+        Visit.id.in_(ids), Visit.arrived_at > min(begun) - visits.LONGEST, Visit.arrived_at <= max(over)
+    )
+    return {row.id: row for row in uow.session.scalars(query)}
+
+
+def photos_at(patrol: Patrol, point: PatrolPoint) -> list[UUID]:
+    """Return the ids of the photos that were named for a point, the first ones first."""
+    return [photo.evidence_id for photo in patrol.photos if photo.checkpoint_id == point.checkpoint_id]
 
 
 def place_of(checkpoint: Checkpoint) -> tuple[float, float]:

@@ -10,7 +10,7 @@ missed, overdue), ``visits`` (what makes a point visited).
 """
 
 import random
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -19,7 +19,7 @@ from sqlalchemy import or_, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 
-from backend.core.errors import Conflict, Forbidden, NotVisible, WrongState
+from backend.core.errors import Conflict, Forbidden, Invalid, NotVisible, WrongState
 from backend.core.identity import Actor, system_actor
 from backend.core.ids import new_id
 from backend.core.uow import UnitOfWork
@@ -28,7 +28,7 @@ from backend.core.vocabulary import PatrolState as P
 from backend.core.vocabulary import Sequence as Order
 from backend.models import Journal, Patrol, PatrolDeviation, PatrolPoint, Plan, Route, Shift
 from notifications import changes, recipients
-from workflows import access, deadlines, journal, numbers, questions, telling, visits
+from workflows import access, deadlines, evidence, journal, numbers, questions, telling, visits
 from workflows.machine import Machine, step
 
 DESK = (Role.DISPATCHER, Role.SUPERVISOR)
@@ -54,6 +54,8 @@ SHIFT_OVER = "shift over"
 PLAN_CHANGED = "plan changed"
 EARLY = timedelta(minutes=15)
 """So long before its time a planned patrol may be started: the shift has begun, and the round begins with it."""
+MOST_PHOTOS = 40
+"""So many photos a point of a patrol may have, of all its answers."""
 AHEAD = timedelta(minutes=2)
 """So far ahead of the server a phone's clock may be; what is farther counts as now."""
 
@@ -425,20 +427,38 @@ def answer(
     checkpoint_id: UUID,
     answers: Mapping[str, Any],
     *,
+    evidence_ids: Collection[UUID] = (),
     command_id: UUID | None,
     device_at: datetime | None = None,
 ) -> Patrol:
     """Answer what is asked at a point; the last answer counts, and the journal says how often it was given.
 
+    ``evidence_ids`` are photos of the point beside those that answer a question. They may come later, and all that were
+    ever named stay.
+
     Raises:
         WrongState: nobody has begun the patrol. NotVisible: it has no such point. Conflict: ``too_late``.
-        Invalid: an answer does not fit its question, or one that is required is missing.
+        Invalid: an answer does not fit its question, or one that is required is missing; ``not_your_evidence``.
     """
     patrol, point = _own_point(uow, actor, patrol_id, checkpoint_id)
     if PATROL.replayed(uow, actor, patrol, "answer", command_id):
         return read(uow, patrol.id)
     questions.check_answers(point.checkpoint.questions, answers)
+    shown = questions.photos_in(point.checkpoint.questions, answers)
+    evidence.check_own(
+        uow,
+        patrol.officer_id,
+        evidence_ids=list(evidence_ids),
+        answers=[one for ids in shown.values() for one in ids],
+    )
+    known = {photo.evidence_id for photo in patrol.photos if photo.checkpoint_id == checkpoint_id}
+    if len(known.union(evidence_ids, *shown.values())) > MOST_PHOTOS:
+        raise Invalid("A point has so many photos and no more.", evidence_ids=["too many"])
     point.answers, point.answered_at = dict(answers), _bounded(uow, device_at)
+    assert patrol.officer_id is not None
+    for question_id, ids in shown.items():
+        evidence.name_at_point(uow, patrol, checkpoint_id, patrol.officer_id, ids, question_id=question_id)
+    evidence.name_at_point(uow, patrol, checkpoint_id, patrol.officer_id, list(evidence_ids))
     journal.write(
         uow, actor, "patrol", patrol.id, "answer", command_id=command_id, device_at=device_at,
         data={"checkpoint_id": str(checkpoint_id)},

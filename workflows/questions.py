@@ -4,12 +4,16 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
+from uuid import UUID
 
 from backend.core.errors import Invalid
 
 LONGEST_TEXT = 2000
+MOST_PHOTOS = 6
+"""So many photos may be the answer to one question."""
 PLAIN = re.compile(r"[^\x00-\x09\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069]*")
 """Without control and direction-changing characters, as every text of several lines."""
+ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def check(asked: Sequence[Mapping[str, Any]]) -> None:
@@ -66,6 +70,12 @@ def check_answers(asked: Sequence[Mapping[str, Any]], answers: Mapping[str, Any]
         raise Invalid("An answer is not what its question asks for.", answers=unfit)
 
 
+def photos_in(asked: Sequence[Mapping[str, Any]], answers: Mapping[str, Any]) -> dict[str, list[UUID]]:
+    """Return the ids of the photos that were given as answers, by question; the answers fit (:func:`check_answers`)."""
+    asking = [question["id"] for question in asked if question["answer"] == "photo"]
+    return {one: [UUID(photo_id) for photo_id in answers[one]] for one in asking if one in answers}
+
+
 def _fits(question: Mapping[str, Any], value: Any) -> bool:
     match question["answer"]:
         case "yes_no":
@@ -74,5 +84,14 @@ def _fits(question: Mapping[str, Any], value: Any) -> bool:
             return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
         case "choice":
             return value in [choice["id"] for choice in question["choices"]]
+        case "photo":
+            return _are_photos(value)
         case _:
             return isinstance(value, str) and 0 < len(value) <= LONGEST_TEXT and bool(PLAIN.fullmatch(value))
+
+
+def _are_photos(value: Any) -> bool:
+    """Say whether a value is a list of ids of photos, each once and written as ids are."""
+    if not isinstance(value, list) or not 0 < len(value) <= MOST_PHOTOS:
+        return False
+    return all(isinstance(one, str) and ID.fullmatch(one) for one in value) and len(set(value)) == len(value)

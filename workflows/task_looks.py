@@ -19,7 +19,7 @@ from geo import queries
 from workflows import access
 from workflows.assignments import share_of
 
-LEFT = (AssignmentState.HANDED_BACK, AssignmentState.RELEASED)
+LEFT = (AssignmentState.HANDED_BACK, AssignmentState.HANDED_OVER, AssignmentState.RELEASED)
 """The task goes on without him: what becomes of it from then on is not his to see."""
 SEEN_PAST = (AssignmentState.DONE, *LEFT)
 SUGGEST_WITHIN = timedelta(minutes=2)

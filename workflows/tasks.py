@@ -27,7 +27,7 @@ from backend.core.ids import new_id
 from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import AssignmentState, Due, Priority, Role, TaskSource
 from backend.core.vocabulary import TaskState as T
-from backend.models import Area, Assignment, Shift, Task
+from backend.models import Area, Assignment, Shift, Task, User
 from notifications import changes, recipients
 from workflows import (
     access,
@@ -39,6 +39,7 @@ from workflows import (
     nearest,
     numbers,
     offering,
+    officers,
     reports,
     responders,
     suspensions,
@@ -70,6 +71,7 @@ TASK = Machine(
     step("arrive",    {T.ACCEPTED, T.EN_ROUTE}, T.ON_SITE,   OFFICER,             "arrived_at"),
     step("resolve",   {T.ON_SITE},              T.RESOLVED,  OFFICER,             "resolved_at"),
     step("hand_back", TAKEN,                    T.OPEN,      (*OFFICER, *SYSTEM), None),
+    step("hand_over", TAKEN,                    T.ACCEPTED,  SYSTEM,              "accepted_at"),
     step("release",   TAKEN,                    T.OPEN,      (*DESK, *SYSTEM),    None),
     step("reassign",  TAKEN | {T.OFFERED},      T.OFFERED,   DESK,                "offered_at"),
     step("suspend",   GOING,                    T.SUSPENDED, SYSTEM,              "suspended_at"),
@@ -609,6 +611,71 @@ def leave(uow: UnitOfWork, officer_id: UUID, *, reason: str) -> None:
             _hand_back(uow, system, task, share, reason=reason)
             _go_on(uow, task)
             _done(uow, task, "hand_back", by=None)
+
+
+def hand_over(
+    uow: UnitOfWork,
+    actor: Actor,
+    task_id: UUID,
+    *,
+    giver_id: UUID,
+    to: User,
+    command_id: UUID | None,
+) -> bool:
+    """Let ``to`` do a task in an officer's stead: he has accepted it with the whole hand-over, and begins it anew.
+
+    The actor is ``to`` himself, whose shift is held, and ``suspensions.alone`` is the caller's. Say whether it passed:
+    it does not where the officer has no share in it any more, or the kind is not for ``to`` to do.
+    """
+    system = system_actor(uow.town)
+    task = access.task(uow, system, task_id, lock=True)
+    given = share_of(task, giver_id)
+    if given is None or not assignments.is_active(given) or not _suits(uow, task, to):
+        return False
+    hand_on(uow, system, task, given, to=to, taker=actor, command_id=command_id)
+    return True
+
+
+def hand_on(
+    uow: UnitOfWork,
+    actor: Actor,
+    task: Task,
+    share: Assignment,
+    *,
+    to: User,
+    taker: Actor,
+    command_id: UUID | None,
+) -> None:
+    """Let ``to`` have an officer's share in a locked task, as one who has accepted it; the ``taker`` is he himself."""
+    assignments.fire(uow, actor, share, "hand_over")
+    uow.session.flush()
+    his = share_of(task, to.id)
+    if his is None or his.ended_at is not None:
+        his = assignments.make(uow, actor, task, to, lapses_at=None, command_id=None)
+    fresh = his.state == AssignmentState.OFFERED
+    if fresh:
+        assignments.fire(uow, taker, his, "accept", command_id=command_id)
+    if fresh and active(task) == [his]:
+        TASK.fire(uow, actor, task, "hand_over", command_id=None)
+        task.departed_at = task.arrived_at = task.suspended_at = None
+    else:
+        # He does it already, or others do: there is one fewer where he was one of them.
+        task.needed = max(1, min(task.needed, len(active(task)) + len(offers(task))))
+        task.version += 1
+    _fill(uow, task)
+    if task.kind.code == task_kinds.SOS:
+        _suspend_others(uow, task, to.id)
+    _free(uow, task, [share.officer_id])
+    alarms.answered(uow, task, his)
+    _done(uow, task, "hand_over", by=taker.user_id)
+
+
+def _suits(uow: UnitOfWork, task: Task, officer: User) -> bool:
+    """Say whether a task's kind is for an officer to do."""
+    kinds, skill = task.kind.officer_kinds, task.kind.skill
+    if skill is not None and skill not in officer.skills:
+        return False
+    return not kinds or officers.kinds(uow, [officer.id]).get(officer.id) in kinds
 
 
 def lapse(uow: UnitOfWork, actor: Actor, task: Task, share: Assignment) -> None:

@@ -8,12 +8,26 @@ from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import select
 
 from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import AlarmKind, AssignmentState, CallKind, NoticeKind
-from backend.models import Alarm, Assignment, Call, CallAnswer, Crew, Patrol, Report, Shift, Task
+from backend.models import (
+    Alarm,
+    Assignment,
+    Call,
+    CallAnswer,
+    Crew,
+    HandOver,
+    Patrol,
+    PlannedShift,
+    Report,
+    RosterRequest,
+    Shift,
+    Task,
+)
 from notifications import outbox, recipients
 from notifications.kinds import fitted
 from notifications.recipients import Level
@@ -349,3 +363,92 @@ def _of_patrol(uow: UnitOfWork, kind: K, patrol: Patrol, to: Collection[UUID], *
         uow, kind, to=to, subject=("patrol", patrol.id), coalesce=f"patrol:{patrol.id}:{kind}",
         params={"number": patrol.number, **known},
     )  # fmt: skip
+
+
+# --- The roster
+
+
+def when(planned: PlannedShift, zone: ZoneInfo) -> dict[str, str]:
+    """Return when a planned shift begins, as people of the town say it; without digits that could be a phone's."""
+    begins = planned.begins_at.astimezone(zone)
+    return {
+        "zh-CN": f"{begins.month}月{begins.day}日 {begins:%H:%M} 的班次",
+        "en": f"the shift of {begins.day} {begins:%b}, {begins:%H:%M}",
+    }
+
+
+def roster_changed(
+    uow: UnitOfWork,
+    officer_ids: Iterable[UUID],
+    *,
+    planned: PlannedShift,
+    zone: ZoneInfo,
+    count: int | None = None,
+) -> None:
+    """Tell officers that what is planned of them is another: one shift, or with ``count`` so many."""
+    params: dict[str, Any] = {"place": _place(planned.area.name), "area_id": planned.area_id, "number": count}
+    if count is None:
+        params["what"] = when(planned, zone)
+    for officer_id in officer_ids:
+        outbox.enqueue(
+            uow, K.ROSTER_CHANGED, to=recipients.one(uow, officer_id), subject=("planned_shift", planned.id),
+            coalesce=f"roster:{planned.id}" if count is None else "roster", params=params,
+        )  # fmt: skip
+
+
+def of_request(
+    uow: UnitOfWork, request: RosterRequest, action: str, *, by: UUID | None, zone: ZoneInfo
+) -> None:
+    """Tell of what just happened to a request: the colleague, then a supervisor, then both officers."""
+    subject = ("roster_request", request.id)
+    area = request.planned.area
+    params: dict[str, Any] = {
+        "what": when(request.planned, zone), "place": _place(area.name), "area_id": area.id,
+    }  # fmt: skip
+    if action == "ask":
+        outbox.enqueue(
+            uow, K.REQUEST_ASKED, to=recipients.one(uow, request.colleague_id), subject=subject, params=params
+        )
+        return
+    if action in ("agree", "submit"):
+        if by is not None:
+            outbox.acted(uow, subject, [K.REQUEST_ASKED], by=by)
+        to = recipients.desk_for(uow, area.id, "supervisor")
+        outbox.enqueue(
+            uow, K.REQUEST_SUBMITTED, to=[one for one in to if one not in (by, request.officer_id)], subject=subject,
+            params=params,
+        )  # fmt: skip
+        return
+    outbox.withdraw(uow, subject, [K.REQUEST_ASKED, K.REQUEST_SUBMITTED])
+    outcome = {"approve": "approved", "refuse": "rejected", "decline": "declined", "lapse": "lapsed"}.get(
+        action
+    )
+    if outcome is None:
+        return
+    agreed = request.colleague_id if request.submitted_at is not None else None
+    for officer_id in (request.officer_id, agreed):
+        if officer_id is not None and officer_id != by:
+            outbox.enqueue(
+                uow, K.REQUEST_DECIDED, to=recipients.one(uow, officer_id), subject=subject,
+                params={**params, "outcome": outcome},
+            )  # fmt: skip
+
+
+def of_hand_over(uow: UnitOfWork, hand_over: HandOver, action: str) -> None:
+    """Tell who takes over that something waits for him, and who gives what came of it."""
+    subject, params = ("hand_over", hand_over.id), {
+        "place": _place(hand_over.area.name), "area_id": hand_over.area_id,
+    }  # fmt: skip
+    if action == "give":
+        outbox.enqueue(
+            uow, K.HAND_OVER_GIVEN, to=recipients.takers_of(uow, hand_over), subject=subject,
+            params={**params, "number": len(hand_over.tasks) or None},
+        )  # fmt: skip
+        return
+    if action in ("take", "decline") and hand_over.taker_id is not None:
+        outbox.acted(uow, subject, [K.HAND_OVER_GIVEN], by=hand_over.taker_id)
+        outbox.enqueue(
+            uow, K.HAND_OVER_ANSWERED, to=recipients.one(uow, hand_over.giver_id), subject=subject,
+            params={**params, "outcome": "taken" if action == "take" else "declined"},
+        )  # fmt: skip
+    outbox.withdraw(uow, subject, [K.HAND_OVER_GIVEN])

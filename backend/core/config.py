@@ -111,6 +111,10 @@ class Config:
     """So many, and of those who had been heard of so much, fall silent at once before it is one alarm."""
     deviation_m: int = 300
     deviation_s: int = 120
+    roster_late_min: int = 5
+    """From so many minutes on, somebody who comes to a planned shift is late."""
+    roster_early_min: int = 5
+    """From so many minutes on, somebody who leaves it has left early."""
     report_sample_percent: int = 10
     """Of what officers handled on the spot, how much the desk is asked to look at."""
     evidence_max_mb: int = 30
@@ -286,6 +290,8 @@ def _read(env: Mapping[str, str]) -> Config:
         outage_officers=_number(env, "XUNGENG_OUTAGE_OFFICERS", 10, low=2, high=100_000),
         outage_percent=_number(env, "XUNGENG_OUTAGE_PERCENT", 50, low=10, high=100),
         deviation_m=_number(env, "XUNGENG_DEVIATION_M", 300, low=50, high=100_000),
+        roster_late_min=_number(env, "XUNGENG_ROSTER_LATE_MIN", 5, low=0, high=120),
+        roster_early_min=_number(env, "XUNGENG_ROSTER_EARLY_MIN", 5, low=0, high=120),
         deviation_s=_number(env, "XUNGENG_DEVIATION_S", 120, low=10, high=3600),
         report_sample_percent=_number(env, "XUNGENG_REPORT_SAMPLE_PERCENT", 10, low=0, high=100),
         evidence_max_mb=_number(env, "XUNGENG_EVIDENCE_MAX_MB", 30, low=1, high=1024),

@@ -224,7 +224,7 @@ class TaskState(StrEnum):
 
 
 class AssignmentState(StrEnum):
-    """One officer's share in a task, from the offer to its end. The last six have ended."""
+    """One officer's share in a task, from the offer to its end. The last seven have ended."""
 
     OFFERED = "offered"
     ACCEPTED = "accepted"
@@ -235,6 +235,7 @@ class AssignmentState(StrEnum):
     LAPSED = "lapsed"
     WITHDRAWN = "withdrawn"
     HANDED_BACK = "handed_back"
+    HANDED_OVER = "handed_over"
     RELEASED = "released"
     DONE = "done"
 
@@ -391,6 +392,73 @@ class PointState(StrEnum):
     SKIPPED = "skipped"
 
 
+class DutyKind(StrEnum):
+    """Kinds of planned shift: 白班, 中班, 夜班, 备勤, 加班."""
+
+    DAY = "day"
+    EVENING = "evening"
+    NIGHT = "night"
+    STANDBY = "standby"
+    EXTRA = "extra"
+
+
+class PlannedShiftState(StrEnum):
+    """The life of a planned shift; ``EXCUSED``: its officer need not come."""
+
+    PLANNED = "planned"
+    EXCUSED = "excused"
+    CANCELLED = "cancelled"
+
+
+class RosterRequestKind(StrEnum):
+    """What an officer asks about a planned shift: that a colleague does it (换班), or that he need not come (请假)."""
+
+    SWAP = "swap"
+    EXCUSE = "excuse"
+
+
+class RosterRequestState(StrEnum):
+    """The life of a request; ``ASKED`` waits for the colleague, ``SUBMITTED`` for a supervisor."""
+
+    ASKED = "asked"
+    SUBMITTED = "submitted"
+    DECLINED = "declined"
+    APPROVED = "approved"
+    REFUSED = "refused"
+    WITHDRAWN = "withdrawn"
+    LAPSED = "lapsed"
+
+
+class Attendance(StrEnum):
+    """What became of a planned shift; ``MISSING``: it has begun and nobody came, ``ABSENT``: it is over."""
+
+    AWAITED = "awaited"
+    MISSING = "missing"
+    ABSENT = "absent"
+    PRESENT = "present"
+    EXCUSED = "excused"
+    UNPLANNED = "unplanned"
+
+
+class HandOverState(StrEnum):
+    """The life of a hand-over; ``GIVEN`` waits for the one who takes over."""
+
+    GIVEN = "given"
+    TAKEN = "taken"
+    DECLINED = "declined"
+    WITHDRAWN = "withdrawn"
+
+
+class PhoneStanding(StrEnum):
+    """How far an officer's phone is with being set up."""
+
+    NONE = "none"
+    WAITING = "waiting"
+    EXPIRED = "expired"
+    SET_UP = "set_up"
+    REPORTED = "reported"
+
+
 class Verdict(StrEnum):
     """What a person found who looked at a flagged visit."""
 
@@ -485,6 +553,12 @@ class NoticeKind(StrEnum):
     APPRAISAL_OPENED = "appraisal.opened"
     APPRAISAL_DECIDED = "appraisal.decided"
     APPRAISAL_CLOSING = "appraisal.closing"
+    ROSTER_CHANGED = "roster.changed"
+    REQUEST_ASKED = "roster_request.asked"
+    REQUEST_SUBMITTED = "roster_request.submitted"
+    REQUEST_DECIDED = "roster_request.decided"
+    HAND_OVER_GIVEN = "hand_over.given"
+    HAND_OVER_ANSWERED = "hand_over.answered"
 
 
 class NoticeChannel(StrEnum):

@@ -28,6 +28,7 @@ from backend.core.uow import UnitOfWork, unit_of_work
 from backend.core.vocabulary import (
     DeviceKind,
     DeviceState,
+    DutyKind,
     EndedBy,
     Outcome,
     Protocol,
@@ -52,6 +53,7 @@ from backend.models import (
     Journal,
     Membership,
     Plan,
+    PlannedShift,
     Road,
     Route,
     RoutePoint,
@@ -145,6 +147,7 @@ class _Filler:
             self._write_devices()
             self._write_duties()
             self._write_rounds()
+            self._write_roster()
             self._next("keep the accounts")
             self._journal("town", self.town.id, "fill", self.uow.now, data=_DATA | {"seed": self.seed})
             self.uow.session.flush()
@@ -457,6 +460,41 @@ class _Filler:
                 # Whoever opens the officer's client finds one to begin, and need not wait for its hour.
                 patrols.schedule(uow, plans.read(uow, plan_id), uow.now.replace(second=0, microsecond=0))
 
+    # --- the roster ----------------------------------------------------------------------------------------------
+
+    def _write_roster(self) -> None:
+        """What was planned of those who were on duty, to the half hour, and three watches in turn for a week to come.
+
+        Who is left to people is planned from this hour on.
+        """
+        zone, now = ZoneInfo(TIME_ZONE), self.uow.now
+        of_officer: dict[UUID, list[tuple[datetime, datetime]]] = {}
+        for duty in self.duties:
+            span = (_half_hour(duty.started_at), _half_hour(duty.planned_end_at))
+            of_officer.setdefault(duty.person.id, []).append(span)
+        hour = now.replace(minute=0, second=0, microsecond=0)
+        for officer in self.officers[:RESERVED]:
+            of_officer.setdefault(officer.id, []).append((hour, hour + timedelta(hours=8)))
+        rows = []
+        for number, officer in enumerate(self.officers):
+            spans = of_officer.get(officer.id, [])
+            for day in range(1, 8):
+                watch = (number + day) % 4  # Three days on, the fourth is free.
+                begins = datetime.combine(now.astimezone(zone).date(), time(), zone) + timedelta(
+                    days=day, hours=8 * watch
+                )
+                if watch < 3 and begins >= max((end for _, end in spans), default=now):
+                    spans.append((begins, begins + timedelta(hours=8)))
+            rows += [
+                {
+                    "id": new_id(), "town_id": self.town.id, "officer_id": officer.id,
+                    "area_id": officer.posts[0].area_id, "kind": _WATCHES[begins.astimezone(zone).hour // 8],
+                    "begins_at": begins, "ends_at": ends, "state": "planned", "created_at": now, "version": 1,
+                }
+                for begins, ends in spans
+            ]  # fmt: skip
+        self._insert(PlannedShift, rows)
+
     def _shift(self, duty: Duty, crew_id: UUID | None) -> UUID:
         """A shift as its officer would have left it behind, with the journal rows of its start and end."""
         shift = Shift(
@@ -610,6 +648,15 @@ class _Filler:
 
     def _insert(self, model: Any, rows: Sequence[Mapping[str, Any]]) -> None:
         self.uow.session.execute(insert(model), rows)
+
+
+_WATCHES = (DutyKind.NIGHT, DutyKind.DAY, DutyKind.EVENING)
+
+
+def _half_hour(moment: datetime) -> datetime:
+    """Return the half hour next to a moment: rosters know no minutes."""
+    half_s = 1800
+    return datetime.fromtimestamp(round(moment.timestamp() / half_s) * half_s, UTC)
 
 
 def _protocol(number: int) -> str:

@@ -13,14 +13,15 @@ from backend.models.base import Base
 from backend.models.call import Call, CallAnswer
 from backend.models.command import Command
 from backend.models.deadline import Deadline, LadderRung, Number
-from backend.models.device import Device, DeviceCredential
+from backend.models.device import Device, DeviceCredential, PhoneSetup
 from backend.models.evidence import Custody, Evidence, EvidenceRoom, TaskPhoto
 from backend.models.fix import Fix, GateCounter, LateDay, LatestPosition, QuarantinedFix, TrackDay
 from backend.models.imported_track import ImportedTrack
 from backend.models.journal import Disclosure, Journal
 from backend.models.notice import Address, Delivery, Notice, NoticeSetting, WechatCredit
-from backend.models.patrol import Patrol, PatrolDeviation, PatrolPoint, Plan
+from backend.models.patrol import Patrol, PatrolDeviation, PatrolPhoto, PatrolPoint, Plan
 from backend.models.report import Report
+from backend.models.roster import HandOver, HandOverTask, PlannedShift, RosterRequest
 from backend.models.route import Route, RoutePoint
 from backend.models.shift import Crew, CrewMember, Invitation, Shift
 from backend.models.task import Assignment, Task, TaskKind
@@ -57,6 +58,8 @@ __all__ = [
     "EvidenceRoom",
     "Fix",
     "GateCounter",
+    "HandOver",
+    "HandOverTask",
     "ImportedTrack",
     "Invitation",
     "Journal",
@@ -70,14 +73,18 @@ __all__ = [
     "Number",
     "Patrol",
     "PatrolDeviation",
+    "PatrolPhoto",
     "PatrolPoint",
+    "PhoneSetup",
     "Plan",
+    "PlannedShift",
     "QuarantinedFix",
     "RefreshToken",
     "Report",
     "Road",
     "RoadPart",
     "RoadWalk",
+    "RosterRequest",
     "Route",
     "RoutePoint",
     "Session",

@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, text
+from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from backend.models.base import Base, Id, TownId
@@ -50,3 +50,29 @@ class DeviceCredential(Base):
     username: Mapped[str | None]
     created_at: Mapped[datetime]
     revoked_at: Mapped[datetime | None]
+
+
+class PhoneSetup(Base):
+    """A code that sets up an officer's phone, by its hash: for one phone, until it expires."""
+
+    __tablename__ = "phone_setups"
+    __table_args__ = (
+        UniqueConstraint("code_hash", name="uq_phone_setups_code"),
+        Index("ix_phone_setups_officer", "officer_id", text("created_at desc"), text("id desc")),
+        CheckConstraint(
+            "protocol in ('officer', 'osmand', 'owntracks', 'overland', 'gpslogger')",
+            name="ck_phone_setups_protocol",
+        ),
+        CheckConstraint("device_id is null or used_at is not null", name="ck_phone_setups_used"),
+    )
+
+    id: Mapped[Id]
+    town_id: Mapped[TownId]
+    officer_id: Mapped[UUID] = mapped_column(ForeignKey("users.id"))
+    protocol: Mapped[str]
+    code_hash: Mapped[bytes] = mapped_column(LargeBinary)
+    created_at: Mapped[datetime]
+    created_by: Mapped[UUID | None] = mapped_column(ForeignKey("users.id"))
+    expires_at: Mapped[datetime]
+    used_at: Mapped[datetime | None]
+    device_id: Mapped[UUID | None] = mapped_column(ForeignKey("devices.id"))

@@ -23,6 +23,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from backend.models.base import Base, Id, TownId
+from backend.models.patrol import Patrol, PatrolPhoto
 from backend.models.report import Report
 from backend.models.task import Task
 from backend.models.user import User
@@ -131,6 +132,13 @@ class Evidence(Base):
             TaskPhoto.evidence_id == self.id, self.is_shown_by(TaskPhoto.officer_id)
         )
         return Task.id.in_(named)
+
+    def shown_in_patrol(self) -> ColumnElement[bool]:
+        """Return the condition that a point of a patrol shows it."""
+        named = select(PatrolPhoto.patrol_id).where(
+            PatrolPhoto.evidence_id == self.id, self.is_shown_by(PatrolPhoto.officer_id)
+        )
+        return Patrol.id.in_(named)
 
 
 class TaskPhoto(Base):

@@ -149,6 +149,9 @@ class Patrol(Base):
     deviations: Mapped[list["PatrolDeviation"]] = relationship(
         lazy="raise", order_by="PatrolDeviation.began_at"
     )
+    photos: Mapped[list["PatrolPhoto"]] = relationship(
+        lazy="raise", viewonly=True, order_by="PatrolPhoto.named_at, PatrolPhoto.evidence_id"
+    )
 
 
 class PatrolPoint(Base):
@@ -176,6 +179,27 @@ class PatrolPoint(Base):
     skipped_at: Mapped[datetime | None]
 
     checkpoint: Mapped[Checkpoint] = relationship(lazy="raise")
+
+
+class PatrolPhoto(Base):
+    """That somebody has named a photo of his for a point of a patrol, perhaps as what a question asked for.
+
+    It stays when he answers once more.
+    """
+
+    __tablename__ = "patrol_photos"
+    __table_args__ = (
+        PrimaryKeyConstraint("patrol_id", "evidence_id", name="pk_patrol_photos"),
+        Index("ix_patrol_photos_evidence", "evidence_id"),
+    )
+
+    patrol_id: Mapped[UUID] = mapped_column(ForeignKey("patrols.id"))
+    evidence_id: Mapped[UUID]
+    checkpoint_id: Mapped[UUID] = mapped_column(ForeignKey("checkpoints.id"))
+    question_id: Mapped[str | None]
+    officer_id: Mapped[UUID] = mapped_column(ForeignKey("users.id"))
+    town_id: Mapped[TownId]
+    named_at: Mapped[datetime]
 
 
 class PatrolDeviation(Base):

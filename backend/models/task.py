@@ -180,7 +180,7 @@ class Assignment(Base):
         Index("ix_assignments_under_way", "town_id", postgresql_where=text("state = 'en_route'")),
         CheckConstraint(
             "state in ('offered', 'accepted', 'en_route', 'on_site', 'suspended', 'declined', 'lapsed', 'withdrawn',"
-            " 'handed_back', 'released', 'done')",
+            " 'handed_back', 'handed_over', 'released', 'done')",
             name="ck_assignments_state",
         ),
         CheckConstraint(
@@ -194,8 +194,8 @@ class Assignment(Base):
             "suspended_from in ('accepted', 'en_route', 'on_site')", name="ck_assignments_suspended_from"
         ),
         CheckConstraint(
-            "(state in ('accepted', 'en_route', 'on_site', 'suspended', 'handed_back', 'released', 'done'))"
-            " = (accepted_at is not null)",
+            "(state in ('accepted', 'en_route', 'on_site', 'suspended', 'handed_back', 'handed_over', 'released',"
+            " 'done')) = (accepted_at is not null)",
             name="ck_assignments_accepted",
         ),
         CheckConstraint(

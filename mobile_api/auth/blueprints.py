@@ -1,5 +1,5 @@
 """The auth audience's blueprints."""
 
-from mobile_api.auth import account, sign_in
+from mobile_api.auth import account, phones, sign_in
 
-BLUEPRINTS = (sign_in.blp, account.blp)
+BLUEPRINTS = (sign_in.blp, account.blp, phones.blp)

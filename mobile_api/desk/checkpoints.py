@@ -29,6 +29,14 @@ TAG_UID = validate.Regexp(
 )
 
 
+class DeskCheckpointQuestionSchema(DeskQuestionSchema):
+    """Something to be answered by whoever comes by, or to be shown by photos."""
+
+    answer = fields.String(
+        required=True, validate=validate.OneOf(["text", "number", "yes_no", "choice", "photo"])
+    )
+
+
 class DeskCheckpointBodySchema(Schema):
     """What there is to say about a checkpoint."""
 
@@ -46,7 +54,7 @@ class DeskCheckpointBodySchema(Schema):
         metadata={"description": "So long somebody has to be in the fence to have been there."},
     )
     questions = fields.List(
-        fields.Nested(DeskQuestionSchema), load_default=list, validate=validate.Length(max=50),
+        fields.Nested(DeskCheckpointQuestionSchema), load_default=list, validate=validate.Length(max=50),
         metadata={"description": "What is asked of whoever comes by."},
     )  # fmt: skip
     tag_uid = fields.String(
@@ -68,7 +76,7 @@ class DeskCheckpointSchema(Schema):
     place = place(required=True)
     radius_m = fields.Float(required=True)
     min_dwell_s = fields.Integer(required=True)
-    questions = fields.List(fields.Nested(DeskQuestionSchema), required=True)
+    questions = fields.List(fields.Nested(DeskCheckpointQuestionSchema), required=True)
     tag_uid = fields.String(allow_none=True, required=True)
     tag_signs = fields.Boolean(required=True)
     label_url = fields.String(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from flask import current_app, request
 from marshmallow import Schema, fields, validate
 
 from backend.core.identity import Actor
@@ -16,6 +15,7 @@ from geo.datum import DATUMS
 from mobile_api.endpoint import Door
 from mobile_api.fields import Moment, line, names
 from mobile_api.paging import PageQuerySchema, decode_cursor, page_of
+from mobile_api.reached import base_url
 from workflows import devices
 from workflows.devices import Shown
 from workflows.provisioning import Provisioning, provision
@@ -195,9 +195,3 @@ def _shown(shown: Shown) -> dict[str, Any]:
 
 def _provisioning(shown: Shown, credential: devices.Credential) -> Provisioning:
     return provision(Protocol(shown.device.protocol), base_url(), credential, shown.device.name)
-
-
-def base_url() -> str:
-    """Return how phones reach the installation: the configured address, or else the one this request came by."""
-    configured: str | None = current_app.extensions["xungeng.config"].public_url
-    return configured or request.host_url.rstrip("/")

@@ -1,5 +1,6 @@
-"""Photos as the desk sees them: with the report or the task that shows them, and each by itself."""
+"""Photos as the desk sees them: with the report, the task or the patrol that shows them, and each by itself."""
 
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
@@ -12,9 +13,9 @@ from backend.core.vocabulary import Audience, EvidenceFault, EvidenceKind, Evide
 from mobile_api import files
 from mobile_api.endpoint import Door
 from mobile_api.fields import Moment, Word
-from workflows import evidence, reports, task_looks
+from workflows import evidence, patrol_looks, reports, task_looks
 
-blp = Door("evidence", Audience.DESK, "", "Photos with the reports and tasks in your areas.")
+blp = Door("evidence", Audience.DESK, "", "Photos with the reports, tasks and patrols in your areas.")
 SEE = ("see", "evidence")
 
 
@@ -45,13 +46,18 @@ class DeskEvidenceSchema(Schema):
 
 
 class DeskPhotoSchema(Schema):
-    """A photo that a report or a task names."""
+    """A photo that a report, a task or a patrol names."""
 
     id = fields.UUID(required=True)
     of = fields.String(
         required=True,
-        validate=validate.OneOf(["before", "after", "result"]),
-        metadata={"description": "Of a report: before and after. Of a task: with its result."},
+        validate=validate.OneOf(["before", "after", "result", "point"]),
+        metadata={
+            "description": "Of a report: before and after. Of a task: with its result. Of a patrol: at a point."
+        },
+    )
+    checkpoint_id = fields.UUID(
+        allow_none=True, required=True, metadata={"description": "At which point of a patrol it was taken."}
     )
     evidence = fields.Nested(
         DeskEvidenceSchema, allow_none=True, required=True,
@@ -60,7 +66,7 @@ class DeskPhotoSchema(Schema):
 
 
 class DeskPhotosSchema(Schema):
-    """The photos of one report or task."""
+    """The photos of one report, task or patrol."""
 
     items = fields.List(fields.Nested(DeskPhotoSchema), required=True)
 
@@ -77,13 +83,18 @@ def _document(actor: Actor, found: Any) -> dict[str, Any]:
     }
 
 
-def _photos(actor: Actor, referred: list[evidence.Referred]) -> dict[str, Any]:
+def _photos(
+    actor: Actor, referred: list[evidence.Referred], at: Mapping[UUID, UUID] | None = None
+) -> dict[str, Any]:
     return {
         "items": [
-            {"id": one.id, "of": one.of, "evidence": _document(actor, one.evidence) if one.evidence else None}
+            {
+                "id": one.id, "of": one.of, "checkpoint_id": (at or {}).get(one.id),
+                "evidence": _document(actor, one.evidence) if one.evidence else None,
+            }
             for one in referred
         ]
-    }
+    }  # fmt: skip
 
 
 @blp.query("/reports/<uuid:report_id>/evidence", may=SEE, answers=DeskPhotosSchema)
@@ -100,9 +111,17 @@ def list_task_evidence(uow: UnitOfWork, actor: Actor, task_id: UUID) -> dict[str
     return _photos(actor, evidence.of_tasks(uow, [task])[task.id])
 
 
+@blp.query("/patrols/<uuid:patrol_id>/evidence", may=SEE, answers=DeskPhotosSchema)
+def list_patrol_evidence(uow: UnitOfWork, actor: Actor, patrol_id: UUID) -> dict[str, Any]:
+    """List the photos at the points of a patrol, in the order in which they were named."""
+    patrol = patrol_looks.one(uow, actor, patrol_id)
+    at = {photo.evidence_id: photo.checkpoint_id for photo in patrol.photos}
+    return _photos(actor, evidence.of_patrol(uow, patrol), at)
+
+
 @blp.query("/evidence/<uuid:evidence_id>", may=SEE, answers=DeskEvidenceSchema)
 def get_evidence(uow: UnitOfWork, actor: Actor, evidence_id: UUID) -> dict[str, Any]:
-    """Return what is known of a photo that a report or a task in your areas shows."""
+    """Return what is known of a photo that a report, a task or a patrol in your areas shows."""
     return _document(actor, evidence.look_at(uow, actor, evidence_id))
 
 

@@ -10,9 +10,9 @@ from backend.adapters.labels import Label
 from backend.core.identity import Actor
 from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import Audience
-from mobile_api.desk.devices import base_url
 from mobile_api.endpoint import Door
 from mobile_api.files import download
+from mobile_api.reached import base_url
 from workflows import labels
 
 blp = Door("labels", Audience.DESK, "/checkpoints/labels", "Labels of checkpoints.")

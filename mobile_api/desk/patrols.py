@@ -1,5 +1,6 @@
 """Patrols and visits at the desk: the day's rounds, what became of each point, and doubtful visits to look at."""
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -9,7 +10,8 @@ from marshmallow import Schema, ValidationError, fields, validate, validates_sch
 from backend.core.identity import Actor
 from backend.core.paging import Page
 from backend.core.uow import UnitOfWork
-from backend.core.vocabulary import Audience, PatrolState, PointState, Sequence, Verdict
+from backend.core.vocabulary import Audience, PatrolState, PointState, Verdict
+from backend.core.vocabulary import Sequence as Order
 from mobile_api.desk.officers import DeskAreaNameSchema
 from mobile_api.desk.task_schemas import DeskPersonSchema, DeskTaskReasonSchema
 from mobile_api.endpoint import Door
@@ -47,6 +49,19 @@ class DeskPatrolCheckpointSchema(Schema):
     place = place(required=True)
 
 
+class DeskPatrolVisitSchema(Schema):
+    """The visit that counts for a point, and what its proof is worth."""
+
+    id = fields.UUID(required=True)
+    method = fields.String(required=True, validate=validate.OneOf(["dwell", "nfc", "nfc_signed", "qr"]))
+    arrived_at = Moment(required=True)
+    left_at = Moment(allow_none=True, required=True)
+    dwell_s = fields.Integer(required=True)
+    proof = fields.Integer(required=True, metadata={"description": "Of 100 points."})
+    flags = fields.List(fields.String(), required=True)
+    verdict = Word(Verdict, allow_none=True, required=True)
+
+
 class DeskPatrolPointSchema(Schema):
     """What became of a checkpoint."""
 
@@ -55,8 +70,14 @@ class DeskPatrolPointSchema(Schema):
     state = Word(PointState, required=True)
     visit_id = fields.UUID(allow_none=True, required=True)
     visited_at = Moment(allow_none=True, required=True)
+    visit = fields.Nested(DeskPatrolVisitSchema, allow_none=True, required=True)
     answers = fields.Dict(keys=fields.String(), values=fields.Raw(), allow_none=True, required=True)
     answered_at = Moment(allow_none=True, required=True)
+    evidence_ids = fields.List(
+        fields.UUID(),
+        required=True,
+        metadata={"description": "The photos of it; see its patrol's `evidence`."},
+    )
     reason = fields.String(allow_none=True, required=True)
     skipped_at = Moment(allow_none=True, required=True)
 
@@ -82,7 +103,7 @@ class DeskPatrolSchema(Schema):
     route = fields.Nested(DeskPatrolRouteSchema, required=True)
     plan = fields.Nested(DeskPatrolPlanSchema, allow_none=True, required=True)
     area = fields.Nested(DeskAreaNameSchema, required=True)
-    sequence = Word(Sequence, required=True)
+    sequence = Word(Order, required=True)
     allowed_s = fields.Integer(required=True)
     corridor_m = fields.Float(allow_none=True, required=True)
     officer = fields.Nested(DeskPersonSchema, allow_none=True, required=True)
@@ -206,14 +227,22 @@ def _checkpoint(checkpoint: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _document(actor: Actor, patrol: Any) -> dict[str, Any]:
-    plain = [name for name in DeskPatrolPointSchema().fields if name not in ("checkpoint", "state")]
+def _documents(uow: UnitOfWork, actor: Actor, found: Sequence[Any]) -> list[dict[str, Any]]:
+    counted = patrol_looks.visits_of(uow, found)
+    return [_document(actor, patrol, counted) for patrol in found]
+
+
+def _document(actor: Actor, patrol: Any, counted: Mapping[UUID, Any]) -> dict[str, Any]:
+    put_together = ("checkpoint", "state", "visit", "evidence_ids")
+    plain = [name for name in DeskPatrolPointSchema().fields if name not in put_together]
     return {
         **{name: getattr(patrol, name) for name in _PLAIN},
         "points": [
             {
                 **{name: getattr(point, name) for name in plain},
                 "state": visits.state_of(point),
+                "visit": counted.get(point.visit_id),
+                "evidence_ids": patrol_looks.photos_at(patrol, point),
                 "checkpoint": _checkpoint(point.checkpoint),
             }
             for point in patrol.points
@@ -244,13 +273,13 @@ def list_patrols(uow: UnitOfWork, actor: Actor, query: dict[str, Any]) -> Page[d
     """List the patrols in your areas that are scheduled in a span, the latest first."""
     cursor = decode_cursor(query.pop("cursor", None))
     found = patrol_looks.at_desk(uow, actor, after=cursor, **query)
-    return Page([_document(actor, patrol) for patrol in found.items], found.after)
+    return Page(_documents(uow, actor, found.items), found.after)
 
 
 @blp.query("/patrols/<uuid:patrol_id>", may=SEE, answers=DeskPatrolSchema)
 def get_patrol(uow: UnitOfWork, actor: Actor, patrol_id: UUID) -> dict[str, Any]:
     """Return a patrol in your areas."""
-    return _document(actor, patrol_looks.one(uow, actor, patrol_id))
+    return _documents(uow, actor, [patrol_looks.one(uow, actor, patrol_id)])[0]
 
 
 @blp.command(
@@ -260,7 +289,7 @@ def cancel_patrol(
     uow: UnitOfWork, actor: Actor, patrol_id: UUID, command_id: UUID, body: dict[str, Any]
 ) -> dict[str, Any]:
     """Call a patrol off that nobody has begun."""
-    return _document(actor, patrols.cancel(uow, actor, patrol_id, command_id=command_id, **body))
+    return _documents(uow, actor, [patrols.cancel(uow, actor, patrol_id, command_id=command_id, **body)])[0]
 
 
 @blp.query(

@@ -4,9 +4,11 @@ from mobile_api.officer import (
     appraisals,
     calls,
     evidence,
+    hand_overs,
     notices,
     patrols,
     reports,
+    roster,
     shifts,
     sos,
     tasks,
@@ -17,5 +19,5 @@ from mobile_api.officer import map as ground
 
 BLUEPRINTS = (
     shifts.blp, tasks.blp, tracks.blp, ground.blp, sos.blp, calls.blp, notices.blp, reports.blp, patrols.blp,
-    visits.blp, evidence.blp, appraisals.blp,
+    visits.blp, evidence.blp, roster.blp, hand_overs.blp, appraisals.blp,
 )  # fmt: skip

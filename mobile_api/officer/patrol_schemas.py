@@ -4,9 +4,18 @@ from marshmallow import Schema, fields, validate
 
 from backend.core.vocabulary import PatrolState, PointState, Sequence
 from geo.datum import DATUMS
-from mobile_api.fields import Moment, Word, line, names, place, prose
+from mobile_api.fields import Moment, Word, evidence, line, names, place, prose
 from mobile_api.officer.schemas import OfficerAreaSchema
 from mobile_api.officer.task_schemas import OfficerQuestionSchema
+
+ANSWERS = ("text", "number", "yes_no", "choice", "photo")
+MOST_PHOTOS = 20
+
+
+class OfficerCheckpointQuestionSchema(OfficerQuestionSchema):
+    """Something to be answered at a checkpoint, or to be shown by photos."""
+
+    answer = fields.String(required=True, validate=validate.OneOf(ANSWERS))
 
 
 class OfficerCheckpointSchema(Schema):
@@ -19,7 +28,7 @@ class OfficerCheckpointSchema(Schema):
     radius_m = fields.Float(required=True)
     min_dwell_s = fields.Integer(required=True)
     has_tag = fields.Boolean(required=True, metadata={"description": "Whether there is an NFC tag as well."})
-    questions = fields.List(fields.Nested(OfficerQuestionSchema), required=True)
+    questions = fields.List(fields.Nested(OfficerCheckpointQuestionSchema), required=True)
 
 
 class OfficerPatrolPointSchema(Schema):
@@ -31,6 +40,9 @@ class OfficerPatrolPointSchema(Schema):
     visited_at = Moment(allow_none=True, required=True)
     answers = fields.Dict(keys=fields.String(), values=fields.Raw(), allow_none=True, required=True)
     answered_at = Moment(allow_none=True, required=True)
+    evidence_ids = fields.List(
+        fields.UUID(), required=True, metadata={"description": "The photos of it, of any answer."}
+    )
     reason = fields.String(allow_none=True, required=True)
     skipped_at = Moment(allow_none=True, required=True)
 
@@ -124,9 +136,10 @@ class OfficerPatrolReasonSchema(OfficerPatrolActSchema):
 
 
 class OfficerPatrolAnswersSchema(OfficerPatrolActSchema):
-    """What one found. Answers are texts, numbers, true or false, or the id of a choice, as the question asks."""
+    """What one found. Answers are texts, numbers, true or false, the id of a choice or ids of photos, as is asked."""
 
     answers = fields.Dict(keys=line(40), values=fields.Raw(), required=True, validate=validate.Length(max=50))
+    evidence_ids = evidence("photos of the point beside those that answer a question", MOST_PHOTOS)
 
 
 class OfficerPatrolExplainSchema(OfficerPatrolActSchema):

@@ -56,6 +56,7 @@ def _document(actor: Actor, patrol: Any) -> dict[str, Any]:
                 "visited_at": point.visited_at,
                 "answers": point.answers,
                 "answered_at": point.answered_at,
+                "evidence_ids": patrol_looks.photos_at(patrol, point),
                 "reason": point.reason,
                 "skipped_at": point.skipped_at,
             }
@@ -192,7 +193,7 @@ def answer_point(
     command_id: UUID,
     body: dict[str, Any],
 ) -> dict[str, Any]:
-    """Answer what is asked at a point."""
+    """Answer what is asked at a point, and name photos of it; they may still be on the phone."""
     return _document(
         actor, patrols.answer(uow, actor, patrol_id, checkpoint_id, command_id=command_id, **body)
     )

@@ -96,6 +96,21 @@ TEXTS: dict[K, tuple[str, str]] = {
         "[Objections are taken until the end of {last_day}. ][{open} of them wait for a decision. ]"
         "Please open the app.",
     ),
+    K.ROSTER_CHANGED: (
+        "Your roster has changed",
+        "[{what}, ][{place}, ][{number} shifts: ]please open the app.",
+    ),
+    K.REQUEST_ASKED: (
+        "A colleague would like to swap",
+        "[{what}][, {place}]. Please open the app and answer.",
+    ),
+    K.REQUEST_SUBMITTED: ("A request about the roster", "[{what}][, {place}]. Please decide."),
+    K.REQUEST_DECIDED: ("Your request: {outcome}", "[{what}][, {place}]. Please open the app."),
+    K.HAND_OVER_GIVEN: (
+        "A hand-over for you",
+        "[{place}][, {number} open tasks]. Please open the app and confirm.",
+    ),
+    K.HAND_OVER_ANSWERED: ("Your hand-over: {outcome}", "[{place}]. Please open the app."),
     K.REPORT_ANSWERED: (
         "Report {number} was answered",
         "[{what}. ][{place}. ][Result: {outcome}. ]Open the app for more.",
@@ -112,4 +127,9 @@ WORDS: dict[str, str] = {
     "outcome.closed": "closed",
     "outcome.referred": "handed over to the police",
     "outcome.refused": "refused",
+    "outcome.approved": "approved",
+    "outcome.rejected": "not approved",
+    "outcome.declined": "declined",
+    "outcome.lapsed": "lapsed",
+    "outcome.taken": "taken over",
 }

@@ -67,6 +67,12 @@ TEXTS: dict[K, tuple[str, str]] = {
         "{month} 考核即将锁定",
         "[异议截止日：{last_day}。][尚有 {open} 条异议待处理。]请打开应用查看。",
     ),
+    K.ROSTER_CHANGED: ("班表有更新", "[{what}，][{place}，][共 {number} 个班次，]请打开应用查看。"),
+    K.REQUEST_ASKED: ("同事请您换班", "[{what}][，{place}]。请打开应用答复。"),
+    K.REQUEST_SUBMITTED: ("换班/请假待审批", "[{what}][，{place}]。请审批。"),
+    K.REQUEST_DECIDED: ("您的申请{outcome}", "[{what}][，{place}]。请打开应用查看。"),
+    K.HAND_OVER_GIVEN: ("请接班", "[{place}][，移交任务 {number} 个]。请打开应用确认接班。"),
+    K.HAND_OVER_ANSWERED: ("交接班{outcome}", "[{place}]。请打开应用查看。"),
     K.REPORT_ANSWERED: (
         "上报 {number} 有结果",
         "[{what}，][{place}，]处理结果[：{outcome}]，请打开应用查看。",
@@ -83,4 +89,9 @@ WORDS: dict[str, str] = {
     "outcome.closed": "已结案",
     "outcome.referred": "已移交公安",
     "outcome.refused": "不予处理",
+    "outcome.approved": "已批准",
+    "outcome.rejected": "未获批准",
+    "outcome.declined": "被谢绝",
+    "outcome.lapsed": "已失效",
+    "outcome.taken": "已确认",
 }

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
+from itertools import count
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from sqlalchemy import text
 
 from backend.core.notice_settings import NoticeSettings
 from backend.core.uow import unit_of_work
-from backend.core.vocabulary import Role
+from backend.core.vocabulary import Role, RosterRequestKind
 from mobile_api import hot
 from notifications import reach
 from tests import dispatching
@@ -25,7 +26,8 @@ from tests.api.conftest import Caller, World
 from tests.api.test_bad_bodies import HOSTILE
 from tests.api.test_isolation import Prey, _caller, noticed, routes
 from tests.notifications.conftest import everything
-from workflows import access, journal, patrols, tasks
+from tests.rosters import make_planned
+from workflows import access, hand_overs, journal, patrols, roster_requests, tasks
 from workflows import dispatching as workflows_dispatching
 from workflows.results import Referral
 
@@ -77,6 +79,17 @@ def a_plan(ids: Ids) -> dict[str, Any]:
     return {"route_id": ids["route_id"], "name": {"zh-CN": "试", "en": "tried"}, **WHEN}
 
 
+def a_planned_shift(ids: Ids) -> dict[str, Any]:
+    day = date.today() + timedelta(days=400 + next(_days))
+    return {
+        "officer_id": ids["officer_id"], "area_id": ids["area_id"], "day": day.isoformat(), "from_time": "22:00",
+        "until_time": "06:00",
+    }  # fmt: skip
+
+
+_days = count()
+"""No two of these shifts overlap."""
+ROSTER = {"since": "2026-01-01", "until": "2026-01-02"}
 WHEN = {"rule": "FREQ=WEEKLY", "starts_on": "2026-01-01", "starts_at": "08:30"}
 BODIES: dict[tuple[str, str], Make] = {
     ("POST", f"{OFFICER}/shifts"): lambda ids: {
@@ -139,6 +152,19 @@ BODIES: dict[tuple[str, str], Make] = {
     ("POST", f"{OFFICER}/visits"): lambda ids: {
         "token": ids["label_token"], "place": {"lon": float(ids["lon"]), "lat": float(ids["lat"])},
     },
+    ("POST", f"{DESK}/roster"): a_planned_shift,
+    ("PUT", f"{DESK}/roster/<planned_shift_id>"): a_planned_shift,
+    ("POST", f"{DESK}/roster/<planned_shift_id>/cancel"): lambda ids: {"reason": "tried"},
+    ("POST", f"{DESK}/roster-requests/<roster_request_id>/refuse"): lambda ids: {"reason": "tried"},
+    ("POST", f"{OFFICER}/roster-requests"): lambda ids: {
+        "kind": "excuse", "planned_id": ids["planned_shift_id"], "reason": "tried",
+    },
+    ("POST", f"{OFFICER}/roster-requests/<roster_request_id>/decline"): lambda ids: {"reason": None},
+    ("POST", f"{OFFICER}/hand-overs"): lambda ids: {
+        "taker_id": ids["colleague_id"], "equipment": [{"name": "x", "count": 2, "ok": False}],
+    },
+    ("POST", f"{OFFICER}/hand-overs/<hand_over_id>/take"): lambda ids: {"remark": "tried"},
+    ("POST", f"{OFFICER}/hand-overs/<hand_over_id>/decline"): lambda ids: {"reason": "tried"},
     ("POST", f"{DESK}/checkpoints"): a_checkpoint,
     ("PUT", f"{DESK}/checkpoints/<checkpoint_id>"): a_checkpoint,
     ("POST", f"{DESK}/routes"): a_route,
@@ -175,6 +201,7 @@ BODIES: dict[tuple[str, str], Make] = {
     ("PUT", f"{DESK}/basemaps"): lambda ids: {
         "basemaps": [{"kind": "none", "name": {"zh-CN": "无", "en": "None"}, "url": None, "datum": "wgs84"}],
     },
+    ("POST", f"{DESK}/phones"): lambda ids: {"officer_id": ids["officer_id"], "protocol": "osmand"},
     ("POST", f"{DESK}/devices"): lambda ids: {
         "officer_id": ids["officer_id"], "name": "x", "protocol": "osmand",
     },
@@ -214,6 +241,9 @@ QUERIES: dict[str, Make] = {
     f"{DESK}/imported-tracks/<track_id>.gpx": lambda ids: {"reason": "a look"},
     f"{DESK}/checkpoints/import": lambda ids: {"format": "csv"},
     f"{DESK}/routes/import": lambda ids: {"format": "geojson"},
+    f"{DESK}/roster": lambda ids: ROSTER,
+    f"{DESK}/roster/attendance": lambda ids: ROSTER,
+    f"{DESK}/roster/import": lambda ids: {"dry_run": "true"},
     f"{DESK}/patrols": lambda ids: DAY,
     f"{DESK}/visits": lambda ids: DAY,
     f"{DESK}/coverage": lambda ids: DAY,
@@ -228,13 +258,15 @@ FILES: dict[str, Callable[[Ids], str]] = {
         f'{{"type": "LineString", "coordinates": [[{ids["lon"]}, {ids["lat"]}], [121.3, 31.1]]}}'
     ),
     f"{DESK}/imported-tracks": lambda ids: gpx_of_now(),
+    f"{DESK}/roster/import": lambda ids: "login,date,from,until\nnobody,2026-01-01,8:00,16:00\n",
 }
 """A good file for each route that reads one."""
 LISTS = {f"{DESK}/imported-tracks": "names and times of files, no places"}
 NAMES_SOMEBODY_IN_ITS_BODY = {
     ("POST", f"{OFFICER}/shifts"), ("POST", f"{OFFICER}/fixes"), ("POST", f"{DESK}/replays"),
-    ("POST", f"{DESK}/devices"), ("POST", f"{DESK}/imported-tracks"), ("POST", f"{DESK}/calls"),
-    ("POST", f"{DESK}/checkpoints/labels"),
+    ("POST", f"{DESK}/devices"), ("POST", f"{DESK}/phones"), ("POST", f"{DESK}/imported-tracks"),
+    ("POST", f"{DESK}/calls"), ("POST", f"{DESK}/checkpoints/labels"), ("POST", f"{DESK}/roster"),
+    ("POST", f"{OFFICER}/roster-requests"), ("POST", f"{OFFICER}/hand-overs"),
 }  # fmt: skip
 
 
@@ -315,7 +347,10 @@ OF_A_PERSON = {
     "crew_members": "user_id", "imported_tracks": "officer_id", "disclosures": "subject_id",
     "invitations": "officer_id", "latest_positions": "officer_id", "assignments": "officer_id",
     "alarms": "officer_id", "reports": "officer_id", "evidence": "officer_id", "call_answers": "officer_id",
-    "patrols": "officer_id", "visits": "officer_id", "appraisals": "officer_id",
+    "patrols": "officer_id", "visits": "officer_id", "planned_shifts": "officer_id",
+    "roster_requests": "colleague_id", "hand_overs": "taker_id", "patrol_photos": "officer_id",
+    "phone_setups": "officer_id",
+    "appraisals": "officer_id",
     "notices": "recipient_id", "deliveries": "recipient_id", "addresses": "user_id",
 }  # fmt: skip
 
@@ -475,6 +510,7 @@ PREPARED = (
     "/patrols/<patrol_id>/cancel",
     "/brief",
     "/print-brief",
+    "/hand-overs/<hand_over_id>/withdraw",
     "/alarms/<alarm_id>/clear",
 )
 """Where something is done first, which can be done once."""
@@ -491,6 +527,18 @@ def _bring_task(world: World, own: Prey, path: str) -> None:
                 for action in actions:
                     press = getattr(patrols, action)
                     press(uow, own.officer.actor(), uuid.UUID(own.ids["patrol_id"]), command_id=uuid.uuid4())
+    if path.endswith(("/roster-requests/<roster_request_id>/withdraw", "/approve", "/refuse")):
+        with unit_of_work(world.here.id) as uow:
+            planned = make_planned(uow, world.here, own.officer)
+            asked = roster_requests.ask(
+                uow, own.officer.actor(), command_id=uuid.uuid4(), kind=RosterRequestKind.EXCUSE, reason="to try",
+                planned_id=planned.id,
+            )  # fmt: skip
+            own.ids["roster_request_id"] = str(asked.id)
+    if path.endswith("/hand-overs/<hand_over_id>/withdraw"):
+        with unit_of_work(world.here.id) as uow:
+            given = hand_overs.give(uow, own.officer.actor(), command_id=uuid.uuid4())
+            own.ids["hand_over_id"] = str(given.id)
     if path.endswith(("/brief", "/print-brief")):
         with unit_of_work(world.here.id) as uow:
             tasks.refer(

@@ -28,6 +28,7 @@ SEVERAL_ON_PURPOSE = {
     "PATCH /api/v1/desk/users/<uuid:user_id>": "the same, and what the new password must not be made of is read",
     "POST /api/v1/desk/checkpoints/import": "who may is asked before a file is read",
     "POST /api/v1/desk/routes/import": "who may is asked before a file is read",
+    "POST /api/v1/desk/roster/import": "who may is asked before a file is read",
     "POST /api/v1/desk/imported-tracks": "who may is asked before a large file is read, outside of any transaction",
     **{
         f"POST /api/v1/{audience}/addresses": "WeChat is asked whose a code is, outside of any transaction"

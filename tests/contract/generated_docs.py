@@ -21,31 +21,22 @@ from workflows.assignments import ASSIGNMENT
 from workflows.calls import ANSWER, CALL
 from workflows.devices import DEVICE
 from workflows.evidence import EVIDENCE
+from workflows.hand_overs import HAND_OVER
 from workflows.invitations import INVITATION
 from workflows.machine import Machine
 from workflows.patrols import PATROL
+from workflows.planned_shifts import PLANNED_SHIFT
 from workflows.reports import REPORT
+from workflows.roster_requests import REQUEST
 from workflows.shifts import SHIFT
 from workflows.tasks import TASK
 from workflows.users import USER
 
 ROOT = Path(__file__).resolve().parents[2]
 MACHINES = (
-    SHIFT,
-    INVITATION,
-    TASK,
-    ASSIGNMENT,
-    ALARM,
-    REPORT,
-    EVIDENCE,
-    CALL,
-    ANSWER,
-    PATROL,
-    APPRAISAL,
-    CONTEST,
-    DEVICE,
-    USER,
-)
+    SHIFT, PLANNED_SHIFT, REQUEST, HAND_OVER, INVITATION, TASK, ASSIGNMENT, ALARM, REPORT, EVIDENCE, CALL, ANSWER,
+    PATROL, APPRAISAL, CONTEST, DEVICE, USER,
+)  # fmt: skip
 
 
 def permissions() -> str:

@@ -46,6 +46,7 @@ SHORT = {
     "/api/v1/desk/counters": "one day's, by protocol and outcome",
     "/api/v1/desk/reports/{report_id}/evidence": "40 at most: 20 from before, 20 from after",
     "/api/v1/desk/tasks/{task_id}/evidence": "50 at most",
+    "/api/v1/desk/patrols/{patrol_id}/evidence": "40 at most of each of its points",
 }
 """Lists that are short by their nature, with what bounds them."""
 

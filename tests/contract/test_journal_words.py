@@ -17,12 +17,13 @@ NOBODY_COMMANDS = {
     ("session", "sign_in"), ("town", "create"), ("town", "print_labels"), ("task_kind", "create"),
     ("task", "overdue"), ("task", "nobody_left"), ("task", "move"), ("alarm", "cover"), ("patrol", "schedule"),
     ("patrol", "settle"), ("patrol", "late"), ("patrol", "overdue"), ("visit", "withdraw"),
-    ("patrol", "deviate"), ("visit", "reopen"), ("appraisal", "create"),
+    ("patrol", "deviate"), ("visit", "reopen"), ("device", "open_code"), ("appraisal", "create"),
 }  # fmt: skip
 """Acts without a command of a client: who signs in is not known before, towns begin with kinds that the operator
 brings, labels are printed as often as somebody asks, what is missed is missed by the clock, for whom an outage stands
-it finds as well, a task follows who called for help, patrols are made of plans, drafts of appraisals by the clock, and
-what is known of patrols' points comes out of fixes."""
+it finds as well, a task follows who called for help, patrols are made of plans,
+drafts of appraisals by the clock, and what is known of their points comes
+out of fixes; who opens the code of a phone is not known before."""
 
 
 def writes() -> Iterator[tuple[str, str, dict[str, ast.expr]]]:

@@ -71,6 +71,7 @@ def test_the_tables_of_the_models_are_the_tables_of_the_migrations(
     engine = create_engine(empty_database.owner_url, poolclass=NullPool)
     with engine.begin() as connection:
         connection.execute(text("create extension postgis"))
+        connection.execute(text("create extension btree_gist"))
         Base.metadata.create_all(connection)
     with engine.connect() as connection, owner_engine.connect() as migrated:
         by_models, by_migrations = catalogue(connection), catalogue(migrated)

@@ -267,6 +267,7 @@ def test_whatever_says_where_somebody_was_is_forgotten_in_time() -> None:
     } - {
         "route_points",
         "patrol_points",
+        "patrol_photos",
     }
     assert holds - GROUND == set(KEEPS_PLACES)
     sources = "".join((ROOT / "workflows" / name).read_text() for name in ("upkeep.py", "shifts.py"))

@@ -90,6 +90,15 @@ def test_there_is_a_round_for_nearly_every_compound_and_community_and_one_to_beg
     assert scalar(owner, "select count(*) from patrols where scheduled_at > now()") >= 8
 
 
+def test_everybody_is_planned_for_a_week_and_who_is_left_to_people_is_planned_now(
+    installation: tuple[Config, Engine],
+) -> None:
+    config, owner = installation
+    assert scalar(owner, "select count(*) from planned_shifts where begins_at > now()") > 1000
+    now = "select count(*) from planned_shifts where officer_id = :officer and now() between begins_at and ends_at"
+    assert scalar(owner, now, officer=accounts.accounts(config)["officers"][0]["id"]) == 1
+
+
 def test_areas_tile_in_the_database_too(installation: tuple[Config, Engine]) -> None:
     _, owner = installation
     overlap = scalar(

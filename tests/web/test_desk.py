@@ -50,8 +50,12 @@ class Walker:
             "fixed_at": now.isoformat(), "lon": self.lon, "lat": self.lat, "accuracy_m": 6, "speed_mps": 1.3,
             "heading_deg": 90, "battery_pct": 64, **more,
         }  # fmt: skip
-        body = {"device_id": self.device, "sent_at": now.isoformat(), "fixes": [fix]}
-        assert self._post("/api/v1/officer/fixes", body)["stored"] == 1
+        assert self.send([fix])["stored"] == 1
+
+    def send(self, fixes: list[dict[str, Any]]) -> dict[str, Any]:
+        """Send what was measured; when this returns, it is committed."""
+        body = {"device_id": self.device, "sent_at": datetime.now(UTC).isoformat(), "fixes": fixes}
+        return self._post("/api/v1/officer/fixes", body)
 
     def end(self) -> None:
         self._post(
@@ -60,7 +64,11 @@ class Walker:
 
     def press(self, path: str) -> dict[str, Any]:
         """Press a button of a task, now."""
-        return self._post(path, {"device_at": datetime.now(UTC).isoformat()})
+        return self.press_at(path, datetime.now(UTC))
+
+    def press_at(self, path: str, at: datetime) -> dict[str, Any]:
+        """Tell of a button that was pressed at a moment."""
+        return self._post(path, {"device_at": at.isoformat()})
 
     def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         answer = self.api.post(path, json=body, headers={"Idempotency-Key": str(uuid4())})

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 from zoneinfo import ZoneInfo
 
 from playwright.sync_api import Browser, Page, expect
 
+from tests.photos import photo
 from tests.running.installation import wait_until
 from tests.web.conftest import Phone, Town, opened
 
@@ -17,6 +19,9 @@ UNSENT = "[data-test=unsent-presses]"
 LOCK = {
     "id": "lock", "text": {"zh-CN": "门禁是否完好？", "en": "Is the lock in order?"}, "answer": "yes_no",
     "required": True, "choices": [],
+}  # fmt: skip
+METER = {
+    "id": "meter", "text": {"zh-CN": "拍下电表", "en": "Show the meter"}, "answer": "photo", "required": True, "choices": [],
 }  # fmt: skip
 
 
@@ -29,8 +34,8 @@ def at_desk(town: Town, path: str, body: dict[str, Any]) -> dict[str, Any]:
     return made
 
 
-def lay_out(town: Town, points: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """A route of checkpoints whose labels are what counts: nobody stays at one for an hour."""
+def lay_out(town: Town, points: int, *asked: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """A route of checkpoints whose labels are what counts: nobody stays at one for an hour. The first one asks."""
     lon, lat = town.center
     made = [
         at_desk(
@@ -41,7 +46,7 @@ def lay_out(town: Town, points: int) -> tuple[dict[str, Any], list[dict[str, Any
                 "name": {"zh-CN": f"第{n + 1}点", "en": f"Point {n + 1}"},
                 "place": [lon, lat + n * 0.002],
                 "min_dwell_s": 3600,
-                "questions": [] if n else [LOCK],
+                "questions": [] if n else list(asked),
             },
         )
         for n in range(points)
@@ -90,7 +95,7 @@ def test_a_planned_round_is_gone_and_what_is_pressed_offline_arrives_in_order(
 ) -> None:
     """Begun, answered and scanned with a network; skipped and finished without one; closed meanwhile."""
     officer = town.hire(town.middle)
-    route, (first, second, third) = lay_out(town, 3)
+    route, (first, second, third) = lay_out(town, 3, LOCK)
     plan_soon(town, route, officer)
     page = phone.sign_in(officer)
     phone.start_shift()
@@ -159,14 +164,17 @@ def test_a_planned_round_is_gone_and_what_is_pressed_offline_arrives_in_order(
 
 
 def test_a_whole_round_without_a_plan_is_gone_in_airplane_mode_and_what_is_not_ours_is_refused(
-    chromium: Browser, town: Town
+    chromium: Browser, town: Town, tmp_path: Path
 ) -> None:
-    """The phone names the round, so that skips and scans made offline belong to it."""
+    """The phone names the round, so that skips, scans, answers and photos made offline belong to it, each once."""
+    meter, beside = tmp_path / "电表.jpg", tmp_path / "门.jpg"
+    for seed, file in enumerate((meter, beside)):
+        file.write_bytes(photo(seed=seed))
     desk = town.api(town.accounts["supervisor"])
     areas = desk.get("/api/v1/desk/areas", params={"limit": 500}).json()["items"]
     # Whoever is an officer of the whole town may go every route.
     officer = town.hire(next(area["id"] for area in areas if area["parent_id"] is None))
-    route, (first, _) = lay_out(town, 2)
+    route, (first, second) = lay_out(town, 2, LOCK, METER)
     with opened(chromium, town) as phone:
         page = phone.sign_in(officer)
         phone.start_shift()
@@ -193,6 +201,20 @@ def test_a_whole_round_without_a_plan_is_gone_in_airplane_mode_and_what_is_not_o
         page.fill("input[name=token]", f"{town.url}/c/{token_of(first)}")
         page.click("[data-test=give-token]")
         expect(point(page, first)).to_have_attribute("data-waits", "true")
+        point(page, first).locator("button.head").click()
+        page.click("[data-test=answer-point]")
+        page.click("[data-test=yes-lock]")
+        page.click("[data-test=questions] [data-test=give]")
+        expect(page.get_by_role("alert").filter(has_text="*")).to_be_visible()
+        page.set_input_files("[data-test=take-meter]", meter)
+        expect(page.locator("[data-test=photos-meter]")).to_have_attribute("data-count", "1")
+        page.click("[data-test=questions] [data-test=give]")
+        expect(point(page, first)).to_contain_text("1 张照片")
+        point(page, second).locator("button.head").click()
+        page.click("[data-test=photo-point]")
+        page.set_input_files("[data-test=take-point]", beside)
+        page.click("[data-test=questions] [data-test=give]")
+        expect(point(page, second)).to_contain_text("1 张照片")
         # One that nobody has printed is told from ours by the server alone.
         page.click("[data-test=do-scan]")
         page.click("summary")
@@ -207,7 +229,18 @@ def test_a_whole_round_without_a_plan_is_gone_in_airplane_mode_and_what_is_not_o
         expect(state).to_have_attribute("data-visited", "1", timeout=20_000)
         expect(page.locator("[data-test=refused-press]")).to_contain_text("没有检查点")
         wait_until(lambda: patrol_at_desk(town, patrol_id)["state"] == "ended_early")
-        assert [one["state"] for one in patrol_at_desk(town, patrol_id)["points"]] == ["visited", "pending"]
+        over = patrol_at_desk(town, patrol_id)
+        assert [one["state"] for one in over["points"]] == ["visited", "pending"]
+        assert [len(one["evidence_ids"]) for one in over["points"]] == [1, 1]
+        assert over["points"][0]["answers"] == {"lock": True, "meter": over["points"][0]["evidence_ids"]}
+
+        def brought() -> list[dict[str, Any]]:
+            shown = desk.get(f"/api/v1/desk/patrols/{patrol_id}/evidence").json()["items"]
+            return [one for one in shown if one["evidence"] and one["evidence"]["state"] == "sealed"]
+
+        wait_until(lambda: len(brought()) == 2)
+        for one, file in zip(brought(), (meter, beside), strict=True):
+            assert desk.get(f"/api/v1/desk/evidence/{one['id']}/content").content == file.read_bytes()
         # It was not gone to its end: that is to be explained, once.
         page.click("[data-test=explain]")
         give_reason(page)

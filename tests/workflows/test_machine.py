@@ -39,6 +39,7 @@ from backend.core.vocabulary import (
     Protocol,
     ReportOutcome,
     Role,
+    RosterRequestKind,
     Travel,
 )
 from backend.embedded.cluster import Cluster
@@ -52,10 +53,13 @@ from backend.models import (
     CallAnswer,
     Device,
     Evidence,
+    HandOver,
     Invitation,
     Journal,
     Patrol,
+    PlannedShift,
     Report,
+    RosterRequest,
     Shift,
     Task,
     TaskKind,
@@ -65,6 +69,7 @@ from clusters import Database
 from tests import factories
 from tests.appraising import contested_month, ordinary_month
 from tests.factories import Person, Town
+from tests.rosters import make_planned
 from tests.rounds import make_patrol
 from workflows import (
     access,
@@ -76,10 +81,14 @@ from workflows import (
     devices,
     dispatching,
     evidence,
+    hand_overs,
     invitations,
     patrols,
+    planned_shifts,
     reporting,
     reports,
+    roster,
+    roster_requests,
     shifts,
     tasks,
     users,
@@ -244,7 +253,7 @@ def finish(uow: UnitOfWork, actor: Actor, task: Task, share: Assignment) -> None
 
 def whoever(uow: UnitOfWork, task_id: UUID) -> UUID:
     """Whose share an act of the desk or the system is about: there is one officer in these tests."""
-    had = select(Assignment.officer_id).where(Assignment.task_id == task_id).limit(1)
+    had = select(Assignment.officer_id).where(Assignment.task_id == task_id).order_by(Assignment.id).limit(1)
     return uow.session.scalar(had) or new_id()
 
 
@@ -435,6 +444,46 @@ def newcomer(uow: UnitOfWork, town: Town) -> Person:
 def on_contest(act: Callable[..., Any], **more: Any) -> Press:
     """A press on an objection."""
 
+
+def planned_shift(uow: UnitOfWork, town: Town) -> UUID:
+    """A shift planned of the officer, at hours of its own: there are many of them."""
+    return make_planned(uow, town, town["officer_a"]).id
+
+
+def asked_swap(uow: UnitOfWork, town: Town) -> UUID:
+    """A swap that the officer is asked for by a colleague."""
+    planned = make_planned(uow, town, town["officer_a2"])
+    asked = roster_requests.ask(
+        uow, town["officer_a2"].actor(), command_id=new_id(), kind=RosterRequestKind.SWAP, planned_id=planned.id,
+        reason="drawn", colleague_id=town["officer_a"].id,
+    )  # fmt: skip
+    return asked.id
+
+
+def by_rule_on_request(act: Callable[..., Any], **more: Any) -> Press:
+    """An act of the clock or a rule on a locked request."""
+
+    def press(uow: UnitOfWork, actor: Actor, row_id: UUID, command_id: UUID | None) -> None:
+        act(uow, actor, access.roster_request(uow, system_actor(uow.town), row_id, lock=True), **more)
+
+    return press
+
+
+def given_hand_over(uow: UnitOfWork, town: Town) -> UUID:
+    """What a colleague hands over to the officer, who is on shift; what waits from before is taken back."""
+    for name in ("officer_a", "officer_a2"):
+        if shifts.current(uow, town[name].actor()) is None:
+            shifts.start(uow, town[name].actor(), command_id=new_id(), limits=LIMITS)
+    giver = town["officer_a2"].actor()
+    for before in hand_overs.own(uow, giver, after=None, limit=50).items:
+        if before.state == "given":
+            hand_overs.withdraw(uow, giver, before.id, command_id=new_id())
+    return hand_overs.give(uow, giver, command_id=new_id(), taker_id=town["officer_a"].id).id
+
+
+def on_row(act: Callable[..., Any], **more: Any) -> Press:
+    """A press on a row of the roster or on a hand-over."""
+
     def press(uow: UnitOfWork, actor: Actor, row_id: UUID, command_id: UUID | None) -> None:
         act(uow, actor, row_id, command_id=command_id, **more)
 
@@ -443,6 +492,21 @@ def on_contest(act: Callable[..., Any], **more: Any) -> Press:
 
 def lock_appraisal(uow: UnitOfWork, actor: Actor, row_id: UUID, command_id: UUID | None) -> None:
     appraisals.lock(uow, actor, access.appraisal(uow, system_actor(uow.town), row_id, lock=True))
+
+
+def hand_on_to(name: str | None) -> Callable[..., None]:
+    """What follows when somebody confirms a hand-over: he is ``name`` (of this town), or the officer anew."""
+
+    def hand_on(uow: UnitOfWork, actor: Actor, task: Task, share: Assignment) -> None:
+        to = share.officer
+        if name is not None:
+            to = uow.session.scalars(
+                select(User).where(User.login.endswith(f".{name}"), User.town_id == uow.town)
+            ).one()
+        taker = Actor(to.id, uow.town, None, (Membership(Role.OFFICER, task.area_id, None, None),))
+        tasks.hand_on(uow, actor, task, share, to=to, taker=taker, command_id=None)
+
+    return hand_on
 
 
 Press = Callable[[UnitOfWork, Actor, UUID, UUID | None], None]
@@ -459,6 +523,9 @@ ROWS: dict[str, tuple[Machine, type, Callable[[UnitOfWork, Town], UUID]]] = {
     "patrol": (patrols.PATROL, Patrol, planned_patrol),
     "appraisal": (appraisals.APPRAISAL, Appraisal, drafted_appraisal),
     "appraisal_contest": (appraisal_contests.CONTEST, AppraisalContest, filed_contest),
+    "planned_shift": (planned_shifts.PLANNED_SHIFT, PlannedShift, planned_shift),
+    "roster_request": (roster_requests.REQUEST, RosterRequest, asked_swap),
+    "hand_over": (hand_overs.HAND_OVER, HandOver, given_hand_over),
     "device": (devices.DEVICE, Device, given_device),
     "user": (users.USER, User, made_user),
 }
@@ -477,6 +544,7 @@ PRESSES: dict[tuple[str, str], Press] = {
     ("task", "arrive"): on_task(tasks.arrive),
     ("task", "resolve"): on_task(resolve),
     ("task", "hand_back"): on_task(tasks.hand_back, officer_id=whoever, **WHY),
+    ("task", "hand_over"): by_system_on_task(hand_on_to(None)),
     ("task", "release"): on_task(tasks.release, officer_id=whoever, **WHY),
     ("task", "reassign"): on_task(tasks.reassign, whom=anybody, **WHY),
     ("task", "suspend"): by_system_on_task(tasks.suspend, by=itself),
@@ -494,6 +562,7 @@ PRESSES: dict[tuple[str, str], Press] = {
     ("assignment", "resolve"): on_share(resolve),
     ("assignment", "finish"): by_system_on_share(finish),
     ("assignment", "hand_back"): on_share(tasks.hand_back, officer_id=whoever, **WHY),
+    ("assignment", "hand_over"): by_system_on_share(hand_on_to("officer_a2")),
     ("assignment", "release"): on_share(tasks.release, officer_id=whoever, **WHY),
     ("assignment", "suspend"): by_system_on_share(tasks.suspend, by=itself),
     ("assignment", "resume"): by_system_on_share(tasks.resume),
@@ -532,6 +601,18 @@ PRESSES: dict[tuple[str, str], Press] = {
     ),
     ("appraisal_contest", "refuse"): on_contest(appraisal_contests.refuse, **WHY),
     ("appraisal_contest", "withdraw"): on_contest(appraisal_contests.withdraw),
+    ("planned_shift", "cancel"): on_row(roster.cancel, **WHY),
+    ("planned_shift", "excuse"): on_row(roster.excuse),
+    ("roster_request", "submit"): by_rule_on_request(roster_requests.submit, by=None),
+    ("roster_request", "agree"): on_row(roster_requests.agree),
+    ("roster_request", "decline"): on_row(roster_requests.decline, **WHY),
+    ("roster_request", "withdraw"): on_row(roster_requests.withdraw),
+    ("roster_request", "approve"): on_row(roster_requests.approve),
+    ("roster_request", "refuse"): on_row(roster_requests.refuse, **WHY),
+    ("roster_request", "lapse"): by_rule_on_request(roster_requests.lapse),
+    ("hand_over", "take"): on_row(hand_overs.take),
+    ("hand_over", "decline"): on_row(hand_overs.decline, **WHY),
+    ("hand_over", "withdraw"): on_row(hand_overs.withdraw),
     ("device", "renew"): renew_device,
     ("device", "revoke"): revoke_device,
     ("user", "disable"): disable_user,
@@ -545,6 +626,8 @@ BY_CLOCK = {
     ("alarm", "escalate"), ("alarm", "right_itself"), ("call", "end"), ("call_answer", "miss"),
     ("evidence", "receive"), ("evidence", "seal"), ("evidence", "reject"),
     ("call_answer", "excuse"), ("patrol", "miss"), ("appraisal", "lock"),
+    ("call_answer", "excuse"), ("patrol", "miss"), ("task", "hand_over"), ("assignment", "hand_over"),
+    ("roster_request", "submit"), ("roster_request", "lapse"),
 }  # fmt: skip
 """Acts without a command: nobody repeats them by a key."""
 NEAR = {
@@ -556,6 +639,8 @@ NEAR = {
     Role.RESIDENT: "resident",
     Role.HANDLER: "handler",
 }
+OF_ANOTHER = {("roster_request", "withdraw"): "officer_a2", ("hand_over", "withdraw"): "officer_a2"}
+"""What of two officers the other one presses: who has asked, who has given."""
 FAR = {Role.OFFICER: "officer_b", Role.DISPATCHER: "desk_b", Role.RESIDENT: "resident2"}
 machines = pytest.mark.parametrize("kind", ROWS)
 COMMITTING = "xungeng_machine"
@@ -571,8 +656,10 @@ def elsewhere(owner_engine: Engine) -> Town:
     return factories.make_town(owner_engine, f"machine-{new_id().hex[-6:]}")
 
 
-def presser(town: Town, role: Role, near: bool) -> Actor:
+def presser(town: Town, role: Role, near: bool, act: tuple[str, str] | None = None) -> Actor:
     """Somebody of a role: the row's own officer and those whose areas hold him, or people of the other community."""
+    if role is Role.OFFICER and near and act in OF_ANOTHER:
+        return town[OF_ANOTHER[act]].actor()
     if role is Role.SYSTEM:
         return system_actor(town.id)
     if not near and role not in FAR:
@@ -653,7 +740,7 @@ def _press_and_judge(
     uow: UnitOfWork, town: Town, kind: str, row_id: UUID, action: str, role: Role, near: bool
 ) -> tuple[str, str, str]:
     machine, model, _ = ROWS[kind]
-    actor, key = presser(town, role, near), new_id()
+    actor, key = presser(town, role, near, (kind, action)), new_id()
     press = PRESSES[kind, action]
     before, told = stored(uow, model, row_id), len(entries(uow, kind, row_id))
     found = next((s for s in machine.steps if s.action == action and before["state"] in s.sources), None)
@@ -755,7 +842,8 @@ def test_the_answers_actions_are_what_can_be_pressed(connection: Connection, tow
             for action in {s.action for s in machine.steps}:
                 done = False
                 with pytest.raises((Undo, Refusal)), savepoint(uow):
-                    PRESSES[kind, action](uow, actor, row_id, new_id())
+                    by = presser(town, role, True, (kind, action))
+                    PRESSES[kind, action](uow, by, row_id, new_id())
                     uow.session.flush()
                     done = True
                     raise Undo
@@ -883,7 +971,7 @@ def ready(uow: UnitOfWork, town: Town, kind: str, action: str) -> UUID:
     row_id, wanted = make(uow, town), next(s for s in machine.steps if s.action == action)
     for one in way_to(machine, wanted)[:-1]:
         role = next((r for r in sorted(one.by) if r in NEAR), Role.SYSTEM)
-        PRESSES[kind, one.action](uow, presser(town, role, near=True), row_id, new_id())
+        PRESSES[kind, one.action](uow, presser(town, role, True, (kind, one.action)), row_id, new_id())
     return row_id
 
 
@@ -935,7 +1023,7 @@ def test_of_presses_at_once_exactly_one_takes_effect(
     machine, model, _make = ROWS[kind]
     found = next(s for s in machine.steps if s.action == action)
     by = next(r for r in sorted(found.by) if r in NEAR)
-    actor = live_town[NEAR[by]].actor()
+    actor = presser(live_town, by, True, (kind, action))
     for _ in range(thin(50, 3)):
         with unit_of_work(live_town.id) as uow:
             row_id = ready(uow, live_town, kind, action)
@@ -969,7 +1057,7 @@ def test_one_command_pressed_many_times_at_once_is_done_once(live_town: Town, ki
     """F02: the same id from several connections at once, as after a lost answer."""
     machine, model, _make = ROWS[kind]
     by = next(r for s in machine.steps if s.action == action for r in sorted(s.by) if r in NEAR)
-    actor, key = live_town[NEAR[by]].actor(), new_id()
+    actor, key = presser(live_town, by, True, (kind, action)), new_id()
     with unit_of_work(live_town.id) as uow:
         row_id = ready(uow, live_town, kind, action)
     with unit_of_work(live_town.id) as uow:

@@ -31,9 +31,9 @@ describe('presses on rounds', () => {
     expect(aboutOf({ action: 'scan', path: '/api/v1/officer/visits', body: {} })).toBeNull()
   })
   it('lead at once to what the server will say, one after the other', () => {
-    const shown = withPresses(patrol(), [press('skip', 'p/points/east/skip', { reason: 'locked' }), press('answer', 'p/points/west/answer', { answers: { lock: true } }), press('finish', 'p/finish')])
+    const shown = withPresses(patrol(), [press('skip', 'p/points/east/skip', { reason: 'locked' }), press('answer', 'p/points/west/answer', { answers: { lock: true, meter: ['one', 'two'] }, evidence_ids: ['two', 'three'] }), press('finish', 'p/finish')])
     expect(shown.points.map(({ state }) => state)).toEqual(['skipped', 'pending'])
-    expect(shown.points[1]).toMatchObject({ answers: { lock: true }, answered_at: AT })
+    expect(shown.points[1]).toMatchObject({ answers: { lock: true }, answered_at: AT, evidence_ids: ['one', 'two', 'three'] })
     expect(shown).toMatchObject({ state: 'completed', ended_at: AT })
     expect(shown.actions).not.toContain('finish')
     expect(shown.actions).toContain('skip')

@@ -81,6 +81,10 @@ export type DeskAlarm = Schemas['DeskAlarm']
 export type AlarmState = DeskAlarm['state']
 
 export type DeskPatrol = Schemas['DeskPatrol']
+export type CheckpointImport = Schemas['DeskCheckpointImport']
+export type RouteProposal = Schemas['DeskRouteProposal']
+export type OfficerPhone = Schemas['DeskPhone']
+export type PhoneCode = Schemas['DeskPhoneCode']
 export type DeskPatrolPoint = Schemas['DeskPatrolPoint']
 export type DeskCheckpoint = Schemas['DeskCheckpoint']
 export type DeskCheckpointBody = Schemas['DeskCheckpointBody']
@@ -92,6 +96,13 @@ export type DeskPlanBody = Schemas['DeskPlanBody']
 export type DeskVisit = Schemas['DeskVisit']
 export type DeskCoverage = Schemas['DeskCoverage']
 export type DeskStreet = Schemas['DeskStreet']
+
+export type DeskPlannedShift = Schemas['DeskPlannedShift']
+export type DeskPlannedShiftBody = Schemas['DeskPlannedShiftBody']
+export type DeskRosterImport = Schemas['DeskRosterImport']
+export type DeskRosterRequest = Schemas['DeskRosterRequest']
+export type DeskAttendance = Schemas['DeskAttendance']
+export type DeskHandOver = Schemas['DeskHandOver']
 
 /** The socket's `changed` event: a thing that this desk may see has; it is to be fetched. */
 export interface ChangedEvent {

@@ -71,8 +71,18 @@ export function withPresses(patrol: OfficerPatrol, pending: Press[]): OfficerPat
   }
   return shown
 }
+/** What an older release has kept on the phone has no photos. */
+export const photosOf = (point: OfficerPatrolPoint): string[] => (point as Partial<OfficerPatrolPoint>).evidence_ids ?? []
+/** The photos that an answer names: those beside the questions, and those that questions ask for. */
+function photosIn({ answers, evidence_ids }: Press['body']): string[] {
+  const shown = Object.values((answers ?? {}) as Record<string, unknown>).filter(Array.isArray) as string[][]
+  return [...shown.flat(), ...((evidence_ids ?? []) as string[])]
+}
 function withPress(point: OfficerPatrolPoint, { action, body, pressed_at }: Press): OfficerPatrolPoint {
-  if (action === 'answer') return { ...point, answers: body.answers as OfficerPatrolPoint['answers'], answered_at: pressed_at }
+  if (action === 'answer') {
+    const answers = body.answers as OfficerPatrolPoint['answers']
+    return { ...point, answers, answered_at: pressed_at, evidence_ids: [...new Set([...photosOf(point), ...photosIn(body)])] }
+  }
   // A visit counts more than words.
   return { ...point, state: point.state === 'visited' ? 'visited' : 'skipped', reason: String(body.reason), skipped_at: pressed_at }
 }
@@ -85,7 +95,7 @@ export function setOutOn(route: OfficerRoute, patrolId: string, at: string): Off
     scheduled_at: at, start_by: null, began_at: at, ended_at: null, late_at: null, overdue_at: null, missed_at: null, reason: null,
     explanation: null, deviations: [],
     points: route.checkpoints.map((checkpoint, position) => ({
-      position, checkpoint, state: 'pending', visited_at: null, answers: null, answered_at: null, reason: null, skipped_at: null,
+      position, checkpoint, state: 'pending', visited_at: null, answers: null, answered_at: null, evidence_ids: [], reason: null, skipped_at: null,
     })),
   }
 }

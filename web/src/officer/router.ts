@@ -5,10 +5,12 @@ import AppraisalView from './views/AppraisalView.vue'
 import { notices, session, wechat } from './client'
 import DisclosuresView from './views/DisclosuresView.vue'
 import DutyView from './views/DutyView.vue'
+import HandOversView from './views/HandOversView.vue'
 import MeView from './views/MeView.vue'
 import NoticeView from './views/NoticeView.vue'
 import ReportsView from './views/ReportsView.vue'
 import ReportView from './views/ReportView.vue'
+import RosterView from './views/RosterView.vue'
 import RoundsView from './views/RoundsView.vue'
 import RoundView from './views/RoundView.vue'
 import ScanView from './views/ScanView.vue'
@@ -16,6 +18,7 @@ import SecurityView from './views/SecurityView.vue'
 import NoticeSettingsView from './views/NoticeSettingsView.vue'
 import NoticesView from './views/NoticesView.vue'
 import SessionsView from './views/SessionsView.vue'
+import SetUpView from './views/SetUpView.vue'
 import ShiftsView from './views/ShiftsView.vue'
 import SignInView from './views/SignInView.vue'
 import SosView from './views/SosView.vue'
@@ -28,6 +31,7 @@ export const router = createRouter({
   history: createWebHistory('/officer/'),
   routes: [
     { path: '/sign-in', name: 'sign-in', component: SignInView, meta: { open: true } },
+    { path: '/set-up', name: 'set-up', component: SetUpView, meta: { open: true } },
     { path: '/', name: 'duty', component: DutyView },
     { path: '/tasks', name: 'tasks', component: TasksView },
     { path: '/tasks/:id', name: 'task', component: TaskView, props: true },
@@ -48,6 +52,8 @@ export const router = createRouter({
     { path: '/appraisals', name: 'appraisals', component: AppraisalsView },
     { path: '/appraisals/:id', name: 'appraisal', component: AppraisalView, props: true },
     { path: '/shifts', name: 'shifts', component: ShiftsView },
+    { path: '/roster', name: 'roster', component: RosterView },
+    { path: '/hand-overs', name: 'hand-overs', component: HandOversView },
     { path: '/:rest(.*)*', redirect: { name: 'duty' } },
   ],
   scrollBehavior: (_to, _from, saved) => saved ?? { top: 0 },

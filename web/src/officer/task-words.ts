@@ -21,7 +21,7 @@ export function nextDue({ my_state, lapses_at, arrive_due_at, complete_due_at }:
 
 /** States in which a press finds a task that somebody else has changed meanwhile. */
 const MEANWHILE = new Set([
-  'open', 'accepted', 'en_route', 'on_site', 'suspended', 'declined', 'lapsed', 'withdrawn', 'handed_back', 'released', 'done',
+  'open', 'accepted', 'en_route', 'on_site', 'suspended', 'declined', 'lapsed', 'withdrawn', 'handed_back', 'handed_over', 'released', 'done',
   'resolved', 'closed', 'cancelled',
 ])
 

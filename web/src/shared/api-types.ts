@@ -1301,6 +1301,110 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/auth/phones/open": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Set up a phone with a code of the desk's, which is used by it. For our own client one signs in as ever. */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["AuthPhoneCode"];
+                };
+            };
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["AuthPhone"];
+                    };
+                };
+                /** @description Unreadable. */
+                400: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Gone */
+                410: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too large. */
+                413: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description A content type that is not read. */
+                415: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                422: components["responses"]["UNPROCESSABLE_ENTITY"];
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/officer/shift": {
         parameters: {
             query?: never;
@@ -6630,7 +6734,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Answer what is asked at a point. */
+        /** Answer what is asked at a point, and name photos of it; they may still be on the phone. */
         post: {
             parameters: {
                 query?: never;
@@ -7373,6 +7477,1326 @@ export interface paths {
         };
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/officer/roster": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List one's own planned shifts: those to come, the next first, or those that are over, the last first. */
+        get: {
+            parameters: {
+                query?: {
+                    /** @description `next` of the page before. */
+                    cursor?: string;
+                    limit?: number;
+                    past?: boolean;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["OfficerOwnPlannedShiftPage"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                422: components["responses"]["UNPROCESSABLE_ENTITY"];
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/officer/colleagues/{colleague_id}/roster": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                colleague_id: string;
+            };
+            cookie?: never;
+        };
+        /** List a colleague's planned shifts to come in one's own areas, to swap with. */
+        get: {
+            parameters: {
+                query?: {
+                    /** @description `next` of the page before. */
+                    cursor?: string;
+                    limit?: number;
+                };
+                header?: never;
+                path: {
+                    colleague_id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["OfficerPlannedShiftPage"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                422: components["responses"]["UNPROCESSABLE_ENTITY"];
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/officer/roster-requests": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List what one has asked and what one was asked, the newest first. */
+        get: {
+            parameters: {
+                query?: {
+                    /** @description `next` of the page before. */
+                    cursor?: string;
+                    limit?: number;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["OfficerRosterRequestPage"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                422: components["responses"]["UNPROCESSABLE_ENTITY"];
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        /** Ask for a swap, which the colleague answers first, or to be excused; a supervisor decides. */
+        post: {
+            parameters: {
+                query?: never;
+                header: {
+                    /** @description Made by the client, one for each act; a retry repeats it. */
+                    "Idempotency-Key": string;
+                };
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["OfficerAsk"];
+                };
+            };
+            responses: {
+                /** @description Created */
+                201: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["OfficerRosterRequest"];
+                    };
+                };
+                /** @description Unreadable. */
+                400: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Contradicts the present state. */
+                409: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too large. */
+                413: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description A content type that is not read. */
+                415: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Fields that are not acceptable. */
+                422: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/officer/roster-requests/{roster_request_id}/agree": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                roster_request_id: string;
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Agree to a colleague's swap; a supervisor decides then. */
+        post: {
+            parameters: {
+                query?: never;
+                header: {
+                    /** @description Made by the client, one for each act; a retry repeats it. */
+                    "Idempotency-Key": string;
+                };
+                path: {
+                    roster_request_id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["OfficerRosterRequest"];
+                    };
+                };
+                /** @description Unreadable. */
+                400: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Contradicts the present state. */
+                409: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too large. */
+                413: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description A content type that is not read. */
+                415: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                422: components["responses"]["UNPROCESSABLE_ENTITY"];
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/officer/roster-requests/{roster_request_id}/decline": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                roster_request_id: string;
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Decline a colleague's swap. */
+        post: {
+            parameters: {
+                query?: never;
+                header: {
+                    /** @description Made by the client, one for each act; a retry repeats it. */
+                    "Idempotency-Key": string;
+                };
+                path: {
+                    roster_request_id: string;
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["OfficerAnswer"];
+                };
+            };
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["OfficerRosterRequest"];
+                    };
+                };
+                /** @description Unreadable. */
+                400: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Contradicts the present state. */
+                409: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too large. */
+                413: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description A content type that is not read. */
+                415: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                422: components["responses"]["UNPROCESSABLE_ENTITY"];
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/officer/roster-requests/{roster_request_id}/withdraw": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                roster_request_id: string;
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Ask no more for what nobody has decided. */
+        post: {
+            parameters: {
+                query?: never;
+                header: {
+                    /** @description Made by the client, one for each act; a retry repeats it. */
+                    "Idempotency-Key": string;
+                };
+                path: {
+                    roster_request_id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["OfficerRosterRequest"];
+                    };
+                };
+                /** @description Unreadable. */
+                400: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Contradicts the present state. */
+                409: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too large. */
+                413: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description A content type that is not read. */
+                415: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                422: components["responses"]["UNPROCESSABLE_ENTITY"];
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/officer/hand-overs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List what one has given or taken and what waits for one's answer, the newest first. */
+        get: {
+            parameters: {
+                query?: {
+                    /** @description `next` of the page before. */
+                    cursor?: string;
+                    limit?: number;
+                    /** @description What waits for one's own answer. */
+                    waiting?: boolean;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["OfficerHandOverPage"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                422: components["responses"]["UNPROCESSABLE_ENTITY"];
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        /** Hand over, at the end of a shift; giving it is one's own confirmation. */
+        post: {
+            parameters: {
+                query?: never;
+                header: {
+                    /** @description Made by the client, one for each act; a retry repeats it. */
+                    "Idempotency-Key": string;
+                };
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["OfficerGive"];
+                };
+            };
+            responses: {
+                /** @description Created */
+                201: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["OfficerHandOver"];
+                    };
+                };
+                /** @description Unreadable. */
+                400: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Contradicts the present state. */
+                409: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too large. */
+                413: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description A content type that is not read. */
+                415: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Fields that are not acceptable. */
+                422: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/officer/hand-overs/{hand_over_id}/take": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                hand_over_id: string;
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Confirm that one has taken over, on duty; the tasks pass to oneself. */
+        post: {
+            parameters: {
+                query?: never;
+                header: {
+                    /** @description Made by the client, one for each act; a retry repeats it. */
+                    "Idempotency-Key": string;
+                };
+                path: {
+                    hand_over_id: string;
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["OfficerTake"];
+                };
+            };
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["OfficerHandOver"];
+                    };
+                };
+                /** @description Unreadable. */
+                400: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Contradicts the present state. */
+                409: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too large. */
+                413: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description A content type that is not read. */
+                415: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                422: components["responses"]["UNPROCESSABLE_ENTITY"];
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/officer/hand-overs/{hand_over_id}/decline": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                hand_over_id: string;
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Say that it is not as it is said; nothing passes. */
+        post: {
+            parameters: {
+                query?: never;
+                header: {
+                    /** @description Made by the client, one for each act; a retry repeats it. */
+                    "Idempotency-Key": string;
+                };
+                path: {
+                    hand_over_id: string;
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["OfficerHandOverReason"];
+                };
+            };
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["OfficerHandOver"];
+                    };
+                };
+                /** @description Unreadable. */
+                400: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Contradicts the present state. */
+                409: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too large. */
+                413: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description A content type that is not read. */
+                415: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                422: components["responses"]["UNPROCESSABLE_ENTITY"];
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/officer/hand-overs/{hand_over_id}/withdraw": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                hand_over_id: string;
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Take back what nobody has confirmed. */
+        post: {
+            parameters: {
+                query?: never;
+                header: {
+                    /** @description Made by the client, one for each act; a retry repeats it. */
+                    "Idempotency-Key": string;
+                };
+                path: {
+                    hand_over_id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["OfficerHandOver"];
+                    };
+                };
+                /** @description Unreadable. */
+                400: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Contradicts the present state. */
+                409: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too large. */
+                413: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description A content type that is not read. */
+                415: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                422: components["responses"]["UNPROCESSABLE_ENTITY"];
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
         delete?: never;
         options?: never;
         head?: never;
@@ -9191,6 +10615,1593 @@ export interface paths {
                 };
             };
         };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/desk/roster-requests": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List what is asked about shifts in your areas, the newest first. */
+        get: {
+            parameters: {
+                query?: {
+                    /** @description `next` of the page before. */
+                    cursor?: string;
+                    limit?: number;
+                    state?: "asked" | "submitted" | "declined" | "approved" | "refused" | "withdrawn" | "lapsed" | null;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["DeskRosterRequestPage"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Fields that are not acceptable. */
+                422: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/desk/roster-requests/{roster_request_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                roster_request_id: string;
+            };
+            cookie?: never;
+        };
+        /** Return a request about a shift in your areas. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    roster_request_id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["DeskRosterRequest"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/desk/roster-requests/{roster_request_id}/approve": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                roster_request_id: string;
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Approve a request; what it asks for is done at once. Nobody approves his own. */
+        post: {
+            parameters: {
+                query?: never;
+                header: {
+                    /** @description Made by the client, one for each act; a retry repeats it. */
+                    "Idempotency-Key": string;
+                };
+                path: {
+                    roster_request_id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["DeskRosterRequest"];
+                    };
+                };
+                /** @description Unreadable. */
+                400: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Contradicts the present state. */
+                409: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too large. */
+                413: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description A content type that is not read. */
+                415: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                422: components["responses"]["UNPROCESSABLE_ENTITY"];
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/desk/roster-requests/{roster_request_id}/refuse": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                roster_request_id: string;
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Refuse a request, and say why; the roster stays as it is. */
+        post: {
+            parameters: {
+                query?: never;
+                header: {
+                    /** @description Made by the client, one for each act; a retry repeats it. */
+                    "Idempotency-Key": string;
+                };
+                path: {
+                    roster_request_id: string;
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["DeskRefusal"];
+                };
+            };
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["DeskRosterRequest"];
+                    };
+                };
+                /** @description Unreadable. */
+                400: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Contradicts the present state. */
+                409: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too large. */
+                413: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description A content type that is not read. */
+                415: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                422: components["responses"]["UNPROCESSABLE_ENTITY"];
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/desk/roster": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List what is planned in your areas on some days, as it begins. */
+        get: {
+            parameters: {
+                query: {
+                    /** @description `next` of the page before. */
+                    cursor?: string;
+                    limit?: number;
+                    /** @description The first day, in the town's time zone. */
+                    since: string;
+                    /** @description The last day. */
+                    until: string;
+                    /** @description In this area and those below it. */
+                    area_id?: string | null;
+                    officer_id?: string | null;
+                    /** @description Also those that were cancelled. */
+                    cancelled?: boolean;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["DeskPlannedShiftPage"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Fields that are not acceptable. */
+                422: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        /** Plan a shift of an officer of the area; he is told. One that overlaps another of his is refused. */
+        post: {
+            parameters: {
+                query?: never;
+                header: {
+                    /** @description Made by the client, one for each act; a retry repeats it. */
+                    "Idempotency-Key": string;
+                };
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["DeskPlannedShiftBody"];
+                };
+            };
+            responses: {
+                /** @description Created */
+                201: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["DeskPlannedShift"];
+                    };
+                };
+                /** @description Unreadable. */
+                400: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Contradicts the present state. */
+                409: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too large. */
+                413: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description A content type that is not read. */
+                415: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Fields that are not acceptable. */
+                422: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/desk/roster/{planned_shift_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                planned_shift_id: string;
+            };
+            cookie?: never;
+        };
+        /** Return a planned shift of your areas. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    planned_shift_id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["DeskPlannedShift"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        /** Say anew all there is to say about a planned shift; what is asked about it lapses. */
+        put: {
+            parameters: {
+                query?: never;
+                header: {
+                    /** @description Made by the client, one for each act; a retry repeats it. */
+                    "Idempotency-Key": string;
+                    /** @description `version` of what was read; another one by now is answered 412. */
+                    "If-Match": string;
+                };
+                path: {
+                    planned_shift_id: string;
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["DeskPlannedShiftBody"];
+                };
+            };
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["DeskPlannedShift"];
+                    };
+                };
+                /** @description Unreadable. */
+                400: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Contradicts the present state. */
+                409: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Changed since it was read. */
+                412: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too large. */
+                413: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description A content type that is not read. */
+                415: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Fields that are not acceptable. */
+                422: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/desk/roster/{planned_shift_id}/cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                planned_shift_id: string;
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Call a planned shift off, and say why. */
+        post: {
+            parameters: {
+                query?: never;
+                header: {
+                    /** @description Made by the client, one for each act; a retry repeats it. */
+                    "Idempotency-Key": string;
+                };
+                path: {
+                    planned_shift_id: string;
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["DeskRosterReason"];
+                };
+            };
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["DeskPlannedShift"];
+                    };
+                };
+                /** @description Unreadable. */
+                400: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Contradicts the present state. */
+                409: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too large. */
+                413: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description A content type that is not read. */
+                415: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                422: components["responses"]["UNPROCESSABLE_ENTITY"];
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/desk/roster/{planned_shift_id}/excuse": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                planned_shift_id: string;
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Let an officer off a planned shift, as when he has called; nobody excuses himself. */
+        post: {
+            parameters: {
+                query?: never;
+                header: {
+                    /** @description Made by the client, one for each act; a retry repeats it. */
+                    "Idempotency-Key": string;
+                };
+                path: {
+                    planned_shift_id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["DeskPlannedShift"];
+                    };
+                };
+                /** @description Unreadable. */
+                400: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Contradicts the present state. */
+                409: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too large. */
+                413: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description A content type that is not read. */
+                415: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                422: components["responses"]["UNPROCESSABLE_ENTITY"];
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/desk/roster/import": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Take in a roster (.xlsx, or CSV in UTF-8): first as a preview, then as it was previewed.
+         * @description A row adds a shift, changes the one of the officer that it overlaps, or is refused with its reason; refused rows
+         *     stop no others, and nothing is taken out because the file does not name it.
+         */
+        post: {
+            parameters: {
+                query?: {
+                    /** @description Say what each row would do, and store nothing. */
+                    dry_run?: boolean;
+                    /** @description That of the preview; needed without `dry_run`. */
+                    digest?: string | null;
+                };
+                header: {
+                    /** @description Made by the client, one for each act; a retry repeats it. */
+                    "Idempotency-Key": string;
+                };
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/octet-stream": string;
+                };
+            };
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["DeskRosterImport"];
+                    };
+                };
+                /** @description Unreadable. */
+                400: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Contradicts the present state. */
+                409: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too large. */
+                413: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description A content type that is not read. */
+                415: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Fields that are not acceptable. */
+                422: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/desk/roster/template": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Return a workbook to fill in, with the officers, areas and words of your areas beside it. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": string;
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/desk/roster/attendance": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List actual against planned: planned shifts with what became of each, and shifts that nobody had planned. */
+        get: {
+            parameters: {
+                query: {
+                    /** @description `next` of the page before. */
+                    cursor?: string;
+                    limit?: number;
+                    /** @description The first day, in the town's time zone. */
+                    since: string;
+                    /** @description The last day. */
+                    until: string;
+                    /** @description In this area and those below it. */
+                    area_id?: string | null;
+                    officer_id?: string | null;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["DeskAttendancePage"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Fields that are not acceptable. */
+                422: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/desk/hand-overs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List the hand-overs in your areas, the newest first. */
+        get: {
+            parameters: {
+                query?: {
+                    /** @description `next` of the page before. */
+                    cursor?: string;
+                    limit?: number;
+                    /** @description Those that nobody has confirmed. */
+                    waiting?: boolean;
+                    /** @description In this area and those below it. */
+                    area_id?: string | null;
+                    /** @description Given or taken by him. */
+                    officer_id?: string | null;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["DeskHandOverPage"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Fields that are not acceptable. */
+                422: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/desk/hand-overs/{hand_over_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                hand_over_id: string;
+            };
+            cookie?: never;
+        };
+        /** Return a hand-over in your areas. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    hand_over_id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["DeskHandOver"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -14091,6 +17102,91 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/desk/patrols/{patrol_id}/evidence": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                patrol_id: string;
+            };
+            cookie?: never;
+        };
+        /** List the photos at the points of a patrol, in the order in which they were named. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    patrol_id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["DeskPhotos"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/desk/evidence/{evidence_id}": {
         parameters: {
             query?: never;
@@ -14100,7 +17196,7 @@ export interface paths {
             };
             cookie?: never;
         };
-        /** Return what is known of a photo that a report or a task in your areas shows. */
+        /** Return what is known of a photo that a report, a task or a patrol in your areas shows. */
         get: {
             parameters: {
                 query?: never;
@@ -15797,6 +18893,200 @@ export interface paths {
                     };
                 };
                 422: components["responses"]["UNPROCESSABLE_ENTITY"];
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/desk/phones": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List the officers of your areas by name, each with his phone and how far it is. */
+        get: {
+            parameters: {
+                query?: {
+                    /** @description `next` of the page before. */
+                    cursor?: string;
+                    limit?: number;
+                    officer_id?: string | null;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["DeskPhonePage"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Fields that are not acceptable. */
+                422: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        /** Make the code that sets up an officer's phone: good for half an hour and one phone. One made before is over. */
+        post: {
+            parameters: {
+                query?: never;
+                header: {
+                    /** @description Made by the client, one for each act; a retry repeats it. */
+                    "Idempotency-Key": string;
+                };
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["DeskPhoneHandOver"];
+                };
+            };
+            responses: {
+                /** @description Created */
+                201: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["DeskPhoneCode"];
+                    };
+                };
+                /** @description Unreadable. */
+                400: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too large. */
+                413: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description A content type that is not read. */
+                415: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Fields that are not acceptable. */
+                422: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
                 /** @description Too often. */
                 429: {
                     headers: {
@@ -23729,6 +27019,36 @@ export interface components {
         AuthTotpCode: {
             code: string;
         };
+        AuthPhoneCode: {
+            code: string;
+        };
+        AuthPhoneApp: {
+            url: string;
+            /** @description Opens the app with everything filled in. */
+            link: string;
+            id: string | null;
+            user: string | null;
+            password: string | null;
+            token: string | null;
+            template: string | null;
+            /**
+             * @example {
+             *       "zh-CN": "青禾镇",
+             *       "en": "Qinghe Town"
+             *     }
+             */
+            note: {
+                [key: string]: string;
+            };
+        };
+        AuthPhone: {
+            display_name: string;
+            /** @description For our own client alone. */
+            login: string | null;
+            /** @enum {string} */
+            protocol: "officer" | "osmand" | "owntracks" | "overland" | "gpslogger";
+            app: components["schemas"]["AuthPhoneApp"] | null;
+        };
         OfficerPerson: {
             /** Format: uuid */
             id: string;
@@ -23950,7 +27270,7 @@ export interface components {
             id: string;
             display_name: string;
             /** @enum {string} */
-            state: "offered" | "accepted" | "en_route" | "on_site" | "suspended" | "declined" | "lapsed" | "withdrawn" | "handed_back" | "released" | "done";
+            state: "offered" | "accepted" | "en_route" | "on_site" | "suspended" | "declined" | "lapsed" | "withdrawn" | "handed_back" | "handed_over" | "released" | "done";
         };
         OfficerTaskResult: {
             text: string;
@@ -23974,7 +27294,7 @@ export interface components {
              * @description One's own share; draw from this.
              * @enum {string}
              */
-            my_state: "offered" | "accepted" | "en_route" | "on_site" | "suspended" | "declined" | "lapsed" | "withdrawn" | "handed_back" | "released" | "done";
+            my_state: "offered" | "accepted" | "en_route" | "on_site" | "suspended" | "declined" | "lapsed" | "withdrawn" | "handed_back" | "handed_over" | "released" | "done";
             kind: components["schemas"]["OfficerTaskKind"];
             /** @enum {string} */
             priority: "low" | "normal" | "high" | "critical";
@@ -24156,7 +27476,7 @@ export interface components {
              * @description accepted, en_route or on_site.
              * @enum {string}
              */
-            state: "offered" | "accepted" | "en_route" | "on_site" | "suspended" | "declined" | "lapsed" | "withdrawn" | "handed_back" | "released" | "done";
+            state: "offered" | "accepted" | "en_route" | "on_site" | "suspended" | "declined" | "lapsed" | "withdrawn" | "handed_back" | "handed_over" | "released" | "done";
             /** Format: date-time */
             since: string;
             /**
@@ -24259,7 +27579,7 @@ export interface components {
             /** Format: uuid */
             id: string;
             /** @enum {string} */
-            kind: "task.offered" | "task.accepted" | "task.declined" | "task.lapsed" | "task.handed_back" | "task.resolved" | "task.reworked" | "task.cancelled" | "task.withdrawn" | "task.referred" | "task.reassigned" | "task.suspended" | "task.resumed" | "task.overdue" | "alarm.raised" | "alarm.escalated" | "alarm.cleared" | "sos.raised" | "sos.acknowledged" | "sos.answered" | "officer.silent" | "roll_call.called" | "roll_call.ended" | "broadcast.sent" | "broadcast.ended" | "report.answered" | "patrol.late" | "patrol.missed" | "patrol.deviated" | "appraisal.opened" | "appraisal.decided" | "appraisal.closing";
+            kind: "task.offered" | "task.accepted" | "task.declined" | "task.lapsed" | "task.handed_back" | "task.resolved" | "task.reworked" | "task.cancelled" | "task.withdrawn" | "task.referred" | "task.reassigned" | "task.suspended" | "task.resumed" | "task.overdue" | "alarm.raised" | "alarm.escalated" | "alarm.cleared" | "sos.raised" | "sos.acknowledged" | "sos.answered" | "officer.silent" | "roll_call.called" | "roll_call.ended" | "broadcast.sent" | "broadcast.ended" | "report.answered" | "patrol.late" | "patrol.missed" | "patrol.deviated" | "appraisal.opened" | "appraisal.decided" | "appraisal.closing" | "roster.changed" | "roster_request.asked" | "roster_request.submitted" | "roster_request.decided" | "hand_over.given" | "hand_over.answered";
             subject_kind: string;
             /** Format: uuid */
             subject_id: string;
@@ -24482,6 +27802,22 @@ export interface components {
                 [key: string]: string;
             };
         };
+        OfficerCheckpointQuestion: {
+            id: string;
+            /**
+             * @example {
+             *       "zh-CN": "青禾镇",
+             *       "en": "Qinghe Town"
+             *     }
+             */
+            text: {
+                [key: string]: string;
+            };
+            /** @enum {string} */
+            answer: "text" | "number" | "yes_no" | "choice" | "photo";
+            choices: components["schemas"]["OfficerChoice"][];
+            required: boolean;
+        };
         OfficerCheckpoint: {
             /** Format: uuid */
             id: string;
@@ -24504,7 +27840,7 @@ export interface components {
             min_dwell_s: number;
             /** @description Whether there is an NFC tag as well. */
             has_tag: boolean;
-            questions: components["schemas"]["OfficerQuestion"][];
+            questions: components["schemas"]["OfficerCheckpointQuestion"][];
         };
         OfficerPatrolPoint: {
             position: number;
@@ -24518,6 +27854,8 @@ export interface components {
             } | null;
             /** Format: date-time */
             answered_at: string | null;
+            /** @description The photos of it, of any answer. */
+            evidence_ids: string[];
             reason: string | null;
             /** Format: date-time */
             skipped_at: string | null;
@@ -24648,6 +27986,8 @@ export interface components {
             answers: {
                 [key: string]: unknown;
             };
+            /** @description References to photos of the point beside those that answer a question, each once; they may still be on the phone. Another's are refused. */
+            evidence_ids?: string[];
         };
         OfficerPatrolExplain: {
             /**
@@ -24751,6 +28091,194 @@ export interface components {
             reason: "hash_differs" | "not_an_image" | "too_many_pixels" | "expired" | null;
             has_preview: boolean;
             actions: string[];
+        };
+        OfficerOwnPlannedShift: {
+            /** Format: uuid */
+            id: string;
+            /** @enum {string} */
+            state: "planned" | "excused" | "cancelled";
+            area: components["schemas"]["OfficerArea"];
+            /** @enum {string} */
+            kind: "day" | "evening" | "night" | "standby" | "extra";
+            /** Format: date-time */
+            begins_at: string;
+            /** Format: date-time */
+            ends_at: string;
+            /** Format: date */
+            day: string;
+            from_time: string;
+            until_time: string;
+            /** @description What one may ask about it: `swap`, `excuse`. */
+            actions: string[];
+            remark: string | null;
+            /** @description Why it was cancelled. */
+            reason: string | null;
+        };
+        OfficerOwnPlannedShiftPage: {
+            items: components["schemas"]["OfficerOwnPlannedShift"][];
+            /** @description Cursor of the next page. */
+            readonly next: string | null;
+        };
+        OfficerPlannedShift: {
+            /** Format: uuid */
+            id: string;
+            /** @enum {string} */
+            state: "planned" | "excused" | "cancelled";
+            area: components["schemas"]["OfficerArea"];
+            /** @enum {string} */
+            kind: "day" | "evening" | "night" | "standby" | "extra";
+            /** Format: date-time */
+            begins_at: string;
+            /** Format: date-time */
+            ends_at: string;
+            /** Format: date */
+            day: string;
+            from_time: string;
+            until_time: string;
+            /** @description What one may ask about it: `swap`, `excuse`. */
+            actions: string[];
+        };
+        OfficerPlannedShiftPage: {
+            items: components["schemas"]["OfficerPlannedShift"][];
+            /** @description Cursor of the next page. */
+            readonly next: string | null;
+        };
+        OfficerRosterRequest: {
+            /** Format: uuid */
+            id: string;
+            /** @enum {string} */
+            kind: "swap" | "excuse";
+            /** @enum {string} */
+            state: "asked" | "submitted" | "declined" | "approved" | "refused" | "withdrawn" | "lapsed";
+            /** @description Asked by oneself, and not of oneself. */
+            is_mine: boolean;
+            /** @description Who asks. */
+            officer: components["schemas"]["OfficerCrewMember"];
+            colleague: components["schemas"]["OfficerCrewMember"] | null;
+            planned: components["schemas"]["OfficerPlannedShift"];
+            wanted: components["schemas"]["OfficerPlannedShift"] | null;
+            reason: string;
+            decision: string | null;
+            /** Format: date-time */
+            asked_at: string;
+            /** Format: date-time */
+            submitted_at: string | null;
+            /** Format: date-time */
+            ended_at: string | null;
+            version: number;
+            actions: string[];
+        };
+        OfficerRosterRequestPage: {
+            items: components["schemas"]["OfficerRosterRequest"][];
+            /** @description Cursor of the next page. */
+            readonly next: string | null;
+        };
+        OfficerAsk: {
+            /**
+             * Format: uuid
+             * @default null
+             */
+            id?: string | null;
+            /** @enum {string} */
+            kind: "swap" | "excuse";
+            /** Format: uuid */
+            planned_id: string;
+            /**
+             * Format: uuid
+             * @description With a swap: who would do it.
+             * @default null
+             */
+            colleague_id?: string | null;
+            /**
+             * Format: uuid
+             * @description With a swap: the colleague's shift that one would do in return.
+             * @default null
+             */
+            wanted_id?: string | null;
+            reason: string;
+        };
+        OfficerAnswer: {
+            /** @default null */
+            reason?: string | null;
+        };
+        OfficerEquipment: {
+            name: string;
+            /** @default 1 */
+            count?: number;
+            /** @default true */
+            ok?: boolean;
+            /** @default null */
+            note?: string | null;
+        };
+        OfficerHandOverTask: {
+            /** Format: uuid */
+            id: string;
+            number: number;
+            /**
+             * @example {
+             *       "zh-CN": "青禾镇",
+             *       "en": "Qinghe Town"
+             *     }
+             */
+            kind: {
+                [key: string]: string;
+            };
+            /** Format: date-time */
+            passed_at: string | null;
+        };
+        OfficerHandOver: {
+            /** Format: uuid */
+            id: string;
+            /** @enum {string} */
+            state: "given" | "taken" | "declined" | "withdrawn";
+            /** @description Given by oneself. */
+            is_mine: boolean;
+            area: components["schemas"]["OfficerArea"];
+            giver: components["schemas"]["OfficerCrewMember"];
+            taker: components["schemas"]["OfficerCrewMember"] | null;
+            watch: string | null;
+            equipment: components["schemas"]["OfficerEquipment"][];
+            tasks: components["schemas"]["OfficerHandOverTask"][];
+            answer: string | null;
+            /** Format: date-time */
+            given_at: string;
+            /** Format: date-time */
+            taken_at: string | null;
+            /** Format: date-time */
+            ended_at: string | null;
+            version: number;
+            actions: string[];
+        };
+        OfficerHandOverPage: {
+            items: components["schemas"]["OfficerHandOver"][];
+            /** @description Cursor of the next page. */
+            readonly next: string | null;
+        };
+        OfficerGive: {
+            /**
+             * Format: uuid
+             * @default null
+             */
+            id?: string | null;
+            /**
+             * Format: uuid
+             * @description To whom; null: to whoever of the area confirms first.
+             * @default null
+             */
+            taker_id?: string | null;
+            /**
+             * @description What to watch.
+             * @default null
+             */
+            watch?: string | null;
+            equipment?: components["schemas"]["OfficerEquipment"][];
+        };
+        OfficerTake: {
+            /** @default null */
+            remark?: string | null;
+        };
+        OfficerHandOverReason: {
+            reason: string;
         };
         OfficerFigure: {
             /** @enum {string} */
@@ -24921,7 +28449,7 @@ export interface components {
              * @description accepted, en_route or on_site.
              * @enum {string}
              */
-            state: "offered" | "accepted" | "en_route" | "on_site" | "suspended" | "declined" | "lapsed" | "withdrawn" | "handed_back" | "released" | "done";
+            state: "offered" | "accepted" | "en_route" | "on_site" | "suspended" | "declined" | "lapsed" | "withdrawn" | "handed_back" | "handed_over" | "released" | "done";
             /** Format: date-time */
             since: string;
             /**
@@ -24962,7 +28490,7 @@ export interface components {
             /** Format: uuid */
             id: string;
             /** @enum {string} */
-            kind: "task.offered" | "task.accepted" | "task.declined" | "task.lapsed" | "task.handed_back" | "task.resolved" | "task.reworked" | "task.cancelled" | "task.withdrawn" | "task.referred" | "task.reassigned" | "task.suspended" | "task.resumed" | "task.overdue" | "alarm.raised" | "alarm.escalated" | "alarm.cleared" | "sos.raised" | "sos.acknowledged" | "sos.answered" | "officer.silent" | "roll_call.called" | "roll_call.ended" | "broadcast.sent" | "broadcast.ended" | "report.answered" | "patrol.late" | "patrol.missed" | "patrol.deviated" | "appraisal.opened" | "appraisal.decided" | "appraisal.closing";
+            kind: "task.offered" | "task.accepted" | "task.declined" | "task.lapsed" | "task.handed_back" | "task.resolved" | "task.reworked" | "task.cancelled" | "task.withdrawn" | "task.referred" | "task.reassigned" | "task.suspended" | "task.resumed" | "task.overdue" | "alarm.raised" | "alarm.escalated" | "alarm.cleared" | "sos.raised" | "sos.acknowledged" | "sos.answered" | "officer.silent" | "roll_call.called" | "roll_call.ended" | "broadcast.sent" | "broadcast.ended" | "report.answered" | "patrol.late" | "patrol.missed" | "patrol.deviated" | "appraisal.opened" | "appraisal.decided" | "appraisal.closing" | "roster.changed" | "roster_request.asked" | "roster_request.submitted" | "roster_request.decided" | "hand_over.given" | "hand_over.answered";
             subject_kind: string;
             /** Format: uuid */
             subject_id: string;
@@ -25068,6 +28596,11 @@ export interface components {
             /** @default null */
             keys?: components["schemas"]["ResidentAddressKeys"] | null;
         };
+        DeskPerson: {
+            /** Format: uuid */
+            id: string;
+            display_name: string;
+        };
         DeskAreaName: {
             /** Format: uuid */
             id: string;
@@ -25080,6 +28613,232 @@ export interface components {
             name: {
                 [key: string]: string;
             };
+        };
+        DeskAskedShift: {
+            /** Format: uuid */
+            id: string;
+            officer: components["schemas"]["DeskPerson"];
+            area: components["schemas"]["DeskAreaName"];
+            /** @enum {string} */
+            kind: "day" | "evening" | "night" | "standby" | "extra";
+            /** Format: date-time */
+            begins_at: string;
+            /** Format: date-time */
+            ends_at: string;
+            /** Format: date */
+            day: string;
+            from_time: string;
+            until_time: string;
+        };
+        DeskRosterRequest: {
+            /** Format: uuid */
+            id: string;
+            /** @enum {string} */
+            kind: "swap" | "excuse";
+            /** @enum {string} */
+            state: "asked" | "submitted" | "declined" | "approved" | "refused" | "withdrawn" | "lapsed";
+            /** @description Who asks. */
+            officer: components["schemas"]["DeskPerson"];
+            colleague: components["schemas"]["DeskPerson"] | null;
+            planned: components["schemas"]["DeskAskedShift"];
+            /** @description The colleague's shift that he would do in return. */
+            wanted: components["schemas"]["DeskAskedShift"] | null;
+            reason: string;
+            /** @description What was said to it by who decided. */
+            decision: string | null;
+            decided_by: components["schemas"]["DeskPerson"] | null;
+            /** Format: date-time */
+            asked_at: string;
+            /** Format: date-time */
+            submitted_at: string | null;
+            /** Format: date-time */
+            ended_at: string | null;
+            version: number;
+            actions: string[];
+        };
+        DeskRosterRequestPage: {
+            items: components["schemas"]["DeskRosterRequest"][];
+            /** @description Cursor of the next page. */
+            readonly next: string | null;
+        };
+        DeskRefusal: {
+            reason: string;
+        };
+        DeskPlannedShift: {
+            /** Format: uuid */
+            id: string;
+            /** @enum {string} */
+            state: "planned" | "excused" | "cancelled";
+            officer: components["schemas"]["DeskPerson"];
+            area: components["schemas"]["DeskAreaName"];
+            /** @enum {string} */
+            kind: "day" | "evening" | "night" | "standby" | "extra";
+            remark: string | null;
+            /** Format: date-time */
+            begins_at: string;
+            /** Format: date-time */
+            ends_at: string;
+            /** Format: date */
+            day: string;
+            from_time: string;
+            until_time: string;
+            /** @description Why it was cancelled. */
+            reason: string | null;
+            /** @description What a change sends as `If-Match`. */
+            version: number;
+            actions: string[];
+        };
+        DeskPlannedShiftPage: {
+            items: components["schemas"]["DeskPlannedShift"][];
+            /** @description Cursor of the next page. */
+            readonly next: string | null;
+        };
+        DeskPlannedShiftBody: {
+            /** Format: uuid */
+            officer_id: string;
+            /** Format: uuid */
+            area_id: string;
+            /**
+             * @default day
+             * @enum {string}
+             */
+            kind?: "day" | "evening" | "night" | "standby" | "extra";
+            /** @default null */
+            remark?: string | null;
+            /**
+             * Format: date
+             * @description On which it begins.
+             */
+            day: string;
+            /** @description Hour and minute in the wall time of the town. */
+            from_time: string;
+            /** @description Hour and minute in the wall time of the town. At or before `from_time` it is the next day's. */
+            until_time: string;
+        };
+        DeskRosterReason: {
+            reason: string;
+        };
+        DeskRosterRow: {
+            /** @description Its number in the file; the heading is 1. */
+            row: number;
+            /** @enum {string} */
+            outcome: "added" | "changed" | "same" | "refused";
+            /**
+             * @description Why it is refused.
+             * @enum {string|null}
+             */
+            fault: "no_officer" | "unknown_officer" | "several_officers" | "name_differs" | "bad_day" | "bad_time" | "unknown_area" | "several_areas" | "no_area" | "not_of_area" | "unknown_kind" | "too_long" | "over" | "twice" | "overlaps" | null;
+            officer: string | null;
+            /** Format: date */
+            day: string | null;
+            from_time: string | null;
+            until_time: string | null;
+        };
+        DeskRosterImport: {
+            digest: string;
+            added: number;
+            changed: number;
+            same: number;
+            refused: number;
+            /** @description With `dry_run` every row; else those that were refused. */
+            rows: components["schemas"]["DeskRosterRow"][];
+        };
+        DeskAttendance: {
+            /**
+             * Format: uuid
+             * @description Of the planned shift; of the shift where none was.
+             */
+            id: string;
+            /** @enum {string} */
+            state: "awaited" | "missing" | "absent" | "present" | "excused" | "unplanned";
+            officer: components["schemas"]["DeskPerson"];
+            area: components["schemas"]["DeskAreaName"];
+            /** @enum {string|null} */
+            kind: "day" | "evening" | "night" | "standby" | "extra" | null;
+            /**
+             * Format: date-time
+             * @description As planned.
+             */
+            begins_at: string | null;
+            /** Format: date-time */
+            ends_at: string | null;
+            /** Format: date-time */
+            came_at: string | null;
+            /**
+             * Format: date-time
+             * @description Null while he is on duty.
+             */
+            left_at: string | null;
+            /** @description 0 within what the installation bears. */
+            late_s: number;
+            left_early_s: number;
+            /** @description Off duty between two shifts in this time. */
+            away_s: number;
+            shift_ids: string[];
+        };
+        DeskAttendancePage: {
+            items: components["schemas"]["DeskAttendance"][];
+            /** @description Cursor of the next page. */
+            readonly next: string | null;
+        };
+        DeskEquipment: {
+            name: string;
+            count: number;
+            ok: boolean;
+            note: string | null;
+        };
+        DeskHandOverTask: {
+            /** Format: uuid */
+            id: string;
+            number: number;
+            /**
+             * @example {
+             *       "zh-CN": "青禾镇",
+             *       "en": "Qinghe Town"
+             *     }
+             */
+            kind: {
+                [key: string]: string;
+            };
+            /**
+             * Format: date-time
+             * @description Null: it did not pass to the other.
+             */
+            passed_at: string | null;
+        };
+        DeskHandOver: {
+            /** Format: uuid */
+            id: string;
+            /** @enum {string} */
+            state: "given" | "taken" | "declined" | "withdrawn";
+            area: components["schemas"]["DeskAreaName"];
+            giver: components["schemas"]["DeskPerson"];
+            /** @description Null: for whoever of the area comes first. */
+            taker: components["schemas"]["DeskPerson"] | null;
+            /** Format: uuid */
+            shift_id: string;
+            /**
+             * Format: date-time
+             * @description When the giver went off duty.
+             */
+            shift_ended_at: string | null;
+            watch: string | null;
+            equipment: components["schemas"]["DeskEquipment"][];
+            tasks: components["schemas"]["DeskHandOverTask"][];
+            answer: string | null;
+            /** Format: date-time */
+            given_at: string;
+            /** Format: date-time */
+            taken_at: string | null;
+            /** Format: date-time */
+            ended_at: string | null;
+            /** @description None: the officers confirm it themselves. */
+            actions: string[];
+        };
+        DeskHandOverPage: {
+            items: components["schemas"]["DeskHandOver"][];
+            /** @description Cursor of the next page. */
+            readonly next: string | null;
         };
         DeskPosition: {
             lon: number;
@@ -25289,17 +29048,12 @@ export interface components {
                 [key: string]: string;
             };
         };
-        DeskPerson: {
-            /** Format: uuid */
-            id: string;
-            display_name: string;
-        };
         DeskAssignment: {
             /** Format: uuid */
             id: string;
             officer: components["schemas"]["DeskPerson"];
             /** @enum {string} */
-            state: "offered" | "accepted" | "en_route" | "on_site" | "suspended" | "declined" | "lapsed" | "withdrawn" | "handed_back" | "released" | "done";
+            state: "offered" | "accepted" | "en_route" | "on_site" | "suspended" | "declined" | "lapsed" | "withdrawn" | "handed_back" | "handed_over" | "released" | "done";
             distance_m: number | null;
             eta_s: number | null;
             /** Format: date-time */
@@ -25590,7 +29344,7 @@ export interface components {
             /** @enum {string|null} */
             kind: "police" | "auxiliary" | "patrol" | "guard" | "volunteer" | null;
             /** @enum {string} */
-            state: "offered" | "accepted" | "en_route" | "on_site" | "suspended" | "declined" | "lapsed" | "withdrawn" | "handed_back" | "released" | "done";
+            state: "offered" | "accepted" | "en_route" | "on_site" | "suspended" | "declined" | "lapsed" | "withdrawn" | "handed_back" | "handed_over" | "released" | "done";
             /** Format: date-time */
             accepted_at: string | null;
             /** Format: date-time */
@@ -25750,6 +29504,22 @@ export interface components {
                 number
             ];
         };
+        DeskPatrolVisit: {
+            /** Format: uuid */
+            id: string;
+            /** @enum {string} */
+            method: "dwell" | "nfc" | "nfc_signed" | "qr";
+            /** Format: date-time */
+            arrived_at: string;
+            /** Format: date-time */
+            left_at: string | null;
+            dwell_s: number;
+            /** @description Of 100 points. */
+            proof: number;
+            flags: string[];
+            /** @enum {string|null} */
+            verdict: "genuine" | "doubtful" | null;
+        };
         DeskPatrolPoint: {
             position: number;
             checkpoint: components["schemas"]["DeskPatrolCheckpoint"];
@@ -25759,11 +29529,14 @@ export interface components {
             visit_id: string | null;
             /** Format: date-time */
             visited_at: string | null;
+            visit: components["schemas"]["DeskPatrolVisit"] | null;
             answers: {
                 [key: string]: unknown;
             } | null;
             /** Format: date-time */
             answered_at: string | null;
+            /** @description The photos of it; see its patrol's `evidence`. */
+            evidence_ids: string[];
             reason: string | null;
             /** Format: date-time */
             skipped_at: string | null;
@@ -25980,10 +29753,15 @@ export interface components {
             /** Format: uuid */
             id: string;
             /**
-             * @description Of a report: before and after. Of a task: with its result.
+             * @description Of a report: before and after. Of a task: with its result. Of a patrol: at a point.
              * @enum {string}
              */
-            of: "before" | "after" | "result";
+            of: "before" | "after" | "result" | "point";
+            /**
+             * Format: uuid
+             * @description At which point of a patrol it was taken.
+             */
+            checkpoint_id: string | null;
             /** @description Null: nothing of it has come yet; it is on the phone, or may never come. */
             evidence: components["schemas"]["DeskEvidence"] | null;
         };
@@ -26376,6 +30154,57 @@ export interface components {
         DeskRevocation: {
             /** @default null */
             reason?: string | null;
+        };
+        DeskPhoneSetup: {
+            /** @enum {string} */
+            protocol: "officer" | "osmand" | "owntracks" | "overland" | "gpslogger";
+            /** Format: date-time */
+            created_at: string;
+            /** Format: date-time */
+            expires_at: string;
+            /** Format: date-time */
+            used_at: string | null;
+        };
+        DeskPhoneDevice: {
+            /** Format: uuid */
+            id: string;
+            name: string;
+            /** @enum {string} */
+            protocol: "officer" | "osmand" | "owntracks" | "overland" | "gpslogger";
+            /**
+             * Format: date-time
+             * @description Within the last 7 days.
+             */
+            last_fix_at: string | null;
+        };
+        DeskPhone: {
+            officer: components["schemas"]["DeskPerson"];
+            /** @enum {string} */
+            standing: "none" | "waiting" | "expired" | "set_up" | "reported";
+            setup: components["schemas"]["DeskPhoneSetup"] | null;
+            devices: components["schemas"]["DeskPhoneDevice"][];
+        };
+        DeskPhonePage: {
+            items: components["schemas"]["DeskPhone"][];
+            /** @description Cursor of the next page. */
+            readonly next: string | null;
+        };
+        DeskPhoneHandOver: {
+            /** Format: uuid */
+            officer_id: string;
+            /** @enum {string} */
+            protocol: "officer" | "osmand" | "owntracks" | "overland" | "gpslogger";
+        };
+        DeskPhoneCode: {
+            officer: components["schemas"]["DeskPerson"];
+            /** @enum {string} */
+            standing: "none" | "waiting" | "expired" | "set_up" | "reported";
+            setup: components["schemas"]["DeskPhoneSetup"] | null;
+            devices: components["schemas"]["DeskPhoneDevice"][];
+            /** @description What the code says. */
+            url: string | null;
+            /** @description The code, an SVG element. */
+            qr_svg: string | null;
         };
         DeskJournalEntry: {
             /** Format: uuid */
@@ -26808,7 +30637,7 @@ export interface components {
             /** Format: uuid */
             id: string;
             /** @enum {string} */
-            kind: "task.offered" | "task.accepted" | "task.declined" | "task.lapsed" | "task.handed_back" | "task.resolved" | "task.reworked" | "task.cancelled" | "task.withdrawn" | "task.referred" | "task.reassigned" | "task.suspended" | "task.resumed" | "task.overdue" | "alarm.raised" | "alarm.escalated" | "alarm.cleared" | "sos.raised" | "sos.acknowledged" | "sos.answered" | "officer.silent" | "roll_call.called" | "roll_call.ended" | "broadcast.sent" | "broadcast.ended" | "report.answered" | "patrol.late" | "patrol.missed" | "patrol.deviated" | "appraisal.opened" | "appraisal.decided" | "appraisal.closing";
+            kind: "task.offered" | "task.accepted" | "task.declined" | "task.lapsed" | "task.handed_back" | "task.resolved" | "task.reworked" | "task.cancelled" | "task.withdrawn" | "task.referred" | "task.reassigned" | "task.suspended" | "task.resumed" | "task.overdue" | "alarm.raised" | "alarm.escalated" | "alarm.cleared" | "sos.raised" | "sos.acknowledged" | "sos.answered" | "officer.silent" | "roll_call.called" | "roll_call.ended" | "broadcast.sent" | "broadcast.ended" | "report.answered" | "patrol.late" | "patrol.missed" | "patrol.deviated" | "appraisal.opened" | "appraisal.decided" | "appraisal.closing" | "roster.changed" | "roster_request.asked" | "roster_request.submitted" | "roster_request.decided" | "hand_over.given" | "hand_over.answered";
             subject_kind: string;
             /** Format: uuid */
             subject_id: string;
@@ -26951,6 +30780,23 @@ export interface components {
             /** @description Cursor of the next page. */
             readonly next: string | null;
         };
+        DeskCheckpointQuestion: {
+            id: string;
+            /**
+             * @example {
+             *       "zh-CN": "青禾镇",
+             *       "en": "Qinghe Town"
+             *     }
+             */
+            text: {
+                [key: string]: string;
+            };
+            /** @enum {string} */
+            answer: "text" | "number" | "yes_no" | "choice" | "photo";
+            choices?: components["schemas"]["DeskTextItem"][];
+            /** @default false */
+            required?: boolean;
+        };
         DeskCheckpoint: {
             /** Format: uuid */
             id: string;
@@ -26972,7 +30818,7 @@ export interface components {
             ];
             radius_m: number;
             min_dwell_s: number;
-            questions: components["schemas"]["DeskQuestion"][];
+            questions: components["schemas"]["DeskCheckpointQuestion"][];
             tag_uid: string | null;
             tag_signs: boolean;
             /** @description What its printed label leads to; null for those who may not print one. */
@@ -27027,7 +30873,7 @@ export interface components {
             ];
             radius_m: number;
             min_dwell_s: number;
-            questions: components["schemas"]["DeskQuestion"][];
+            questions: components["schemas"]["DeskCheckpointQuestion"][];
             tag_uid: string | null;
             tag_signs: boolean;
             /** @description What its printed label leads to; null for those who may not print one. */
@@ -27070,7 +30916,7 @@ export interface components {
              */
             min_dwell_s?: number;
             /** @description What is asked of whoever comes by. */
-            questions?: components["schemas"]["DeskQuestion"][];
+            questions?: components["schemas"]["DeskCheckpointQuestion"][];
             /**
              * @description The number of its NFC tag: seven bytes, hexadecimal.
              * @default null

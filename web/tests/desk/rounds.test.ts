@@ -37,6 +37,11 @@ describe('the line of a route', () => {
   it('has a handle at each vertex and in the middle of each leg, and none where there is no line', () => {
     expect(handlesOf(LINE).map((one) => [one.index, one.middle])).toEqual([[0, false], [0, true], [1, false], [1, true], [2, false]])
     expect(handlesOf([])).toEqual([])
+    // From afar a long line is not one chain of dots: its ends stay, and the one that is chosen.
+    const long = Array.from({ length: 1000 }, (_, n): [number, number] => [121 + n * 1e-5, 31])
+    const far = handlesOf(long, 50, 501)
+    expect(far.length).toBeLessThan(30)
+    expect([far[0]!.index, far.at(-1)!.index, far.some((one) => one.index === 501), far.some((one) => one.middle)]).toEqual([0, 999, true, false])
   })
   it('moves a vertex, and makes one of the middle of a leg', () => {
     const to: LonLat = [121.005, 31.005]

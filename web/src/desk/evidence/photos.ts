@@ -1,4 +1,4 @@
-/** The photos of one report or task: how far each has come, and its pixels once it is sealed. */
+/** The photos of one report, task or patrol: how far each has come, and its pixels once it is sealed. */
 import { computed, onScopeDispose, reactive, ref, shallowRef, watch, type Ref } from 'vue'
 import { Problem } from '@/shared/api'
 import { api } from '../client'
@@ -18,7 +18,7 @@ export function standing({ evidence }: DeskPhoto): 'expected' | 'uploading' | 'r
 const isOver = (photo: DeskPhoto) => ['sealed', 'rejected'].includes(standing(photo))
 
 /** Reads them, and again until each is sealed or rejected; the pixels of one are asked for once. */
-export function usePhotos(of: Ref<'reports' | 'tasks'>, id: Ref<string>, count: Ref<number>) {
+export function usePhotos(of: Ref<'reports' | 'tasks' | 'patrols'>, id: Ref<string>, count: Ref<number>) {
   const photos = shallowRef<DeskPhoto[]>([])
   const failing = ref(false)
   /** Nothing has been heard of them yet. */

@@ -10,7 +10,7 @@ export interface Item {
   text: Text
   required: boolean
 }
-export type Answer = 'text' | 'number' | 'yes_no' | 'choice'
+export type Answer = 'text' | 'number' | 'yes_no' | 'choice' | 'photo'
 export interface Question extends Item {
   answer: Answer
   choices: { id: string; text: Text }[]
@@ -100,13 +100,14 @@ export function bodyOf(draft: Draft): TaskKindBody {
     skill: draft.skill,
     needed: draft.needed,
     checklist: draft.checklist.map((item) => ({ id: item.id, text: { ...trimmed(item.text) }, required: item.required })),
+    // Photos as an answer are offered by the form of a checkpoint alone.
     questions: draft.questions.map((item) => ({
       id: item.id,
       text: { ...trimmed(item.text) },
       required: item.required,
       answer: item.answer,
       choices: item.answer === 'choice' ? item.choices.map((one) => ({ id: one.id, text: { ...trimmed(one.text) } })) : [],
-    })),
+    })) as TaskKindBody['questions'],
     wants_evidence: draft.wants_evidence,
     reportable: draft.reportable,
     offer_s: draft.offer_s,

@@ -1,5 +1,6 @@
 /** The day's patrols as the board groups them, and what about each is to be seen at once. */
-import type { DeskPatrol } from '../types'
+import { paletteOf } from '../map/palette'
+import type { DeskPatrol, DeskPatrolPoint } from '../types'
 
 export const GROUPS = ['late', 'active', 'planned', 'missed', 'done'] as const
 export type Group = (typeof GROUPS)[number]
@@ -20,6 +21,12 @@ export function signsOf(patrol: DeskPatrol): Sign[] {
     patrol.deviations.length > 0 && 'left',
     patrol.in_order === false && 'order',
   ].filter((sign): sign is Sign => sign !== false)
+}
+
+/** A point on a map, by what became of it. */
+export function colourOfPoint(state: DeskPatrolPoint['state'], dark: boolean): string {
+  const { status } = paletteOf(dark)
+  return { visited: status.moving, skipped: status.silent, pending: status.unlocated }[state]
 }
 
 export const visitedOf = (patrol: DeskPatrol) => patrol.points.filter((point) => point.state === 'visited').length

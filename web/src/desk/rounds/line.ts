@@ -23,12 +23,26 @@ export interface Handle {
   middle: boolean
 }
 
-export function handlesOf(line: readonly LonLat[]): Handle[] {
+/**
+ * The handles that are drawn: none nearer than `apartM` to the one before it, but the ends and the one that is chosen,
+ * so that a long line is not one chain of dots; nearer by, more of them come.
+ */
+export function handlesOf(line: readonly LonLat[], apartM = 0, chosen: number | null = null): Handle[] {
+  let last: LonLat | null = null
   return line.flatMap((place, index) => {
     const next = line[index + 1]
+    const needed = index === 0 || !next || index === chosen
+    if (!needed && last && metres(last, place) < apartM) return []
+    last = place
     const own: Handle = { place, index, middle: false }
-    return next ? [own, { place: [(place[0] + next[0]) / 2, (place[1] + next[1]) / 2] as LonLat, index, middle: true }] : [own]
+    if (!next || metres(place, next) < 2 * apartM) return [own]
+    return [own, { place: [(place[0] + next[0]) / 2, (place[1] + next[1]) / 2] as LonLat, index, middle: true }]
   })
+}
+
+function metres(a: LonLat, b: LonLat): number {
+  const east = (b[0] - a[0]) * Math.cos((a[1] * Math.PI) / 180)
+  return Math.hypot(east, b[1] - a[1]) * METRES_PER_DEGREE
 }
 
 /** The line after a handle was dragged to a place; `bend` of the same handle again replaces the new vertex. */

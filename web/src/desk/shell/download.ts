@@ -6,8 +6,8 @@ export async function download(path: string, name: string, query?: RequestOption
   await save(await api.response('GET', path, { query, accept: '*/*', timeoutMs: 120_000 }), name)
 }
 
-/** A file that is asked for with a body, such as one that states why. */
-export async function downloadWith(path: string, name: string, body: unknown): Promise<void> {
+/** A file that is made of what the body asks for. */
+export async function downloadOf(path: string, name: string, body: unknown): Promise<void> {
   await save(await api.response('POST', path, { body, accept: '*/*', timeoutMs: 180_000 }), name)
 }
 

@@ -179,6 +179,12 @@ export default {
       appraisal_opened: 'Appraisal',
       appraisal_decided: 'Objection decided',
       appraisal_closing: 'Appraisal about to be locked',
+      roster_changed: 'Roster changed',
+      roster_request_asked: 'A colleague would like to swap',
+      roster_request_submitted: 'Request about the roster',
+      roster_request_decided: 'Request decided',
+      hand_over_given: 'A hand-over for you',
+      hand_over_answered: 'Hand-over answered',
     },
   },
   map: {

@@ -179,6 +179,12 @@ export default {
       appraisal_opened: '考核结果',
       appraisal_decided: '考核异议处理',
       appraisal_closing: '考核即将锁定',
+      roster_changed: '班表有更新',
+      roster_request_asked: '同事请您换班',
+      roster_request_submitted: '换班/请假待审批',
+      roster_request_decided: '换班/请假有结果',
+      hand_over_given: '请接班',
+      hand_over_answered: '交接班有答复',
     },
   },
   map: {

@@ -16,6 +16,7 @@ export function pageOf(client: Client, { kind, subject_kind, subject_id }: About
     if (subject_kind === 'task' || subject_kind === 'alarm') return `/live?${subject_kind}=${id}`
     if (subject_kind === 'patrol') return `/rounds?patrol=${id}`
     if (subject_kind === 'appraisal') return `/appraisals?id=${id}`
+    if (subject_kind === 'roster_request') return '/roster?tab=requests'
     return LIST
   }
   // One's own call for help. That of somebody else comes to an officer as a task.
@@ -23,6 +24,8 @@ export function pageOf(client: Client, { kind, subject_kind, subject_id }: About
   if (client === 'officer' && subject_kind === 'task') return `/tasks/${id}`
   if (client === 'officer' && subject_kind === 'patrol') return `/rounds/${id}`
   if (client === 'officer' && subject_kind === 'appraisal') return `/appraisals/${id}`
+  if (client === 'officer' && (subject_kind === 'planned_shift' || subject_kind === 'roster_request')) return '/roster'
+  if (client === 'officer' && subject_kind === 'hand_over') return '/hand-overs'
   if (client === 'officer' && kind === 'officer.silent') return '/'
   return LIST
 }

@@ -1,6 +1,6 @@
 export default {
   title: 'Photos',
-  of: { before: 'Before', after: 'After', result: 'Result' },
+  of: { before: 'Before', after: 'After', result: 'Result', point: 'Point' },
   open: '{of}, photo {n}: open large',
   large: '{of}, photo {n} of {count}',
   expected: 'Still on the phone',

@@ -1,6 +1,6 @@
 export default {
   title: '照片',
-  of: { before: '处置前', after: '处置后', result: '处置结果' },
+  of: { before: '处置前', after: '处置后', result: '处置结果', point: '点位' },
   open: '{of}，第 {n} 张：放大查看',
   large: '{of}，第 {n} 张，共 {count} 张',
   expected: '还在手机上',
