@@ -441,10 +441,6 @@ def newcomer(uow: UnitOfWork, town: Town) -> Person:
     return officer
 
 
-def on_contest(act: Callable[..., Any], **more: Any) -> Press:
-    """A press on an objection."""
-
-
 def planned_shift(uow: UnitOfWork, town: Town) -> UUID:
     """A shift planned of the officer, at hours of its own: there are many of them."""
     return make_planned(uow, town, town["officer_a"]).id
@@ -482,7 +478,7 @@ def given_hand_over(uow: UnitOfWork, town: Town) -> UUID:
 
 
 def on_row(act: Callable[..., Any], **more: Any) -> Press:
-    """A press on a row of the roster or on a hand-over."""
+    """A press on a row of the roster, a hand-over or an objection."""
 
     def press(uow: UnitOfWork, actor: Actor, row_id: UUID, command_id: UUID | None) -> None:
         act(uow, actor, row_id, command_id=command_id, **more)
@@ -596,11 +592,9 @@ PRESSES: dict[tuple[str, str], Press] = {
     ("patrol", "miss"): miss_patrol,
     ("patrol", "cancel"): on_patrol(patrols.cancel, **WHY),
     ("appraisal", "lock"): lock_appraisal,
-    ("appraisal_contest", "uphold"): on_contest(
-        appraisal_contests.uphold, remedy=ContestRemedy.EXCLUDE, **WHY
-    ),
-    ("appraisal_contest", "refuse"): on_contest(appraisal_contests.refuse, **WHY),
-    ("appraisal_contest", "withdraw"): on_contest(appraisal_contests.withdraw),
+    ("appraisal_contest", "uphold"): on_row(appraisal_contests.uphold, remedy=ContestRemedy.EXCLUDE, **WHY),
+    ("appraisal_contest", "refuse"): on_row(appraisal_contests.refuse, **WHY),
+    ("appraisal_contest", "withdraw"): on_row(appraisal_contests.withdraw),
     ("planned_shift", "cancel"): on_row(roster.cancel, **WHY),
     ("planned_shift", "excuse"): on_row(roster.excuse),
     ("roster_request", "submit"): by_rule_on_request(roster_requests.submit, by=None),
