@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from backend.cli_town import accounts, departments, export, import_, town
+from backend.cli_town import accounts, appraise, departments, export, import_, town
 from backend.core.config import Config, ConfigError
 from backend.demo.simulate import command as simulate
 
@@ -324,7 +324,7 @@ def demo_reset(yes: bool) -> None:
             _fill(config)
 
 
-for _command in (accounts, town, departments, import_, export, simulate):
+for _command in (accounts, appraise, town, departments, import_, export, simulate):
     cli.add_command(_command)
 
 

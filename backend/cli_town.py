@@ -601,6 +601,34 @@ def export_labels(area_code: str | None, url: str | None, out: str, town_code: s
     click.echo(f"{len(found)} labels in {out}")
 
 
+@click.command("appraise")
+@click.argument("month")
+@town_option
+def appraise(month: str, town_code: str | None) -> None:
+    """Begin the appraisal of a MONTH such as 2026-11, which the worker does by itself, and make its drafts at once."""
+    from workflows import appraisal_clocks, appraisals
+
+    try:
+        first = datetime.strptime(month, "%Y-%m").date()  # noqa: DTZ007 (a month of the calendar, and no moment)
+    except ValueError as error:
+        raise ConfigError(f"{month} is no month such as 2026-11.") from error
+    with installation():
+        with unit_in_town(town_code) as (uow, actor):
+            appraisals.begin(uow, actor, first, command_id=None)
+        made = 0
+        while done := _work_in(town_code, appraisal_clocks.make_drafts):
+            made += done
+        while _work_in(town_code, appraisal_clocks.add_up):
+            pass
+    # The last of them is what belongs to nobody in particular.
+    click.echo(f"{made - 1} drafts of {month}")
+
+
+def _work_in(town_code: str | None, act: Callable[[UnitOfWork], int]) -> int:
+    with unit_in_town(town_code) as (uow, _):
+        return act(uow)
+
+
 def _moment(option: str, text: str) -> datetime:
     try:
         found = datetime.fromisoformat(text)

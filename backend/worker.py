@@ -39,6 +39,7 @@ from backend.core.preflight import Unreachable
 from backend.core.uow import UnitOfWork, unit_of_work
 from workflows import (
     alarms,
+    appraisal_clocks,
     calls,
     closed_days,
     custody,
@@ -51,6 +52,7 @@ from workflows import (
     post_clocks,
     roster_requests,
     sessions,
+    silences,
     task_deadlines,
     throttling,
     upkeep,
@@ -282,6 +284,20 @@ def _verify_custody(uow: UnitOfWork) -> None:
 def make_patrols_ahead(timestamp: int) -> None:
     """Make the patrols and duties of the next day and a half, each once, as the duty levels in force have it."""
     in_every_town(plans.make_ahead, to_the_end=True)
+
+
+@app.periodic(cron="47 * * * *")
+@app.task(name="silences.note", queueing_lock="silences.note", lock="silences.note")
+def note_silences(timestamp: int) -> None:
+    """Write down silences that are over for long enough, with their likely cause, while it can still be told."""
+    in_every_town(silences.note, to_the_end=True)
+
+
+@app.periodic(cron="*/5 * * * *")
+@app.task(name="appraisals.work", queueing_lock="appraisals.work", lock="appraisals.work")
+def work_on_appraisals(timestamp: int) -> None:
+    """Begin the month that is over, make its drafts, remind of them, lock them, and add up areas and crews."""
+    in_every_town(appraisal_clocks.work, to_the_end=True)
 
 
 @app.periodic(cron="7 * * * *")

@@ -1,6 +1,7 @@
 """Fields of our own: moments, names in two languages, and phone numbers."""
 
-from datetime import UTC, datetime
+import re
+from datetime import UTC, date, datetime
 from enum import StrEnum
 from typing import Any
 
@@ -58,6 +59,27 @@ class Day(fields.Date):
     def __init__(self, **kwargs: Any) -> None:
         between = validate.Range(EARLIEST.date(), LATEST.date(), max_inclusive=False, error=OUT_OF_RANGE)
         super().__init__(validate=between, **kwargs)
+
+
+class Month(fields.Field[date]):
+    """A month that a client names, such as ``2026-11``; its first day here."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.metadata = {
+            "type": "string",
+            "pattern": r"^20\d{2}-(0[1-9]|1[0-2])$",
+            "example": "2026-11",
+            **self.metadata,
+        }
+
+    def _serialize(self, value: date | None, attr: str | None, obj: Any, **kwargs: Any) -> str | None:
+        return None if value is None else f"{value:%Y-%m}"
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> date:
+        if not isinstance(value, str) or not re.fullmatch(r"20[0-9]{2}-(?:0[1-9]|1[0-2])", value):
+            raise ValidationError("Not a month such as 2026-11.")
+        return date(int(value[:4]), int(value[5:]), 1)
 
 
 class Word(fields.String):

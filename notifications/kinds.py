@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
@@ -106,6 +106,9 @@ RULES: dict[NoticeKind, Rule] = {
     K.PATROL_LATE:      rule(HIGH,   OFFICER | DESK, "number", "what place area_id due_at", duty=True),
     K.PATROL_MISSED:    rule(NORMAL, OFFICER | DESK, "number", "what place area_id"),
     K.PATROL_DEVIATED:  rule(NORMAL, OFFICER,        "number", "what place area_id distance_m", duty=True),
+    K.APPRAISAL_OPENED: rule(NORMAL, OFFICER,        "month",  "last_day"),
+    K.APPRAISAL_DECIDED: rule(NORMAL, OFFICER,       "month decided", ""),
+    K.APPRAISAL_CLOSING: rule(NORMAL, OFFICER | DESK, "month", "last_day open"),
     K.ROSTER_CHANGED:   rule(NORMAL, OFFICER,        "",       "what number place area_id"),
     K.REQUEST_ASKED:    rule(HIGH,   OFFICER,        "",       "what place area_id"),
     K.REQUEST_SUBMITTED: rule(NORMAL, DESK,          "",       "what place area_id"),
@@ -186,6 +189,16 @@ def _moment(value: Any) -> str:
     return moment.isoformat()
 
 
+def _month(value: Any) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"20\d\d-(?:0[1-9]|1[0-2])", value):
+        raise ValueError("a month such as 2026-11")
+    return value
+
+
+def _day(value: Any) -> str:
+    return (value if isinstance(value, date) else date.fromisoformat(str(value))).isoformat()
+
+
 def _one_of(*words: str) -> Callable[[Any], str]:
     def check(value: Any) -> str:
         if str(value) not in words:
@@ -214,6 +227,10 @@ PARAMS: dict[str, Callable[[Any], Any]] = {
     "level": _one_of("dispatcher", "supervisor"),
     "maker": _one_of(*PhoneMaker),
     "duty_level": _one_of(*DutyLevel),
+    "month": _month,
+    "last_day": _day,
+    "open": _count,
+    "decided": _one_of("upheld", "refused"),
     "outcome": _one_of(
         "handled",
         "task_made",
@@ -229,7 +246,8 @@ PARAMS: dict[str, Callable[[Any], Any]] = {
 }
 """What each parameter is. ``number`` is a task's or case's short number in its town, ``what`` the kind of task or alarm
 and ``place`` a place as people call it: a word, or ``{"zh-CN": …, "en": …}``; moments are aware; ``*_min`` and
-``minutes`` are minutes, ``distance_m`` metres; ``answered`` and ``missing`` are people."""
+``minutes`` are minutes, ``distance_m`` metres; ``answered`` and ``missing`` are people. ``month`` is a month of
+appraisal (``2026-11``), ``last_day`` a day of the town, and ``open`` how many objections in it wait for somebody."""
 
 
 def checked(kind: NoticeKind, params: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import AlarmKind, NoticeKind, Role
 from backend.models import (
     Alarm,
+    Appraisal,
     Call,
     CallAnswer,
     Evidence,
@@ -235,6 +236,11 @@ def hear_of_visit(visit: Visit) -> Hearers:
     return Hearers(visit.area_id, (visit.officer_id,))
 
 
+def hear_of_appraisal(appraisal: Appraisal) -> Hearers:
+    """The desks of the area where its officer works, and he himself."""
+    return Hearers(appraisal.area_id, (appraisal.officer_id,))
+
+
 def hear_of_evidence(uow: UnitOfWork, evidence: Evidence) -> list[Hearers]:
     """The desks of each area where a report, task or patrol shows it, and the officer who took it; before he alone."""
     areas = uow.session.scalars(
@@ -299,6 +305,9 @@ NAMED_BY: dict[NoticeKind, tuple[str, ...]] = {
     K.PATROL_LATE: ("one", "officers_on_shift", "desk_for"),
     K.PATROL_MISSED: ("one", "desk_for"),
     K.PATROL_DEVIATED: ("one",),
+    K.APPRAISAL_OPENED: ("one",),
+    K.APPRAISAL_DECIDED: ("one",),
+    K.APPRAISAL_CLOSING: ("one", "desk_for"),
     K.ROSTER_CHANGED: ("one",),
     K.REQUEST_ASKED: ("one",),
     K.REQUEST_SUBMITTED: ("desk_for",),

@@ -36,8 +36,8 @@ def make_checkpoint(
     """Write a checkpoint so many metres north of the place of a community."""
     made = Checkpoint(
         id=new_id(), town_id=town.id, area_id=town.areas[area], name={"zh-CN": "东门", "en": "East gate"},
-        geom=from_shape(Point(*north_of(town, north_m, area)), srid=4326), created_at=uow.now,
-        **{"code": f"c-{new_id().hex[-12:]}", "radius_m": 20.0, "min_dwell_s": 30, **more},
+        geom=from_shape(Point(*north_of(town, north_m, area)), srid=4326),
+        **{"created_at": uow.now, "code": f"c-{new_id().hex[-12:]}", "radius_m": 20.0, "min_dwell_s": 30, **more},
     )  # fmt: skip
     uow.session.add(made)
     uow.session.flush()
@@ -214,15 +214,16 @@ def bring(
         return
     uow.session.execute(
         text(
-            "insert into fixes (town_id, device_id, fixed_at, seq, shift_id, geom, accuracy_m, speed_mps, flags,"
-            " sent_at, received_at) values (:town, :device, :fixed_at, :seq, :shift,"
+            "insert into fixes (town_id, device_id, fixed_at, seq, shift_id, geom, accuracy_m, speed_mps,"
+            " battery_pct, flags, sent_at, received_at) values (:town, :device, :fixed_at, :seq, :shift,"
             " ST_SetSRID(ST_MakePoint(:lon, :lat), 4326),"
-            " :accuracy, :speed, :flags, :sent, :received) on conflict do nothing"
+            " :accuracy, :speed, :battery, :flags, :sent, :received) on conflict do nothing"
         ),
         [
             {
                 "town": town.id, "device": device_id, "fixed_at": fix.fixed_at, "seq": fix.seq, "shift": shift_id,
                 "lon": fix.lon, "lat": fix.lat, "accuracy": fix.accuracy_m, "speed": fix.speed_mps, "flags": fix.flags,
+                "battery": fix.battery_pct,
                 "sent": received_at + timedelta(seconds=skew_s), "received": received_at,
             }
             for fix in fixes

@@ -33,6 +33,8 @@ from backend.core.vocabulary import Role
 from backend.models import (
     Address,
     Alarm,
+    Appraisal,
+    AppraisalContest,
     Area,
     Assignment,
     Call,
@@ -112,6 +114,11 @@ GRANTS: dict[tuple[str, str], frozenset[Role]] = {
     ("switch", "duty_level"): frozenset({SUPERVISOR}),
     ("see", "visit"): frozenset({DISPATCHER, SUPERVISOR}),
     ("review", "visit"): frozenset({SUPERVISOR}),
+    ("see", "appraisal"): frozenset({SUPERVISOR}),
+    ("make", "appraisal"): frozenset({SUPERVISOR}),
+    ("decide", "appraisal"): frozenset({SUPERVISOR}),
+    ("export", "appraisal"): frozenset({SUPERVISOR}),
+    ("contest", "appraisal"): frozenset({OFFICER}),
     ("see", "roster"): frozenset({DISPATCHER, SUPERVISOR}),
     ("manage", "roster"): frozenset({SUPERVISOR}),
     ("see", "roster_request"): frozenset({SUPERVISOR}),
@@ -603,6 +610,61 @@ def visit(uow: UnitOfWork, actor: Actor, visit_id: UUID, *, verb: str = "see", l
     if verb == "see" and may(actor, "do", "patrol") and found.officer_id == actor.user_id:
         return found
     raise NotVisible()
+
+
+def appraisal(
+    uow: UnitOfWork, actor: Actor, appraisal_id: UUID, *, verb: str = "see", lock: bool = False
+) -> Appraisal:
+    """The door to an appraisal: its officer worked in the actor's areas, or, to contest it, it is the officer's own."""
+    query = select(Appraisal).where(Appraisal.id == appraisal_id).options(*appraisal_parts())
+    if lock:
+        query = query.with_for_update(of=Appraisal).execution_options(populate_existing=True)
+    found = uow.session.scalar(query)
+    if found is None:
+        raise NotVisible()
+    if Role.SYSTEM in actor.roles:
+        return found
+    if verb == "contest":
+        if may(actor, "contest", "appraisal") and found.officer_id == actor.user_id:
+            return found
+    elif may(actor, verb, "appraisal") and covers(uow, actor, verb, "appraisal", found.area_id):
+        return found
+    raise NotVisible()
+
+
+def appraisal_parts() -> tuple[ExecutableOption, ...]:
+    """Loader options for everything that an answer about an appraisal shows."""
+    return (
+        joinedload(Appraisal.month),
+        joinedload(Appraisal.officer),
+        joinedload(Appraisal.area).defer(Area.geom),
+    )
+
+
+def contest(
+    uow: UnitOfWork, actor: Actor, contest_id: UUID, *, verb: str = "see", lock: bool = False
+) -> AppraisalContest:
+    """The door to an objection: that of its appraisal. Locked, the appraisal is locked before it."""
+    about = uow.session.scalar(select(AppraisalContest.appraisal_id).where(AppraisalContest.id == contest_id))
+    if about is None:
+        raise NotVisible()
+    appraisal(uow, actor, about, verb=verb, lock=lock)
+    query = select(AppraisalContest).where(AppraisalContest.id == contest_id).options(*contest_parts())
+    if lock:
+        query = query.with_for_update(of=AppraisalContest).execution_options(populate_existing=True)
+    return uow.session.scalars(query).one()
+
+
+def contest_parts() -> tuple[ExecutableOption, ...]:
+    """Loader options for everything that an answer about an objection shows."""
+    about = joinedload(AppraisalContest.appraisal)
+    return (
+        joinedload(AppraisalContest.input),
+        joinedload(AppraisalContest.decider),
+        about.joinedload(Appraisal.month),
+        about.joinedload(Appraisal.officer),
+        about.joinedload(Appraisal.area).defer(Area.geom),
+    )
 
 
 def own_evidence(uow: UnitOfWork, actor: Actor, evidence_id: UUID, *, lock: bool = False) -> Evidence:

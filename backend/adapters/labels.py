@@ -1,31 +1,17 @@
-"""Sheets of labels to print and put up: a QR code, a name in both languages and a code each, as PDF.
-
-WeasyPrint lays them out, in a child process that may take so much memory and processor time and no more: a sheet of
-200 takes seconds of a core, and what people have typed as names goes into a large library. The child is given no
-secret, and nothing that a name says is fetched. Chinese characters are embedded as a subset of the font, so that the
-sheet prints alike everywhere.
-"""
+"""Sheets of labels to print and put up: a QR code, a name in both languages and a code each, as PDF."""
 
 from __future__ import annotations
 
 import html
-import json
-import resource
-import subprocess
-import sys
-import threading
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
-from backend.core.errors import Unavailable
+from backend.adapters import pages
+from backend.adapters.pages import LIMITS, Limits
 
-ROOT = Path(__file__).resolve().parents[2]
 MEDIA_TYPE = "application/pdf"
 A_PAGE = 8
-BROKEN = 3
-"""What the child exits with when WeasyPrint, Pango or memory is missing."""
 
 STYLE = """
 @page { size: A4; margin: 12mm 10mm }
@@ -58,43 +44,18 @@ class Label:
     url: str
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What a sheet may take."""
-
-    memory_bytes: int = 1536 * 1024 * 1024
-    cpu_s: int = 60
-    patience_s: float = 120.0
-    """By the clock on the wall: a machine that is busy with other things takes long over a good sheet."""
-
-
-LIMITS = Limits()
-_one_at_a_time = threading.Lock()
-
-
 def sheet(labels: Sequence[Label], *, limits: Limits = LIMITS) -> bytes:
     """Return the labels as a PDF document, eight on a page of A4, in their order.
 
-    Sheets are made one after the other: each takes a core.
-
     Raises:
-        Unavailable: another sheet is being made, or this one could not be: a library is missing or it took too long.
+        Unavailable: as ``pages.make``.
     """
-    if not _one_at_a_time.acquire(timeout=20):
-        raise Unavailable("Other labels are being made; please try again.", retry_after_s=10)
-    try:
-        done = subprocess.run(
-            [sys.executable, "-m", "backend.adapters.labels", str(limits.memory_bytes), str(limits.cpu_s)],
-            cwd=ROOT, env={"PYTHONPATH": str(ROOT), "LANG": "C.UTF-8"}, capture_output=True, check=False,
-            input=json.dumps([asdict(label) for label in labels]).encode(), timeout=limits.patience_s,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        raise Unavailable("The labels took too long; please try again, or with fewer.") from None
-    finally:
-        _one_at_a_time.release()
-    if done.returncode != 0 or not done.stdout.startswith(b"%PDF-"):
-        raise Unavailable("The labels could not be made; the operator’s manual says what that needs.", 60)
-    return done.stdout
+    return pages.make(__name__, [asdict(label) for label in labels], b"%PDF-", limits=limits)
+
+
+def render(given: list[dict[str, Any]]) -> bytes:
+    """Make the sheet of labels that are given as JSON; in the child process alone."""
+    return pages.pdf(_document([Label(**label) for label in given]))
 
 
 def _document(labels: Sequence[Label]) -> str:
@@ -124,32 +85,3 @@ def _cell(label: Label) -> str:
         f'<div class="zh">{html.escape(label.zh)}</div><div class="en" lang="en">{html.escape(label.en)}</div>'
         f'<div class="code">{html.escape(label.code)}</div></div><div class="how">{HOW}</div></div>'
     )
-
-
-def _nothing(url: str, *_: Any, **__: Any) -> Any:
-    raise ValueError(f"Nothing is fetched for a label: {url[:60]}")
-
-
-def main(arguments: list[str]) -> int:
-    """Be the child: take on the limits, read the labels as JSON, and write the document."""
-    memory_bytes, cpu_s = map(int, arguments)
-    for limit, soft, hard in (
-        (resource.RLIMIT_AS, memory_bytes, memory_bytes),
-        (resource.RLIMIT_CPU, cpu_s, cpu_s + 5),
-        (resource.RLIMIT_CORE, 0, 0),
-    ):
-        resource.setrlimit(limit, (soft, hard))
-    try:
-        import weasyprint
-
-        labels = [Label(**label) for label in json.load(sys.stdin)]
-        document = weasyprint.HTML(string=_document(labels), url_fetcher=_nothing).write_pdf()
-    except (ImportError, OSError, MemoryError) as error:
-        sys.stderr.write(f"{type(error).__name__}: {error}\n")
-        return BROKEN
-    sys.stdout.buffer.write(document)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -187,6 +187,7 @@ class Disclosure(StrEnum):
     TRAIL = "trail"
     REPLAY = "replay"
     EXPORT = "export"
+    APPRAISAL = "appraisal"
 
 
 class Priority(StrEnum):
@@ -507,6 +508,58 @@ class Verdict(StrEnum):
     DOUBTFUL = "doubtful"
 
 
+class AppraisalState(StrEnum):
+    """The life of an officer's appraisal: a draft may be contested and corrected, what is locked stays as it is."""
+
+    DRAFT = "draft"
+    LOCKED = "locked"
+
+
+class ContestState(StrEnum):
+    """What became of an officer's objection to an input of his appraisal."""
+
+    OPEN = "open"
+    UPHELD = "upheld"
+    REFUSED = "refused"
+    WITHDRAWN = "withdrawn"
+
+
+class ContestRemedy(StrEnum):
+    """What follows from an objection that was upheld."""
+
+    EXCLUDE = "exclude"
+    CORRECT = "correct"
+
+
+class AppraisalFigure(StrEnum):
+    """What is looked at in an appraisal, each for itself: nothing adds them up."""
+
+    ROUNDS_ON_TIME = "rounds_on_time"
+    COVERAGE = "coverage"
+    ACCEPTANCE = "acceptance"
+    ARRIVAL = "arrival"
+    SILENT = "silent"
+    DUTY = "duty"
+
+
+class FigureUnit(StrEnum):
+    """What the value of a figure is: a part of the whole from 0 to 1, or seconds."""
+
+    SHARE = "share"
+    SECONDS = "seconds"
+
+
+class SilenceCause(StrEnum):
+    """Why nothing was heard of a phone, as far as anybody can say afterwards."""
+
+    OUTAGE = "outage"
+    NO_NETWORK = "no_network"
+    BATTERY = "battery"
+    DROPOUT_PLACE = "dropout_place"
+    PHONE_SETTINGS = "phone_settings"
+    UNKNOWN = "unknown"
+
+
 class NoticeKind(StrEnum):
     """What people are told, as ``<thing>.<participle>`` (``report.answered``: what became of an officer's report)."""
 
@@ -539,6 +592,9 @@ class NoticeKind(StrEnum):
     PATROL_LATE = "patrol.late"
     PATROL_MISSED = "patrol.missed"
     PATROL_DEVIATED = "patrol.deviated"
+    APPRAISAL_OPENED = "appraisal.opened"
+    APPRAISAL_DECIDED = "appraisal.decided"
+    APPRAISAL_CLOSING = "appraisal.closing"
     ROSTER_CHANGED = "roster.changed"
     REQUEST_ASKED = "roster_request.asked"
     REQUEST_SUBMITTED = "roster_request.submitted"

@@ -1,6 +1,14 @@
 """Tables as classes: columns, constraints, relationships, and no behaviour. One file per aggregate."""
 
 from backend.models.alarm import Alarm
+from backend.models.appraisal import (
+    Appraisal,
+    AppraisalContest,
+    AppraisalGroup,
+    AppraisalInput,
+    AppraisalMonth,
+    Silence,
+)
 from backend.models.base import Base
 from backend.models.call import Call, CallAnswer
 from backend.models.command import Command
@@ -27,6 +35,11 @@ from backend.models.visit import Visit, VisitState, VisitWatch
 __all__ = [
     "Address",
     "Alarm",
+    "Appraisal",
+    "AppraisalContest",
+    "AppraisalGroup",
+    "AppraisalInput",
+    "AppraisalMonth",
     "Area",
     "Assignment",
     "Base",
@@ -84,6 +97,7 @@ __all__ = [
     "RoutePoint",
     "Session",
     "Shift",
+    "Silence",
     "Task",
     "TaskKind",
     "TaskPhoto",

@@ -2,6 +2,7 @@
 
 from mobile_api.desk import (
     alarms,
+    appraisals,
     calls,
     checkpoints,
     coverage,
@@ -12,6 +13,7 @@ from mobile_api.desk import (
     imported_tracks,
     labels,
     map,
+    monthly_reports,
     notices,
     officers,
     oversight,
@@ -60,4 +62,6 @@ BLUEPRINTS = (
     plans.blp,
     posts.blp,
     duty_levels.blp,
+    appraisals.blp,
+    monthly_reports.blp,
 )

@@ -1,6 +1,7 @@
 """The officer audience's blueprints. Fixes come over the hot route (``mobile_api.hot``)."""
 
 from mobile_api.officer import (
+    appraisals,
     calls,
     evidence,
     hand_overs,
@@ -19,5 +20,5 @@ from mobile_api.officer import map as ground
 
 BLUEPRINTS = (
     shifts.blp, tasks.blp, tracks.blp, ground.blp, sos.blp, calls.blp, notices.blp, reports.blp, patrols.blp,
-    posts.blp, visits.blp, evidence.blp, roster.blp, hand_overs.blp,
+    posts.blp, visits.blp, evidence.blp, roster.blp, hand_overs.blp, appraisals.blp,
 )  # fmt: skip

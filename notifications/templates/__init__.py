@@ -50,7 +50,7 @@ def value_of(name: str, value: Any, language: str, zone: ZoneInfo) -> str:
         return datetime.fromisoformat(value).astimezone(zone).strftime("%H:%M")
     if name == "maker":
         return phone_settings.TEXTS[language][value]
-    if name in ("level", "outcome"):
+    if name in ("level", "outcome", "decided"):
         return WORDS[language][f"{name}.{value}"]
     return str(value)
 

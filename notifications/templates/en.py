@@ -83,6 +83,19 @@ TEXTS: dict[K, tuple[str, str]] = {
         "Off the route of patrol {number}",
         "You have left the route[: {what}][, by about {distance_m} m]. Please say why, or go back.",
     ),
+    K.APPRAISAL_OPENED: (
+        "Your appraisal of {month}",
+        "Please look at it in the app[ and object by {last_day} if something is wrong].",
+    ),
+    K.APPRAISAL_DECIDED: (
+        "Objection of {month} was decided",
+        "Your objection was {decided}. The app shows the reason.",
+    ),
+    K.APPRAISAL_CLOSING: (
+        "Appraisal of {month} is about to be locked",
+        "[Objections are taken until the end of {last_day}. ][{open} of them wait for a decision. ]"
+        "Please open the app.",
+    ),
     K.ROSTER_CHANGED: (
         "Your roster has changed",
         "[{what}, ][{place}, ][{number} shifts: ]please open the app.",
@@ -135,6 +148,8 @@ WORDS: dict[str, str] = {
     "duty_level.first": "level one",
     "level.dispatcher": "dispatcher",
     "level.supervisor": "supervisor",
+    "decided.upheld": "upheld",
+    "decided.refused": "refused",
     "outcome.handled": "handled",
     "outcome.task_made": "made a task",
     "outcome.closed": "closed",

@@ -285,7 +285,7 @@ def test_a_cursor_that_is_not_ours_is_refused_wherever_lists_are(
             for p in parameters
             if p["in"] == "query" and p.get("required")
         }
-        span = {"since": "2026-01-01T00:00:00Z", "until": "2026-01-02T00:00:00Z"}
+        span = {"since": "2026-01-01T00:00:00Z", "until": "2026-01-02T00:00:00Z", "month": "2026-01"}
         assert needed.keys() <= span.keys(), path
         # A day is the beginning of a moment.
         given = {name: span[name][:10] if form == "date" else span[name] for name, form in needed.items()}

@@ -165,6 +165,21 @@ BODIES: dict[tuple[str, str], Make] = {
     ("POST", f"{DESK}/posts/duties/<duty_id>/cancel"): lambda ids: {"reason": "tried"},
     ("POST", f"{DESK}/duty-levels"): a_switch,
     ("POST", f"{DESK}/duty-levels/<switch_id>/end"): lambda ids: {"reason": "tried"},
+    ("POST", f"{OFFICER}/appraisals/<appraisal_id>/contest"): lambda ids: {
+        "input_id": ids["input_id"], "reason": "tried",
+    },
+    ("POST", f"{DESK}/appraisals/<appraisal_id>/exclude"): lambda ids: {
+        "input_id": ids["input_id"], "reason": "tried",
+    },
+    ("POST", f"{DESK}/appraisal-months"): lambda ids: {"month": f"20{uuid.uuid4().int % 14 + 10}-01"},
+    ("POST", f"{DESK}/appraisal-contests/<contest_id>/uphold"): lambda ids: {
+        "remedy": "exclude", "reason": "tried",
+    },
+    ("POST", f"{DESK}/appraisal-contests/<contest_id>/refuse"): lambda ids: {"reason": "tried"},
+    **{
+        ("POST", f"{DESK}/monthly-reports/{kind}"): lambda ids: {"month": "2026-01", "reason": "tried"}
+        for kind in ("pdf", "xlsx")
+    },
     ("POST", f"{OFFICER}/visits"): lambda ids: {
         "token": ids["label_token"], "place": {"lon": float(ids["lon"]), "lat": float(ids["lat"])},
     },
@@ -264,6 +279,8 @@ QUERIES: dict[str, Make] = {
     f"{DESK}/visits": lambda ids: DAY,
     f"{DESK}/posts/duties": lambda ids: DAY,
     f"{DESK}/coverage": lambda ids: DAY,
+    f"{DESK}/appraisals": lambda ids: {"month": "2026-01"},
+    f"{DESK}/appraisal-groups": lambda ids: {"month": "2026-01"},
 }
 FILES: dict[str, Callable[[Ids], str]] = {
     f"{DESK}/checkpoints/import": lambda ids: (
@@ -365,7 +382,7 @@ OF_A_PERSON = {
     "alarms": "officer_id", "reports": "officer_id", "evidence": "officer_id", "call_answers": "officer_id",
     "patrols": "officer_id", "visits": "officer_id", "planned_shifts": "officer_id",
     "roster_requests": "colleague_id", "hand_overs": "taker_id", "patrol_photos": "officer_id",
-    "phone_setups": "officer_id", "post_duties": "officer_id",
+    "phone_setups": "officer_id", "post_duties": "officer_id", "appraisals": "officer_id",
     "notices": "recipient_id", "deliveries": "recipient_id", "addresses": "user_id",
 }  # fmt: skip
 

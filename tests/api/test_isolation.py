@@ -27,6 +27,7 @@ from backend.models import Base
 from mobile_api import endpoint, hot
 from tests.api.conftest import Caller, World
 from tests.api.test_shifts import start
+from tests.appraising import contested_month
 from tests.factories import Person
 from tests.photos import metadata, photo
 from tests.rosters import make_planned
@@ -103,6 +104,7 @@ class Prey:
                 uow, world.here, officer, checkpoint.id, at=uow.now, flags=["mock"], area=area,
                 shift_id=uuid.UUID(self.shift_id),
             )  # fmt: skip
+            contest, other = contested_month(uow, world.here, officer, area=area)
             planned = make_planned(uow, world.here, officer, area=area)
             asked = roster_requests.ask(
                 uow, leader.actor(), command_id=new_id(), kind=RosterRequestKind.SWAP, reason=leader.login,
@@ -128,6 +130,7 @@ class Prey:
             "lon": str(lon), "lat": str(lat), "colleague_id": str(leader.id),
             "patrol_id": str(patrol.id), "route_id": str(patrol.route_id), "plan_id": str(patrol.plan_id),
             "checkpoint_id": str(checkpoint.id), "label_token": checkpoint.label_token, "visit_id": str(visit.id),
+            "appraisal_id": str(contest.appraisal_id), "contest_id": str(contest.id), "input_id": str(other.id),
         }  # fmt: skip
 
 

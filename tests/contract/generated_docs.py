@@ -15,6 +15,8 @@ from backend.core.metrics import REGISTRY
 from backend.core.vocabulary import Role
 from workflows import access
 from workflows.alarms import ALARM
+from workflows.appraisal_contests import CONTEST
+from workflows.appraisals import APPRAISAL
 from workflows.assignments import ASSIGNMENT
 from workflows.calls import ANSWER, CALL
 from workflows.devices import DEVICE
@@ -34,7 +36,7 @@ from workflows.users import USER
 ROOT = Path(__file__).resolve().parents[2]
 MACHINES = (
     SHIFT, PLANNED_SHIFT, REQUEST, HAND_OVER, INVITATION, TASK, ASSIGNMENT, ALARM, REPORT, EVIDENCE, CALL, ANSWER,
-    PATROL, POST_DUTY, DEVICE, USER,
+    PATROL, POST_DUTY, APPRAISAL, CONTEST, DEVICE, USER,
 )  # fmt: skip
 
 

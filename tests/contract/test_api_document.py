@@ -25,6 +25,8 @@ DESIGNED = {400, 401, 403, 404, 405, 409, 410, 412, 413, 415, 422, 423, 429, 503
 """The refusals of the design; 500 is a defect and no refusal."""
 WITHOUT_KEY = {
     "post /api/v1/desk/checkpoints/labels": "a look that prints: again is another sheet, and is written down again",
+    "post /api/v1/desk/monthly-reports/pdf": "a look, like a replay",
+    "post /api/v1/desk/monthly-reports/xlsx": "a look, like a replay",
     "post /api/v1/desk/replays": "a look: it stores disclosures alone, and the same look again is another look",
     "post /api/v1/desk/tasks/{task_id}/brief": "a look, like a replay",
     "post /api/v1/desk/plans/preview": "a look at what a rule means: it stores nothing",
@@ -179,7 +181,7 @@ def test_names_that_people_read_come_in_both_languages(document: dict[str, Any])
     """Of places, routes, plans, departments, maps, kinds of task: by language. Of people and devices: a text."""
     by_language = re.compile(
         r"(Town|Area|AreaName|Street|Department|Basemap|Installation|TaskKind\w*|Route(Drawn|Body)?|Plan(Body)?|Post(Body)?"
-        r"|Checkpoint(WithRoutes|Body)?)$"
+        r"|Checkpoint(WithRoutes|Body)?|OfficerFigure|FigureRule)$"
     )
     seen = {True: 0, False: 0}
     for title, schema in document["components"]["schemas"].items():

@@ -19,11 +19,13 @@ NOBODY_COMMANDS = {
     ("patrol", "settle"), ("patrol", "late"), ("patrol", "overdue"), ("visit", "withdraw"),
     ("patrol", "deviate"), ("visit", "reopen"), ("device", "open_code"), ("post_duty", "schedule"),
     ("post_duty", "late"), ("post_duty", "absent"), ("duty_level", "begin"), ("duty_level", "lapse"),
+    ("appraisal", "create"),
 }  # fmt: skip
 """Acts without a command of a client: who signs in is not known before, towns begin with kinds that the operator
 brings, labels are printed as often as somebody asks, what is missed is missed by the clock, for whom an outage stands
-it finds as well, a task follows who called for help, patrols and duties are made of plans, what is known of them comes
-out of fixes, and duty levels come and go by the clock; who opens the code of a phone is not known before."""
+it finds as well, a task follows who called for help, patrols and duties are made of plans, drafts of appraisals by the
+clock, what is known of them comes out of fixes, and duty levels come and go by the clock; who opens the code of a phone
+is not known before."""
 
 
 def writes() -> Iterator[tuple[str, str, dict[str, ast.expr]]]:

@@ -399,6 +399,10 @@ def test_every_kind_of_notice_has_recipients_a_priority_and_a_template_in_both_l
 
 EXAMPLES: dict[str, Any] = {
     "duty_level": "second",
+    "month": "2026-11",
+    "last_day": "2026-12-08",
+    "open": 2,
+    "decided": "upheld",
     "number": 7,
     "what": {"zh-CN": "噪声扰民", "en": "Noise"},
     "place": {"zh-CN": "东门", "en": "East gate"},

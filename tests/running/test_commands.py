@@ -285,6 +285,15 @@ def test_labels_are_exported_for_an_area_with_the_address_where_phones_come(
     assert rows("select data->>'count' from journal where action = 'print_labels'") == [("1",)]
 
 
+def test_a_month_is_begun_by_a_command_once_it_is_over(town: Run, rows: Callable[[str], Any]) -> None:
+    assert "is no month such as" in town("appraise", "2026-13", refused=True).stderr
+    assert "(month_not_over)" in town("appraise", "2099-01", refused=True).stderr
+    assert "0 drafts of 2026-01" in town("appraise", "2026-01").output
+    assert "(month_begun)" in town("appraise", "2026-01", refused=True).stderr
+    begun = rows("select month::text, made_by, completed_at is not null, changed_at from appraisal_months")
+    assert begun == [("2026-01-01", None, True, None)]
+
+
 def test_checkpoints_come_from_csv_and_gpx_and_are_tried_first(
     town: Run, rows: Callable[[str], Any], tmp_path: Path
 ) -> None:

@@ -34,6 +34,7 @@ from backend.core.vocabulary import (
     AlarmKind,
     AlarmSource,
     CallKind,
+    ContestRemedy,
     EvidenceFault,
     Protocol,
     ReportOutcome,
@@ -44,6 +45,9 @@ from backend.core.vocabulary import (
 from backend.embedded.cluster import Cluster
 from backend.models import (
     Alarm,
+    Appraisal,
+    AppraisalContest,
+    AppraisalMonth,
     Assignment,
     Call,
     CallAnswer,
@@ -64,12 +68,15 @@ from backend.models import (
 )  # fmt: skip
 from clusters import Database
 from tests import factories
-from tests.factories import Town
+from tests.appraising import contested_month, ordinary_month
+from tests.factories import Person, Town
 from tests.rosters import make_planned
 from tests.rounds import make_duty, make_patrol, make_post
 from workflows import (
     access,
     alarms,
+    appraisal_contests,
+    appraisals,
     assignments,
     calls,
     devices,
@@ -415,6 +422,28 @@ def miss_patrol(uow: UnitOfWork, actor: Actor, row_id: UUID, command_id: UUID | 
     patrols.miss(uow, actor, access.patrol(uow, system_actor(uow.town), row_id, lock=True))
 
 
+def drafted_appraisal(uow: UnitOfWork, town: Town) -> UUID:
+    """The draft of an officer's month to which nobody objects."""
+    return ordinary_month(uow, town, newcomer(uow, town)).id
+
+
+def filed_contest(uow: UnitOfWork, town: Town) -> UUID:
+    """An objection of the officer of community a, whose draft is made anew for each."""
+    return contested_month(uow, town, newcomer(uow, town))[0].id
+
+
+def newcomer(uow: UnitOfWork, town: Town) -> Person:
+    """The officer of community a, of whose month nothing was made yet."""
+    officer = town["officer_a"]
+    oldest = uow.session.scalars(select(AppraisalMonth.month).order_by(AppraisalMonth.month)).first()
+    made = select(AppraisalMonth).join(Appraisal, Appraisal.month_id == AppraisalMonth.id)
+    for number, row in enumerate(uow.session.scalars(made.where(Appraisal.officer_id == officer.id))):
+        assert oldest is not None
+        row.month = oldest.replace(year=oldest.year - 1 - number)
+    uow.session.flush()
+    return officer
+
+
 def planned_shift(uow: UnitOfWork, town: Town) -> UUID:
     """A shift planned of the officer, at hours of its own: there are many of them."""
     return make_planned(uow, town, town["officer_a"]).id
@@ -452,7 +481,7 @@ def given_hand_over(uow: UnitOfWork, town: Town) -> UUID:
 
 
 def on_row(act: Callable[..., Any], **more: Any) -> Press:
-    """A press on a row of the roster or on a hand-over."""
+    """A press on a row of the roster, a hand-over or an objection."""
 
     def press(uow: UnitOfWork, actor: Actor, row_id: UUID, command_id: UUID | None) -> None:
         act(uow, actor, row_id, command_id=command_id, **more)
@@ -487,6 +516,10 @@ def at_post(act: Callable[..., Any], lasts: timedelta, **more: Any) -> Press:
     return press
 
 
+def lock_appraisal(uow: UnitOfWork, actor: Actor, row_id: UUID, command_id: UUID | None) -> None:
+    appraisals.lock(uow, actor, access.appraisal(uow, system_actor(uow.town), row_id, lock=True))
+
+
 def hand_on_to(name: str | None) -> Callable[..., None]:
     """What follows when somebody confirms a hand-over: he is ``name`` (of this town), or the officer anew."""
 
@@ -518,6 +551,8 @@ ROWS: dict[str, tuple[Machine, type, Callable[[UnitOfWork, Town], UUID]]] = {
     "call": (calls.CALL, Call, made_call),
     "call_answer": (calls.ANSWER, CallAnswer, asked_share),
     "patrol": (patrols.PATROL, Patrol, planned_patrol),
+    "appraisal": (appraisals.APPRAISAL, Appraisal, drafted_appraisal),
+    "appraisal_contest": (appraisal_contests.CONTEST, AppraisalContest, filed_contest),
     "planned_shift": (planned_shifts.PLANNED_SHIFT, PlannedShift, planned_shift),
     "roster_request": (roster_requests.REQUEST, RosterRequest, asked_swap),
     "hand_over": (hand_overs.HAND_OVER, HandOver, given_hand_over),
@@ -591,6 +626,10 @@ PRESSES: dict[tuple[str, str], Press] = {
     ("patrol", "end_early"): on_patrol(patrols.end_early, **WHY),
     ("patrol", "miss"): miss_patrol,
     ("patrol", "cancel"): on_patrol(patrols.cancel, **WHY),
+    ("appraisal", "lock"): lock_appraisal,
+    ("appraisal_contest", "uphold"): on_row(appraisal_contests.uphold, remedy=ContestRemedy.EXCLUDE, **WHY),
+    ("appraisal_contest", "refuse"): on_row(appraisal_contests.refuse, **WHY),
+    ("appraisal_contest", "withdraw"): on_row(appraisal_contests.withdraw),
     ("planned_shift", "cancel"): on_row(roster.cancel, **WHY),
     ("planned_shift", "excuse"): on_row(roster.excuse),
     ("roster_request", "submit"): by_rule_on_request(roster_requests.submit, by=None),
@@ -621,6 +660,7 @@ BY_CLOCK = {
     ("report", "settle"), ("report", "sample"), ("report", "answer"),
     ("alarm", "escalate"), ("alarm", "right_itself"), ("call", "end"), ("call_answer", "miss"),
     ("evidence", "receive"), ("evidence", "seal"), ("evidence", "reject"),
+    ("call_answer", "excuse"), ("patrol", "miss"), ("appraisal", "lock"),
     ("call_answer", "excuse"), ("patrol", "miss"), ("task", "hand_over"), ("assignment", "hand_over"),
     ("roster_request", "submit"), ("roster_request", "lapse"),
     ("call_answer", "excuse"), ("patrol", "miss"), ("post_duty", "miss"),

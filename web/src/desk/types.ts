@@ -116,3 +116,10 @@ export interface ChangedEvent {
   version: number
   action: string
 }
+
+export type DeskAppraisal = Schemas['DeskAppraisal']
+export type DeskAppraisalWhole = Schemas['DeskAppraisalWhole']
+export type DeskAppraisalInput = Schemas['DeskAppraisalInput']
+export type DeskAppraisalMonth = Schemas['DeskAppraisalMonth']
+export type DeskAppraisalGroup = Schemas['DeskAppraisalGroup']
+export type DeskContest = Schemas['DeskAppraisalContest']

@@ -1,5 +1,7 @@
 import { createRouter, createWebHistory } from 'vue-router'
 import { acceptNotice } from '@/shared/notices/arrival'
+import AppraisalsView from './views/AppraisalsView.vue'
+import AppraisalView from './views/AppraisalView.vue'
 import { notices, session, wechat } from './client'
 import DisclosuresView from './views/DisclosuresView.vue'
 import DutyView from './views/DutyView.vue'
@@ -49,6 +51,8 @@ export const router = createRouter({
     { path: '/notice-settings', name: 'notice-settings', component: NoticeSettingsView },
     { path: '/sessions', name: 'sessions', component: SessionsView },
     { path: '/disclosures', name: 'disclosures', component: DisclosuresView },
+    { path: '/appraisals', name: 'appraisals', component: AppraisalsView },
+    { path: '/appraisals/:id', name: 'appraisal', component: AppraisalView, props: true },
     { path: '/shifts', name: 'shifts', component: ShiftsView },
     { path: '/roster', name: 'roster', component: RosterView },
     { path: '/hand-overs', name: 'hand-overs', component: HandOversView },

@@ -10088,6 +10088,521 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/officer/appraisals": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List one's own appraisals, the latest month first. */
+        get: {
+            parameters: {
+                query?: {
+                    /** @description `next` of the page before. */
+                    cursor?: string;
+                    limit?: number;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["OfficerAppraisalPage"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                422: components["responses"]["UNPROCESSABLE_ENTITY"];
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/officer/appraisals/{appraisal_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                appraisal_id: string;
+            };
+            cookie?: never;
+        };
+        /** Return one's own month, with how each figure is made. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    appraisal_id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["OfficerAppraisal"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/officer/appraisals/{appraisal_id}/inputs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                appraisal_id: string;
+            };
+            cookie?: never;
+        };
+        /** List what one's own figures were made of, in the order in which it happened. */
+        get: {
+            parameters: {
+                query?: {
+                    /** @description `next` of the page before. */
+                    cursor?: string;
+                    limit?: number;
+                    figure?: "rounds_on_time" | "coverage" | "acceptance" | "arrival" | "silent" | "duty" | null;
+                };
+                header?: never;
+                path: {
+                    appraisal_id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["OfficerAppraisalInputPage"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Fields that are not acceptable. */
+                422: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/officer/appraisals/{appraisal_id}/contest": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                appraisal_id: string;
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Object to an input of one's own draft; a supervisor decides, and says why. */
+        post: {
+            parameters: {
+                query?: never;
+                header: {
+                    /** @description Made by the client, one for each act; a retry repeats it. */
+                    "Idempotency-Key": string;
+                };
+                path: {
+                    appraisal_id: string;
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["OfficerContestNew"];
+                };
+            };
+            responses: {
+                /** @description Created */
+                201: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["OfficerAppraisalContest"];
+                    };
+                };
+                /** @description Unreadable. */
+                400: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Contradicts the present state. */
+                409: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too large. */
+                413: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description A content type that is not read. */
+                415: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                422: components["responses"]["UNPROCESSABLE_ENTITY"];
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/officer/appraisal-contests/{contest_id}/withdraw": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                contest_id: string;
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Take back an objection that nobody has decided. */
+        post: {
+            parameters: {
+                query?: never;
+                header: {
+                    /** @description Made by the client, one for each act; a retry repeats it. */
+                    "Idempotency-Key": string;
+                };
+                path: {
+                    contest_id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["OfficerAppraisalContest"];
+                    };
+                };
+                /** @description Unreadable. */
+                400: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Contradicts the present state. */
+                409: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too large. */
+                413: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description A content type that is not read. */
+                415: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                422: components["responses"]["UNPROCESSABLE_ENTITY"];
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/resident/home": {
         parameters: {
             query?: never;
@@ -27558,6 +28073,1286 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/desk/appraisal-months": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List the months that are appraised, the latest first. */
+        get: {
+            parameters: {
+                query?: {
+                    /** @description `next` of the page before. */
+                    cursor?: string;
+                    limit?: number;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["DeskAppraisalMonthPage"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                422: components["responses"]["UNPROCESSABLE_ENTITY"];
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        /**
+         * Begin the appraisal of a month of the whole town; the clock does so by itself, and makes the drafts.
+         * @description Whoever begins it excludes and decides nothing in it: that takes a second person.
+         */
+        post: {
+            parameters: {
+                query?: never;
+                header: {
+                    /** @description Made by the client, one for each act; a retry repeats it. */
+                    "Idempotency-Key": string;
+                };
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["DeskAppraisalMonthNew"];
+                };
+            };
+            responses: {
+                /** @description Created */
+                201: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["DeskAppraisalMonth"];
+                    };
+                };
+                /** @description Unreadable. */
+                400: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Contradicts the present state. */
+                409: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too large. */
+                413: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description A content type that is not read. */
+                415: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                422: components["responses"]["UNPROCESSABLE_ENTITY"];
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/desk/appraisals": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List the appraisals of a month in your areas, by the officers' names; there is no other order. */
+        get: {
+            parameters: {
+                query: {
+                    /** @description `next` of the page before. */
+                    cursor?: string;
+                    limit?: number;
+                    month: string;
+                    /** @description In this area and below it. */
+                    area_id?: string | null;
+                    state?: "draft" | "locked" | null;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["DeskAppraisalPage"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Fields that are not acceptable. */
+                422: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/desk/appraisals/{appraisal_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                appraisal_id: string;
+            };
+            cookie?: never;
+        };
+        /** Return an officer's month with the formula in words; that you looked is written down, and he can read it. */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    appraisal_id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["DeskAppraisalWhole"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/desk/appraisals/{appraisal_id}/inputs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                appraisal_id: string;
+            };
+            cookie?: never;
+        };
+        /** List what an officer's figures were made of, in the order in which it happened; the look is written down. */
+        get: {
+            parameters: {
+                query?: {
+                    /** @description `next` of the page before. */
+                    cursor?: string;
+                    limit?: number;
+                    figure?: "rounds_on_time" | "coverage" | "acceptance" | "arrival" | "silent" | "duty" | null;
+                };
+                header?: never;
+                path: {
+                    appraisal_id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["DeskAppraisalInputPage"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Fields that are not acceptable. */
+                422: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/desk/appraisals/{appraisal_id}/exclude": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                appraisal_id: string;
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Leave an input out, and say why; the figures follow at once. Not for who began the month or judged the input. */
+        post: {
+            parameters: {
+                query?: never;
+                header: {
+                    /** @description Made by the client, one for each act; a retry repeats it. */
+                    "Idempotency-Key": string;
+                };
+                path: {
+                    appraisal_id: string;
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["DeskExclusion"];
+                };
+            };
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["DeskAppraisal"];
+                    };
+                };
+                /** @description Unreadable. */
+                400: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Contradicts the present state. */
+                409: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too large. */
+                413: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description A content type that is not read. */
+                415: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                422: components["responses"]["UNPROCESSABLE_ENTITY"];
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/desk/appraisal-contests": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List objections of officers in your areas, the oldest first. */
+        get: {
+            parameters: {
+                query?: {
+                    /** @description `next` of the page before. */
+                    cursor?: string;
+                    limit?: number;
+                    month?: string | null;
+                    state?: "open" | "upheld" | "refused" | "withdrawn" | null;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["DeskAppraisalContestPage"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Fields that are not acceptable. */
+                422: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/desk/appraisal-contests/{contest_id}/uphold": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                contest_id: string;
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Say that an objection is right, and leave its input out or correct it; the figures follow at once. */
+        post: {
+            parameters: {
+                query?: never;
+                header: {
+                    /** @description Made by the client, one for each act; a retry repeats it. */
+                    "Idempotency-Key": string;
+                };
+                path: {
+                    contest_id: string;
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["DeskContestUpholding"];
+                };
+            };
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["DeskAppraisalContest"];
+                    };
+                };
+                /** @description Unreadable. */
+                400: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Contradicts the present state. */
+                409: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too large. */
+                413: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description A content type that is not read. */
+                415: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Fields that are not acceptable. */
+                422: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/desk/appraisal-contests/{contest_id}/refuse": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                contest_id: string;
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Say that an objection is not right, and why. */
+        post: {
+            parameters: {
+                query?: never;
+                header: {
+                    /** @description Made by the client, one for each act; a retry repeats it. */
+                    "Idempotency-Key": string;
+                };
+                path: {
+                    contest_id: string;
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["DeskContestRefusal"];
+                };
+            };
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["DeskAppraisalContest"];
+                    };
+                };
+                /** @description Unreadable. */
+                400: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Contradicts the present state. */
+                409: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too large. */
+                413: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description A content type that is not read. */
+                415: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                422: components["responses"]["UNPROCESSABLE_ENTITY"];
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/desk/appraisal-groups": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List what your areas and their crews add up to in a month: an area, then its crews by call sign. */
+        get: {
+            parameters: {
+                query: {
+                    /** @description `next` of the page before. */
+                    cursor?: string;
+                    limit?: number;
+                    month: string;
+                    /** @description This area and what is below it. */
+                    area_id?: string | null;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["DeskAppraisalGroupPage"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Fields that are not acceptable. */
+                422: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/desk/monthly-reports/pdf": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Return the monthly report as PDF: rounds, visits, coverage, deviations, tasks and the figures of appraisals.
+         * @description Lists have at most 200 rows. Documents are made one after the other; `503` says when to come again.
+         */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["DeskMonthlyReportRequest"];
+                };
+            };
+            responses: {
+                /** @description Created */
+                201: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/pdf": string;
+                    };
+                };
+                /** @description Unreadable. */
+                400: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too large. */
+                413: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description A content type that is not read. */
+                415: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Fields that are not acceptable. */
+                422: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/desk/monthly-reports/xlsx": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Return the monthly report as a workbook without formulas, a sheet for each table.
+         * @description Lists have at most 1000 rows.
+         */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": components["schemas"]["DeskMonthlyReportRequest"];
+                };
+            };
+            responses: {
+                /** @description Created */
+                201: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": string;
+                    };
+                };
+                /** @description Unreadable. */
+                400: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too large. */
+                413: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description A content type that is not read. */
+                415: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Fields that are not acceptable. */
+                422: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/officer/fixes": {
         parameters: {
             query?: never;
@@ -28510,7 +30305,7 @@ export interface components {
             /** Format: uuid */
             id: string;
             /** @enum {string} */
-            kind: "task.offered" | "task.accepted" | "task.declined" | "task.lapsed" | "task.handed_back" | "task.resolved" | "task.reworked" | "task.cancelled" | "task.withdrawn" | "task.referred" | "task.reassigned" | "task.suspended" | "task.resumed" | "task.overdue" | "alarm.raised" | "alarm.escalated" | "alarm.cleared" | "sos.raised" | "sos.acknowledged" | "sos.answered" | "officer.silent" | "roll_call.called" | "roll_call.ended" | "broadcast.sent" | "broadcast.ended" | "report.answered" | "patrol.late" | "patrol.missed" | "patrol.deviated" | "roster.changed" | "roster_request.asked" | "roster_request.submitted" | "roster_request.decided" | "hand_over.given" | "hand_over.answered" | "post.late" | "post.missed" | "post.left" | "post.relief_asked" | "duty_level.switched" | "duty_level.ended";
+            kind: "task.offered" | "task.accepted" | "task.declined" | "task.lapsed" | "task.handed_back" | "task.resolved" | "task.reworked" | "task.cancelled" | "task.withdrawn" | "task.referred" | "task.reassigned" | "task.suspended" | "task.resumed" | "task.overdue" | "alarm.raised" | "alarm.escalated" | "alarm.cleared" | "sos.raised" | "sos.acknowledged" | "sos.answered" | "officer.silent" | "roll_call.called" | "roll_call.ended" | "broadcast.sent" | "broadcast.ended" | "report.answered" | "patrol.late" | "patrol.missed" | "patrol.deviated" | "appraisal.opened" | "appraisal.decided" | "appraisal.closing" | "roster.changed" | "roster_request.asked" | "roster_request.submitted" | "roster_request.decided" | "hand_over.given" | "hand_over.answered" | "post.late" | "post.missed" | "post.left" | "post.relief_asked" | "duty_level.switched" | "duty_level.ended";
             subject_kind: string;
             /** Format: uuid */
             subject_id: string;
@@ -29330,6 +31125,116 @@ export interface components {
         OfficerHandOverReason: {
             reason: string;
         };
+        OfficerFigure: {
+            /** @enum {string} */
+            code: "rounds_on_time" | "coverage" | "acceptance" | "arrival" | "silent" | "duty";
+            /** @enum {string} */
+            unit: "share" | "seconds";
+            /** @description A part of the whole (0 to 1) or seconds; null: there was nothing to be judged. */
+            value: number | null;
+            numerator: number;
+            denominator: number;
+            /** @description What a silent phone left unseen: it counts neither for nor against. */
+            unproven: number;
+            /** @description What nine of ten do not exceed. */
+            p90_s: number | null;
+            /** @description Seconds by likely cause, of silent time. */
+            by_cause: {
+                [key: string]: number;
+            } | null;
+            inputs: number;
+            excluded: number;
+            /**
+             * @example {
+             *       "zh-CN": "青禾镇",
+             *       "en": "Qinghe Town"
+             *     }
+             */
+            name: {
+                [key: string]: string;
+            };
+            /** @description How the figure is made, in both languages. */
+            words: {
+                [key: string]: string;
+            };
+        };
+        OfficerAppraisal: {
+            /** Format: uuid */
+            id: string;
+            version: number;
+            /** @example 2026-11 */
+            month: string;
+            /** @enum {string} */
+            state: "draft" | "locked";
+            figures: components["schemas"]["OfficerFigure"][];
+            formula: string;
+            /** Format: date-time */
+            opened_at: string;
+            /**
+             * Format: date-time
+             * @description Objections are taken until then: five working days.
+             */
+            contest_until: string;
+            /** Format: date-time */
+            locked_at: string | null;
+            actions: string[];
+        };
+        OfficerAppraisalPage: {
+            items: components["schemas"]["OfficerAppraisal"][];
+            /** @description Cursor of the next page. */
+            readonly next: string | null;
+        };
+        OfficerAppraisalContest: {
+            /** Format: uuid */
+            id: string;
+            version: number;
+            /** Format: uuid */
+            appraisal_id: string;
+            /** Format: uuid */
+            input_id: string;
+            /** @enum {string} */
+            state: "open" | "upheld" | "refused" | "withdrawn";
+            reason: string;
+            /** Format: date-time */
+            contested_at: string;
+            /** Format: date-time */
+            decided_at: string | null;
+            decision: string | null;
+            /** @enum {string|null} */
+            remedy: "exclude" | "correct" | null;
+            actions: string[];
+        };
+        OfficerAppraisalInput: {
+            /** Format: uuid */
+            id: string;
+            /** @enum {string} */
+            figure: "rounds_on_time" | "coverage" | "acceptance" | "arrival" | "silent" | "duty";
+            source: string;
+            /** Format: uuid */
+            source_id: string;
+            /** Format: date-time */
+            happened_at: string;
+            facts: {
+                [key: string]: unknown;
+            };
+            correction: {
+                [key: string]: unknown;
+            } | null;
+            /** Format: date-time */
+            excluded_at: string | null;
+            exclusion_reason: string | null;
+            contest: components["schemas"]["OfficerAppraisalContest"] | null;
+        };
+        OfficerAppraisalInputPage: {
+            items: components["schemas"]["OfficerAppraisalInput"][];
+            /** @description Cursor of the next page. */
+            readonly next: string | null;
+        };
+        OfficerContestNew: {
+            /** Format: uuid */
+            input_id: string;
+            reason: string;
+        };
         ResidentArea: {
             /** Format: uuid */
             id: string;
@@ -29430,7 +31335,7 @@ export interface components {
             /** Format: uuid */
             id: string;
             /** @enum {string} */
-            kind: "task.offered" | "task.accepted" | "task.declined" | "task.lapsed" | "task.handed_back" | "task.resolved" | "task.reworked" | "task.cancelled" | "task.withdrawn" | "task.referred" | "task.reassigned" | "task.suspended" | "task.resumed" | "task.overdue" | "alarm.raised" | "alarm.escalated" | "alarm.cleared" | "sos.raised" | "sos.acknowledged" | "sos.answered" | "officer.silent" | "roll_call.called" | "roll_call.ended" | "broadcast.sent" | "broadcast.ended" | "report.answered" | "patrol.late" | "patrol.missed" | "patrol.deviated" | "roster.changed" | "roster_request.asked" | "roster_request.submitted" | "roster_request.decided" | "hand_over.given" | "hand_over.answered" | "post.late" | "post.missed" | "post.left" | "post.relief_asked" | "duty_level.switched" | "duty_level.ended";
+            kind: "task.offered" | "task.accepted" | "task.declined" | "task.lapsed" | "task.handed_back" | "task.resolved" | "task.reworked" | "task.cancelled" | "task.withdrawn" | "task.referred" | "task.reassigned" | "task.suspended" | "task.resumed" | "task.overdue" | "alarm.raised" | "alarm.escalated" | "alarm.cleared" | "sos.raised" | "sos.acknowledged" | "sos.answered" | "officer.silent" | "roll_call.called" | "roll_call.ended" | "broadcast.sent" | "broadcast.ended" | "report.answered" | "patrol.late" | "patrol.missed" | "patrol.deviated" | "appraisal.opened" | "appraisal.decided" | "appraisal.closing" | "roster.changed" | "roster_request.asked" | "roster_request.submitted" | "roster_request.decided" | "hand_over.given" | "hand_over.answered" | "post.late" | "post.missed" | "post.left" | "post.relief_asked" | "duty_level.switched" | "duty_level.ended";
             subject_kind: string;
             /** Format: uuid */
             subject_id: string;
@@ -31577,7 +33482,7 @@ export interface components {
             /** Format: uuid */
             id: string;
             /** @enum {string} */
-            kind: "task.offered" | "task.accepted" | "task.declined" | "task.lapsed" | "task.handed_back" | "task.resolved" | "task.reworked" | "task.cancelled" | "task.withdrawn" | "task.referred" | "task.reassigned" | "task.suspended" | "task.resumed" | "task.overdue" | "alarm.raised" | "alarm.escalated" | "alarm.cleared" | "sos.raised" | "sos.acknowledged" | "sos.answered" | "officer.silent" | "roll_call.called" | "roll_call.ended" | "broadcast.sent" | "broadcast.ended" | "report.answered" | "patrol.late" | "patrol.missed" | "patrol.deviated" | "roster.changed" | "roster_request.asked" | "roster_request.submitted" | "roster_request.decided" | "hand_over.given" | "hand_over.answered" | "post.late" | "post.missed" | "post.left" | "post.relief_asked" | "duty_level.switched" | "duty_level.ended";
+            kind: "task.offered" | "task.accepted" | "task.declined" | "task.lapsed" | "task.handed_back" | "task.resolved" | "task.reworked" | "task.cancelled" | "task.withdrawn" | "task.referred" | "task.reassigned" | "task.suspended" | "task.resumed" | "task.overdue" | "alarm.raised" | "alarm.escalated" | "alarm.cleared" | "sos.raised" | "sos.acknowledged" | "sos.answered" | "officer.silent" | "roll_call.called" | "roll_call.ended" | "broadcast.sent" | "broadcast.ended" | "report.answered" | "patrol.late" | "patrol.missed" | "patrol.deviated" | "appraisal.opened" | "appraisal.decided" | "appraisal.closing" | "roster.changed" | "roster_request.asked" | "roster_request.submitted" | "roster_request.decided" | "hand_over.given" | "hand_over.answered" | "post.late" | "post.missed" | "post.left" | "post.relief_asked" | "duty_level.switched" | "duty_level.ended";
             subject_kind: string;
             /** Format: uuid */
             subject_id: string;
@@ -32430,6 +34335,238 @@ export interface components {
              * @description When the ordinary day is back by itself.
              */
             until_at: string;
+            reason: string;
+        };
+        DeskAppraisalMonth: {
+            /** Format: uuid */
+            id: string;
+            /** @example 2026-11 */
+            month: string;
+            formula: string;
+            /** Format: date-time */
+            made_at: string;
+            /** @description Begun by the clock, and by nobody. */
+            by_clock: boolean;
+            /**
+             * Format: date-time
+             * @description Null: drafts are still being made.
+             */
+            completed_at: string | null;
+            drafts: number;
+            locked: number;
+            /** @description Objections that wait to be decided. */
+            waiting: number;
+        };
+        DeskAppraisalMonthPage: {
+            items: components["schemas"]["DeskAppraisalMonth"][];
+            /** @description Cursor of the next page. */
+            readonly next: string | null;
+        };
+        DeskAppraisalMonthNew: {
+            /** @example 2026-11 */
+            month: string;
+        };
+        DeskFigure: {
+            /** @enum {string} */
+            code: "rounds_on_time" | "coverage" | "acceptance" | "arrival" | "silent" | "duty";
+            /** @enum {string} */
+            unit: "share" | "seconds";
+            /** @description A part of the whole (0 to 1) or seconds; null: there was nothing to be judged. */
+            value: number | null;
+            numerator: number;
+            denominator: number;
+            /** @description What a silent phone left unseen: it counts neither for nor against. */
+            unproven: number;
+            /** @description What nine of ten do not exceed. */
+            p90_s: number | null;
+            /** @description Seconds by likely cause, of silent time. */
+            by_cause: {
+                [key: string]: number;
+            } | null;
+            inputs: number;
+            excluded: number;
+        };
+        DeskAppraisal: {
+            /** Format: uuid */
+            id: string;
+            version: number;
+            /** @example 2026-11 */
+            month: string;
+            officer: components["schemas"]["DeskPerson"];
+            area: components["schemas"]["DeskAreaName"];
+            /** @enum {string} */
+            state: "draft" | "locked";
+            figures: components["schemas"]["DeskFigure"][];
+            formula: string;
+            /** Format: date-time */
+            opened_at: string;
+            /** Format: date-time */
+            contest_until: string;
+            /** Format: date-time */
+            locked_at: string | null;
+            actions: string[];
+        };
+        DeskAppraisalPage: {
+            items: components["schemas"]["DeskAppraisal"][];
+            /** @description Cursor of the next page. */
+            readonly next: string | null;
+        };
+        DeskFigureRule: {
+            /** @enum {string} */
+            code: "rounds_on_time" | "coverage" | "acceptance" | "arrival" | "silent" | "duty";
+            /** @enum {string} */
+            unit: "share" | "seconds";
+            /**
+             * @example {
+             *       "zh-CN": "青禾镇",
+             *       "en": "Qinghe Town"
+             *     }
+             */
+            name: {
+                [key: string]: string;
+            };
+            words: {
+                [key: string]: string;
+            };
+            corrects: string[];
+        };
+        DeskFormula: {
+            version: string;
+            figures: components["schemas"]["DeskFigureRule"][];
+        };
+        DeskAppraisalWhole: {
+            /** Format: uuid */
+            id: string;
+            version: number;
+            /** @example 2026-11 */
+            month: string;
+            officer: components["schemas"]["DeskPerson"];
+            area: components["schemas"]["DeskAreaName"];
+            /** @enum {string} */
+            state: "draft" | "locked";
+            figures: components["schemas"]["DeskFigure"][];
+            formula: string;
+            /** Format: date-time */
+            opened_at: string;
+            /** Format: date-time */
+            contest_until: string;
+            /** Format: date-time */
+            locked_at: string | null;
+            actions: string[];
+            rules: components["schemas"]["DeskFormula"];
+        };
+        DeskAppraisalContest: {
+            /** Format: uuid */
+            id: string;
+            version: number;
+            /** Format: uuid */
+            appraisal_id: string;
+            /** @example 2026-11 */
+            month: string;
+            officer: components["schemas"]["DeskPerson"];
+            /** Format: uuid */
+            input_id: string;
+            /** @enum {string} */
+            figure: "rounds_on_time" | "coverage" | "acceptance" | "arrival" | "silent" | "duty";
+            /** @description What the input was made of. */
+            facts: {
+                [key: string]: unknown;
+            };
+            /** @enum {string} */
+            state: "open" | "upheld" | "refused" | "withdrawn";
+            reason: string;
+            /** Format: date-time */
+            contested_at: string;
+            /** Format: date-time */
+            decided_at: string | null;
+            decided_by: components["schemas"]["DeskPerson"] | null;
+            decision: string | null;
+            /** @enum {string|null} */
+            remedy: "exclude" | "correct" | null;
+            /** @description Facts that a correction may replace. */
+            corrects: string[];
+            actions: string[];
+        };
+        DeskAppraisalInput: {
+            /** Format: uuid */
+            id: string;
+            /** @enum {string} */
+            figure: "rounds_on_time" | "coverage" | "acceptance" | "arrival" | "silent" | "duty";
+            source: string;
+            /** Format: uuid */
+            source_id: string;
+            /** Format: date-time */
+            happened_at: string;
+            call_sign: string | null;
+            facts: {
+                [key: string]: unknown;
+            };
+            correction: {
+                [key: string]: unknown;
+            } | null;
+            /** Format: date-time */
+            excluded_at: string | null;
+            exclusion_reason: string | null;
+            contest: components["schemas"]["DeskAppraisalContest"] | null;
+        };
+        DeskAppraisalInputPage: {
+            items: components["schemas"]["DeskAppraisalInput"][];
+            /** @description Cursor of the next page. */
+            readonly next: string | null;
+        };
+        DeskExclusion: {
+            /** Format: uuid */
+            input_id: string;
+            reason: string;
+        };
+        DeskAppraisalContestPage: {
+            items: components["schemas"]["DeskAppraisalContest"][];
+            /** @description Cursor of the next page. */
+            readonly next: string | null;
+        };
+        DeskContestUpholding: {
+            reason: string;
+            /** @enum {string} */
+            remedy: "exclude" | "correct";
+            /**
+             * @description With `correct`: the facts that are replaced, of those named by `corrects`.
+             * @default null
+             */
+            correction?: {
+                [key: string]: unknown;
+            } | null;
+        };
+        DeskContestRefusal: {
+            reason: string;
+        };
+        DeskAppraisalGroup: {
+            /** Format: uuid */
+            id: string;
+            area: components["schemas"]["DeskAreaName"];
+            call_sign: string | null;
+            figures: components["schemas"]["DeskFigure"][];
+            /** Format: date-time */
+            made_at: string;
+        };
+        DeskAppraisalGroupPage: {
+            items: components["schemas"]["DeskAppraisalGroup"][];
+            /** @description Cursor of the next page. */
+            readonly next: string | null;
+        };
+        DeskMonthlyReportRequest: {
+            /** @example 2026-11 */
+            month: string;
+            /**
+             * Format: uuid
+             * @default null
+             */
+            area_id?: string | null;
+            /**
+             * @default zh-CN
+             * @enum {string}
+             */
+            locale?: "zh-CN" | "en";
+            /** @description Why you take it. It is written down: the report names people. */
             reason: string;
         };
         OfficerFix: {

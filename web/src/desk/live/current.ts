@@ -2,6 +2,7 @@
 import { shallowRef, watch } from 'vue'
 import { openSocket } from '@/shared/socket'
 import { api, may, notices, session, setServerTime } from '../client'
+import { beginAppraisals } from '../appraisals/current'
 import { beginCalls } from '../calls/current'
 import { beginRounds } from '../rounds/current'
 import { beginDispatch, endDispatch } from '../dispatch/current'
@@ -28,6 +29,7 @@ export function keepFeed(): void {
       beginReports(socket)
       beginCalls(socket)
       beginRounds(socket)
+      beginAppraisals(socket)
     },
     { immediate: true },
   )

@@ -4,6 +4,7 @@ import letters from './letters/en'
 import photos from './photos/en'
 import posts from './posts/en'
 import reports from './reports/en'
+import appraisals from './appraisals/en'
 import roster from './roster/en'
 import rounds from './rounds/en'
 
@@ -37,6 +38,7 @@ export default {
     live: 'Live',
     roster: 'Roster',
     rounds: 'Rounds',
+    appraisals: 'Appraisal',
     calls: 'Roll calls',
     replay: 'Replay',
     tracks: 'Tracks',
@@ -502,11 +504,15 @@ export default {
     viewer: 'Who looked',
     span: 'Span looked at',
     purpose: 'How',
-    purposes: { trail: 'Recent trail', replay: 'Replay', export: 'Export' },
+    purposes: { trail: 'Recent trail', replay: 'Replay', export: 'Export', appraisal: 'Appraisal' },
     system: 'System',
     only: 'Only: {name}',
     lastMinutes: 'the last {minutes} minutes',
     actions: {
+      lock: 'lock',
+      exclude: 'leave an input out',
+      contest: 'object',
+      uphold: 'uphold an objection',
       give: 'Handed over',
       take: 'Took over',
       hand_over: 'hand over',
@@ -516,7 +522,7 @@ export default {
       submit: 'Submitted for approval',
       agree: 'Agreed to swap',
       approve: 'Approved',
-      refuse: 'Not approved',
+      refuse: 'refuse',
       relieve: 'relieve',
       break: 'begin a break',
       return: 'end a break',
@@ -609,6 +615,9 @@ export default {
       scan: 'scan a code',
     },
     subjects: {
+      appraisal: 'Appraisal',
+      appraisal_month: 'Month of appraisal',
+      appraisal_contest: 'Objection',
       planned_shift: 'planned shift',
       roster_request: 'request about the roster',
       hand_over: 'hand-over',
@@ -642,9 +651,12 @@ export default {
       checkpoint: 'Checkpoint',
     },
     statesOf: {
+      draft: 'draft',
+      locked: 'locked',
+      upheld: 'upheld',
       submitted: 'to be approved',
       approved: 'approved',
-      refused: 'not approved',
+      refused: 'refused',
       given: 'to be taken over',
       taken: 'taken over',
       handed_over: 'handed over',
@@ -781,6 +793,7 @@ export default {
   photos,
   posts,
   reports,
+  appraisals,
   roster,
   rounds,
 }

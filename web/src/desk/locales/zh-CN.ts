@@ -4,6 +4,7 @@ import letters from './letters/zh-CN'
 import photos from './photos/zh-CN'
 import posts from './posts/zh-CN'
 import reports from './reports/zh-CN'
+import appraisals from './appraisals/zh-CN'
 import roster from './roster/zh-CN'
 import rounds from './rounds/zh-CN'
 
@@ -37,6 +38,7 @@ export default {
     live: '实况',
     roster: '排班',
     rounds: '巡更',
+    appraisals: '考核',
     calls: '点名',
     replay: '回放',
     tracks: '轨迹',
@@ -502,11 +504,15 @@ export default {
     viewer: '查看人',
     span: '查看的时段',
     purpose: '方式',
-    purposes: { trail: '近期轨迹', replay: '回放', export: '导出' },
+    purposes: { trail: '近期轨迹', replay: '回放', export: '导出', appraisal: '考核' },
     system: '系统',
     only: '只看：{name}',
     lastMinutes: '最近 {minutes} 分钟',
     actions: {
+      lock: '锁定',
+      exclude: '剔除考核依据',
+      contest: '提出异议',
+      uphold: '异议成立',
       give: '交班',
       take: '接班',
       hand_over: '移交',
@@ -516,7 +522,7 @@ export default {
       submit: '提交审批',
       agree: '同意换班',
       approve: '批准',
-      refuse: '不批准',
+      refuse: '不同意',
       relieve: '换岗',
       break: '开始休息',
       return: '结束休息',
@@ -609,6 +615,9 @@ export default {
       scan: '扫码打卡',
     },
     subjects: {
+      appraisal: '考核',
+      appraisal_month: '考核月份',
+      appraisal_contest: '考核异议',
       planned_shift: '计划班次',
       roster_request: '换班/请假申请',
       hand_over: '交接班',
@@ -642,9 +651,12 @@ export default {
       checkpoint: '巡更点',
     },
     statesOf: {
+      draft: '草稿',
+      locked: '已锁定',
+      upheld: '成立',
       submitted: '待审批',
       approved: '已批准',
-      refused: '未批准',
+      refused: '未同意',
       given: '待接班',
       taken: '已接班',
       handed_over: '已移交接班人',
@@ -781,6 +793,7 @@ export default {
   photos,
   posts,
   reports,
+  appraisals,
   roster,
   rounds,
 }

@@ -1,4 +1,7 @@
+import appraisal from './appraisal/en'
+
 export default {
+  appraisal,
   common: {
     product: 'Xungeng',
     ok: 'OK',
@@ -173,6 +176,9 @@ export default {
       patrol_late: 'Patrol late',
       patrol_missed: 'Patrol missed',
       patrol_deviated: 'Off the route',
+      appraisal_opened: 'Appraisal',
+      appraisal_decided: 'Objection decided',
+      appraisal_closing: 'Appraisal about to be locked',
       roster_changed: 'Roster changed',
       roster_request_asked: 'A colleague would like to swap',
       roster_request_submitted: 'Request about the roster',

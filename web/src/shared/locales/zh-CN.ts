@@ -1,4 +1,7 @@
+import appraisal from './appraisal/zh-CN'
+
 export default {
+  appraisal,
   common: {
     product: '巡更',
     ok: '确定',
@@ -173,6 +176,9 @@ export default {
       patrol_late: '巡更迟到',
       patrol_missed: '漏巡',
       patrol_deviated: '偏离路线',
+      appraisal_opened: '考核结果',
+      appraisal_decided: '考核异议处理',
+      appraisal_closing: '考核即将锁定',
       roster_changed: '班表有更新',
       roster_request_asked: '同事请您换班',
       roster_request_submitted: '换班/请假待审批',

@@ -15,6 +15,7 @@ export function pageOf(client: Client, { kind, subject_kind, subject_id }: About
   if (client === 'desk') {
     if (subject_kind === 'task' || subject_kind === 'alarm') return `/live?${subject_kind}=${id}`
     if (subject_kind === 'patrol') return `/rounds?patrol=${id}`
+    if (subject_kind === 'appraisal') return `/appraisals?id=${id}`
     if (subject_kind === 'roster_request') return '/roster?tab=requests'
     if (subject_kind === 'post_duty') return '/rounds?tab=posts'
     if (subject_kind === 'duty_level') return '/rounds'
@@ -24,6 +25,7 @@ export function pageOf(client: Client, { kind, subject_kind, subject_id }: About
   if (kind === 'sos.acknowledged' || kind === 'sos.answered') return '/sos'
   if (client === 'officer' && subject_kind === 'task') return `/tasks/${id}`
   if (client === 'officer' && subject_kind === 'patrol') return `/rounds/${id}`
+  if (client === 'officer' && subject_kind === 'appraisal') return `/appraisals/${id}`
   if (client === 'officer' && (subject_kind === 'planned_shift' || subject_kind === 'roster_request')) return '/roster'
   if (client === 'officer' && subject_kind === 'hand_over') return '/hand-overs'
   if (client === 'officer' && subject_kind === 'post_duty') return `/posts/${id}`
