@@ -64,6 +64,9 @@ class ProblemSchema(Schema):
     current = fields.String(metadata={"description": "With 409: the state the thing is in."})
     actions = fields.List(fields.String(), metadata={"description": "With 409: what is possible instead."})
     retry_after_s = fields.Integer()
+    from_at = fields.DateTime(
+        metadata={"description": "With `too_early` and `month_not_over`: from when on it is possible."}
+    )
     officer_ids = fields.List(
         fields.UUID(), metadata={"description": "With `not_on_shift`: who of those named is not."}
     )

@@ -118,7 +118,7 @@ class Prey:
             begins_at = uow.now + next(HOURS) * timedelta(hours=1)
             switch = duty_levels.switch(
                 uow, world.here["supervisor"].actor(), area_id=world.here.areas[area], level=DutyLevel.SECOND,
-                since_at=begins_at, until_at=begins_at + timedelta(minutes=30), reason=officer.login,
+                since_at=begins_at, until_at=begins_at + timedelta(minutes=30), reason="market day",
                 command_id=new_id(),
             )  # fmt: skip
         lon, lat = world.here.place(area)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Any
 from uuid import uuid4
 
 from playwright.sync_api import Browser, expect
@@ -15,8 +14,9 @@ from tests.web.test_rounds import at_desk
 
 
 def test_a_post_is_set_and_stood_and_a_duty_level_is_switched_for_a_time(
-    chromium: Browser, phone: Phone, town: Town, officer: dict[str, Any]
+    chromium: Browser, phone: Phone, town: Town
 ) -> None:
+    officer = town.hire(town.middle)
     name = f"南门岗{uuid4().hex[:4]}"
     lon, lat = town.center
     with seated(chromium, town) as desk:

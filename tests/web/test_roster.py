@@ -82,7 +82,8 @@ def test_a_roster_is_imported_swapped_and_approved_and_a_shift_handed_over_with_
     act(town, second, f"roster-requests/{asked['id']}/agree")
     page.goto(f"{town.url}/desk/roster?tab=requests")
     page.get_by_test_id("request").filter(has_text=first["display_name"]).get_by_test_id("approve").click()
-    expect(page.get_by_text("已批准").first).to_be_visible(timeout=20_000)
+    decided = page.get_by_test_id("request").filter(has_text=first["display_name"])
+    expect(decided).to_have_attribute("data-state", "approved", timeout=20_000)
     [planned] = town.api(second).get("/api/v1/officer/roster").json()["items"]
     assert planned["day"] == tomorrow.isoformat()
 

@@ -110,7 +110,7 @@ def test_whose_task_goes_to_another_is_told_so_unless_he_is_asked_again(here: Un
 def test_every_kind_of_notice_is_sent_by_some_act() -> None:
     """A kind with words and rules that nothing sends is a promise that nobody keeps."""
     source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "workflows").glob("*.py"))
-    assert [kind.name for kind in K if not re.search(rf"\bK\.{kind.name}\b", source)] == []
+    assert [kind.name for kind in K if not re.search(rf"\b(?:K|NoticeKind)\.{kind.name}\b", source)] == []
 
 
 def test_who_has_answered_an_offer_is_called_by_no_further_channel(here: UnitOfWork, town: Town) -> None:

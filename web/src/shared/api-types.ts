@@ -29498,6 +29498,11 @@ export interface components {
             /** @description With 409: what is possible instead. */
             actions?: string[];
             retry_after_s?: number;
+            /**
+             * Format: date-time
+             * @description With `too_early` and `month_not_over`: from when on it is possible.
+             */
+            from_at?: string;
             /** @description With `not_on_shift`: who of those named is not. */
             officer_ids?: string[];
             /** @description With `checkpoint_needed`: numbers of the routes. */
