@@ -225,6 +225,7 @@ export default {
     acknowledge: 'Acknowledge as {name}',
     answeredBy: 'acknowledged by {name} at {time}',
     blocked: 'The browser has blocked the sound. Click here to switch it on.',
+    heard: 'The siren sounds.',
   },
   phones: {
     title: 'What to check on this phone',

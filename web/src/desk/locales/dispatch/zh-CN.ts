@@ -225,6 +225,7 @@ export default {
     acknowledge: '以 {name} 的名义确认',
     answeredBy: '{name} 于 {time} 确认',
     blocked: '浏览器拦截了声音。点击这里打开。',
+    heard: '警报声已开启。',
   },
   phones: {
     title: '这部手机要检查的设置',
