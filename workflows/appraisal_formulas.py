@@ -178,7 +178,7 @@ def _coverage(facts: Facts) -> Judged:
 def _acceptance(facts: Facts) -> Judged:
     if "seconds" in facts:
         return Judged(1, 1, seconds=facts["seconds"])
-    if facts["bound"] or facts["state"] == "withdrawn":
+    if facts["bound"] or facts.get("handed_on") or facts["state"] == "withdrawn":
         return Judged()
     seconds = _span_s(facts, "offered_at", "accepted_at")
     if seconds is None and facts.get("silent_s"):
@@ -189,7 +189,8 @@ def _acceptance(facts: Facts) -> Judged:
 def _arrival(facts: Facts) -> Judged:
     if "seconds" in facts:
         return Judged(1, 1, seconds=facts["seconds"])
-    if facts["suspended"] or facts["state"] == "released":
+    called_off = facts["arrived_at"] is None and facts["state"] in ("released", "handed_over")
+    if facts["suspended"] or called_off:
         return Judged()
     seconds = _span_s(facts, "accepted_at", "arrived_at")
     if seconds is None and facts.get("silent_s"):
@@ -257,10 +258,10 @@ V2026_1 = Formula(
             {"zh-CN": "接单用时", "en": "Time to accept"},
             {
                 "zh-CN": "从派单到本人按下接单（按手机时钟）的时间：中位数，以及九成不超过的时间。分子/分母：接下的/"
-                "派给本人的；撤回的、随巡组一并接下的、静默期间未答复的不计入。",
+                "派给本人的；撤回的、随巡组一并接下的、交接班接手的、静默期间未答复的不计入。",
                 "en": "From the offer to the moment he pressed accept, by his phone's clock: the median, and the time"
-                " that nine of ten do not exceed. Accepted of offered; what was withdrawn, accepted by his crew, or not"
-                " answered while the phone was silent does not count.",
+                " that nine of ten do not exceed. Accepted of offered; what was withdrawn, accepted by his crew, taken"
+                " over with a hand-over, or not answered while the phone was silent does not count.",
             },
             _acceptance,
             {"seconds": _is_seconds},
@@ -270,9 +271,10 @@ V2026_1 = Formula(
             {"zh-CN": "到场用时", "en": "Time to arrive"},
             {
                 "zh-CN": "从接单到到场（按手机时钟）的时间：中位数，以及九成不超过的时间。分子/分母：到场的/接下的；"
-                "途中因紧急求援暂停的、指挥席解除的不计入。",
+                "途中因紧急求援暂停的、到场前由指挥席解除或交接给他人的不计入。",
                 "en": "From accepting to arriving, by his phone's clock: the median, and the time that nine of ten do"
-                " not exceed. Arrived of accepted; what an SOS interrupted and whom the desk released does not count.",
+                " not exceed. Arrived of accepted; what an SOS interrupted, and what the desk released or he handed"
+                " over before he came, does not count.",
             },
             _arrival,
             {"seconds": _is_seconds},

@@ -16,8 +16,8 @@ from sqlalchemy.orm import joinedload, selectinload
 from backend.core.ids import new_id
 from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import AppraisalFigure as F
+from backend.core.vocabulary import AssignmentState, PointState
 from backend.core.vocabulary import PatrolState as P
-from backend.core.vocabulary import PointState
 from backend.models import (
     Alarm,
     Appraisal,
@@ -325,7 +325,7 @@ def _tasks(uow: UnitOfWork, context: Context) -> list[AppraisalInput]:
         .order_by(Assignment.offered_at, Assignment.id)
     )
     shares = list(uow.session.scalars(query))
-    acts = _acts(uow, month, shares)
+    acts, handed = _acts(uow, month, shares), _handed_over(uow, shares)
     made = []
     for share in shares:
         pressed = acts.get(share.id, {})
@@ -342,7 +342,8 @@ def _tasks(uow: UnitOfWork, context: Context) -> list[AppraisalInput]:
                 {
                     **common, "offered_at": share.offered_at, "accepted_at": accepted_at, "reason": share.reason,
                     "bound": accept is not None and accept.on_behalf_of is not None,
-                    "silent_s": context.silent_s(share.offered_at, share.accepted_at or share.ended_at),
+                    "handed_on": accept is not None and (share.task_id, accept.at) in handed,
+                    "silent_s": context.silent_s(share.offered_at, accepted_at or share.ended_at),
                 },
                 call_sign=call_sign,
             )
@@ -356,7 +357,7 @@ def _tasks(uow: UnitOfWork, context: Context) -> list[AppraisalInput]:
                 {
                     **common, "accepted_at": accepted_at, "arrived_at": arrived_at, "distance_m": share.distance_m,
                     "suspended": "suspend" in pressed,
-                    "silent_s": context.silent_s(accepted_at, share.arrived_at or share.ended_at),
+                    "silent_s": context.silent_s(accepted_at, arrived_at or share.ended_at),
                 },
                 call_sign=call_sign,
             )
@@ -367,7 +368,10 @@ def _tasks(uow: UnitOfWork, context: Context) -> list[AppraisalInput]:
 def _acts(
     uow: UnitOfWork, month: AppraisalMonth, shares: Sequence[Assignment]
 ) -> dict[UUID, dict[str, Journal]]:
-    """Return by share what was last done to it, by action: the journal knows the phone's clock."""
+    """Return by share what was first done to it, by action.
+
+    The journal knows the phone's clock, and still knows what a rework has stamped anew.
+    """
     rows = uow.session.scalars(
         select(Journal)
         .where(
@@ -383,8 +387,18 @@ def _acts(
     return acts
 
 
+def _handed_over(uow: UnitOfWork, shares: Sequence[Assignment]) -> set[tuple[UUID, datetime]]:
+    """Return which of the tasks passed to another officer, and when: whoever took one over was asked nothing."""
+    gone = select(Assignment.task_id, Assignment.ended_at).where(
+        Assignment.task_id.in_({share.task_id for share in shares}),
+        Assignment.state == AssignmentState.HANDED_OVER,
+        Assignment.ended_at.is_not(None),
+    )
+    return {(task_id, ended_at) for task_id, ended_at in uow.session.execute(gone) if ended_at is not None}
+
+
 def _pressed(act: Journal | None, earliest: datetime, stamped: datetime | None) -> datetime | None:
     """Return when something was pressed: by the phone's clock, not before it was possible nor after it was heard of."""
-    if stamped is None or act is None or act.device_at is None:
+    if act is None:
         return stamped
-    return min(stamped, max(earliest, act.device_at))
+    return act.at if act.device_at is None else min(act.at, max(earliest, act.device_at))

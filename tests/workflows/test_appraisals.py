@@ -47,9 +47,18 @@ from tests.appraising import (
     month_over,
     ordinary_month,
 )
+from tests.dispatching import make_task, on_shift, press
 from tests.factories import Town
 from tests.rounds import bring, make_phone
-from workflows import appraisal_clocks, appraisal_contests, appraisal_formulas, appraisals, silences
+from workflows import (
+    appraisal_clocks,
+    appraisal_contests,
+    appraisal_formulas,
+    appraisals,
+    hand_overs,
+    silences,
+    tasks,
+)
 from workflows.appraisal_formulas import FORMULAS, V2026_1, Formula, Input
 from workflows.working_days import Calendar
 
@@ -209,6 +218,34 @@ def test_a_month_is_made_of_what_happened_in_it(here: UnitOfWork, town: Town) ->
     ] == [None]
     assert told(here, "appraisal.opened") == [officer.id]
     assert appraisals.draft(here, begun_month(here), officer.id) is None  # Twice makes nothing twice.
+
+
+def test_what_was_handed_over_or_sent_back_says_nothing_about_who_accepted_and_came_in_time(
+    here: UnitOfWork, town: Town
+) -> None:
+    """A rework stamps a share anew and a hand-over asks nobody: what each of them pressed at first counts."""
+    giver, taker = town["officer_a"], town["officer_a2"]
+    now, (_, at) = here.now, month_over(here)
+    here.now = at
+    for person in (giver, taker):
+        on_shift(here, town, person)
+    passed, again = (make_task(here, town, giver).id for _ in range(2))
+    for after_s, act in ((20, "accept"), (80, "arrive"), (90, "resolve")):
+        here.now = at + timedelta(seconds=after_s)
+        press(here, giver, again, act)
+    press(here, giver, passed, "accept")
+    here.now = at + HOUR
+    tasks.rework(here, town["desk_a"].actor(), again, reason="once more", command_id=new_id())
+    given = hand_overs.give(here, giver.actor(), command_id=new_id(), taker_id=taker.id)
+    hand_overs.take(here, taker.actor(), given.id, command_id=new_id())
+    here.now = at + 2 * HOUR
+    press(here, taker, passed, "arrive")
+    here.now = now
+    his, hers = (figures(drafted(here, person)) for person in (giver, taker))
+    assert (his["acceptance"]["value"], his["acceptance"]["denominator"]) == (55, 2)
+    assert (his["arrival"]["value"], his["arrival"]["denominator"]) == (60, 1)
+    assert hers["acceptance"]["denominator"] == 0
+    assert (hers["arrival"]["value"], hers["arrival"]["denominator"]) == (3600, 2)
 
 
 def test_officers_who_differ_in_silence_alone_have_equal_figures_and_its_cause_is_shown(
