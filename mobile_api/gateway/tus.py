@@ -1,9 +1,9 @@
-"""Uploads by the tus protocol 1.0.0 (https://tus.io/protocols/resumable-upload), of the officers' own photos.
+"""Uploads by the tus protocol 1.0.0 (https://tus.io/protocols/resumable-upload), of the officers' own evidence.
 
 Offered are creation, creation-with-upload, creation-defer-length, checksum (sha1 and sha256) and expiration.
-Termination is not: nobody deletes evidence. What a client needs to say of a photo stands in ``Upload-Metadata``: its
+Termination is not: nobody deletes evidence. What a client needs to say of a file stands in ``Upload-Metadata``: its
 ``id`` (UUIDv7) and ``sha256`` (64 hexadecimal digits), both made when it was taken, and ``captured_at``; ``filename``
-is kept as it came and names no file here.
+is kept as it came and names no file here. The same addresses speak the draft of the IETF (``resumable_draft``).
 
 An offset that is told has been written and brought to the disk before. What arrived before a cut is kept. Whoever is
 refused is told so by a problem document, with the header that the protocol has for it. No transaction is open while
@@ -37,6 +37,7 @@ from backend.core.vocabulary import EvidenceState
 from mobile_api import limits, problems
 from mobile_api.endpoint import claims_of_session
 from mobile_api.fields import EARLIEST, LATEST
+from mobile_api.gateway import resumable_draft as draft
 from mobile_api.identity import identity
 from workflows import access, evidence
 
@@ -110,7 +111,12 @@ class Uploads(Blueprint):
 
 def _speak(response: Response) -> Response:
     """Say which version is spoken; and end a connection on which the rest of a refused body would follow."""
-    response.headers["Tus-Resumable"] = VERSION
+    if draft.interop() is None:
+        response.headers["Tus-Resumable"] = VERSION
+    if (
+        response.status_code == 409
+    ):  # What the caller wanted to begin or to go on with has nothing more than this.
+        response.headers.setdefault("Upload-Offset", "0")
     if response.status_code >= 400 and g.get("unread", True) and _brings_body():
         response.headers["Connection"] = "close"
     return response
@@ -147,20 +153,21 @@ def _other_method(allowed: str) -> Response:
 
 
 def _options() -> Response:
-    most = str(_config().evidence_max_mb * 1024 * 1024)
+    most = str(_config().evidence_max_mb << 20)
     return _answer(
-        204,
+        200,
         {
             "Tus-Version": VERSION,
             "Tus-Extension": EXTENSIONS,
             "Tus-Max-Size": most,
             "Tus-Checksum-Algorithm": ",".join(ALGORITHMS),
+            "Upload-Limit": f"max-size={most}",
         },
     )
 
 
 def _check_version() -> None:
-    if request.headers.get("Tus-Resumable") != VERSION:
+    if request.headers.get("Tus-Resumable") != VERSION and draft.interop() is None:
         raise WrongVersion()
 
 
@@ -214,8 +221,8 @@ def _room() -> evidence.Room:
 
 def _create(claims: AccessClaims) -> Response:
     declared = _declared()
-    brings = _brings_body()
-    if brings:
+    brings, last = _brings_body(), draft.completes()
+    if brings and last is None:
         _check_type()
     room = _room()
     # Before the row: whoever has its id finds where its bytes go, and a file without a row is swept away in time.
@@ -228,8 +235,10 @@ def _create(claims: AccessClaims) -> Response:
     if brings:
         if begun.state != EvidenceState.UPLOADING:
             raise _complete_already(begun.length)
-        offset = _take(claims, begun.id, at=0, length=begun.length)
-        headers["Upload-Offset"] = str(offset)
+        offset = _take(claims, begun.id, at=0, length=begun.length, last=last)
+        headers |= _reached(offset, complete=offset == begun.length)
+    elif draft.interop() is not None:
+        headers |= _reached(0, complete=False)
     return _answer(201, headers)
 
 
@@ -291,6 +300,8 @@ def _moment(text: str) -> datetime:
 
 def _declared_length() -> int | None:
     given, deferred = request.headers.get("Upload-Length"), request.headers.get("Upload-Defer-Length")
+    if draft.interop() is not None and given is None:
+        return draft.whole_length(0, draft.completes())
     if (given is None) == (deferred is None):
         raise Unreadable("unreadable", "Upload-Length is needed, or Upload-Defer-Length: 1.")
     if given is None:
@@ -320,19 +331,21 @@ def _head(claims: AccessClaims, upload_id: UUID) -> Response:
     else:
         headers["Upload-Length"] = str(found.length)
     if found.state != EvidenceState.UPLOADING:
-        return _answer(200, {**headers, "Upload-Offset": str(found.length)})
+        return _answer(200, headers | _reached(found.length or 0, complete=True))
     with _spool().opened(upload_id) as part:
         # What the process before this one wrote may not have been on the disk when it died.
         storage.threads.run(part.sync)
-        if part.offset == found.length:
+        complete = part.offset == found.length
+        if complete:
             _complete(claims, upload_id, part)
-        return _answer(200, {**headers, "Upload-Offset": str(part.offset)})
+        return _answer(200, headers | _reached(part.offset, complete=complete))
 
 
 # --- Parts
 
 
 def _patch(claims: AccessClaims, upload_id: UUID) -> Response:
+    last = draft.completes()
     _check_type()
     at = _whole("Upload-Offset", request.headers.get("Upload-Offset"))
     given = request.headers.get("Upload-Length")
@@ -341,8 +354,15 @@ def _patch(claims: AccessClaims, upload_id: UUID) -> Response:
         found = evidence.upload(uow, identity().actor(uow, claims), upload_id)
     if found.state != EvidenceState.UPLOADING:
         raise _complete_already(found.length)
-    offset = _take(claims, upload_id, at=at, length=found.length, said=said)
-    return _answer(204, {"Upload-Offset": str(offset), "Upload-Expires": _http_date(found.expires_at)})
+    offset = _take(claims, upload_id, at=at, length=found.length, said=said, last=last)
+    told = _reached(offset, complete=last or offset in (found.length, said))
+    return _answer(204, {**told, "Upload-Expires": _http_date(found.expires_at)})
+
+
+def _reached(offset: int, *, complete: bool) -> dict[str, str]:
+    """Say how much is here; to whoever speaks the draft also whether that is all."""
+    told = {"Upload-Offset": str(offset)}
+    return told if draft.interop() is None else told | {"Upload-Complete": draft.word(complete)}
 
 
 def _complete_already(length: int | None) -> WrongOffset:
@@ -350,7 +370,13 @@ def _complete_already(length: int | None) -> WrongOffset:
 
 
 def _take(
-    claims: AccessClaims, upload_id: UUID, *, at: int, length: int | None, said: int | None = None
+    claims: AccessClaims,
+    upload_id: UUID,
+    *,
+    at: int,
+    length: int | None,
+    said: int | None = None,
+    last: bool | None = None,
 ) -> int:
     """Take in a part, and the whole if it is the last one; return how far the upload is then.
 
@@ -362,6 +388,8 @@ def _take(
         PhotoRejected: it is complete, and not what was declared, or no photo.
     """
     checksum = _checksum()
+    if length is None and said is None:
+        said = draft.whole_length(at, last)
     with _spool().opened(upload_id) as part:
         if at != part.offset:
             raise WrongOffset(part.offset)
@@ -371,17 +399,34 @@ def _take(
         if at + (request.content_length or 0) > most:
             raise TooLarge("too_large", "This part is longer than what is left of the upload.")
         if said is not None:
-            room = _room()
-            with _unit(claims) as uow:
-                actor = identity().actor(uow, claims)
-                length = evidence.say_length(uow, actor, upload_id, said, room).length
+            length = _say_length(claims, upload_id, part, said)
         if checksum is not None:
             _add_checked(part, *checksum, most=most)
         else:
             _add(part, _body(most - part.offset))
+        if last and length is None:  # It came in chunks: only now is it known how long it was.
+            length = _say_length(claims, upload_id, part)
+        if last and part.offset != length:
+            raise Unreadable("unreadable", "Upload-Complete was said before all of it was here.")
         if part.offset == length:
             _complete(claims, upload_id, part)
         return part.offset
+
+
+def _say_length(claims: AccessClaims, upload_id: UUID, part: Part, length: int | None = None) -> int:
+    """Keep how long an upload is: as was said, or as long as what has arrived.
+
+    Raises:
+        WrongOffset: it was said before, and otherwise; with the offset, which every 409 of the protocol tells.
+    """
+    room = _room()
+    length = part.offset if length is None else length
+    try:
+        with _unit(claims) as uow:
+            evidence.say_length(uow, identity().actor(uow, claims), upload_id, length, room)
+    except Conflict as refused:
+        raise WrongOffset(part.offset, refused.code, refused.detail) from None
+    return length
 
 
 def _add(part: Part, pieces: Iterator[bytes]) -> None:
@@ -442,8 +487,10 @@ def _checksum() -> tuple[Callable[[], Any], bytes] | None:
 
 
 def _check_type() -> None:
-    if request.mimetype != OFFSET_TYPE:
-        raise Unsupported("unsupported_media_type", f"This address reads {OFFSET_TYPE}.")
+    interop = draft.interop()
+    wanted = OFFSET_TYPE if interop is None else draft.PART_TYPE
+    if interop != 5 and request.mimetype != wanted:
+        raise Unsupported("unsupported_media_type", f"This address reads {wanted}.")
 
 
 def _brings_body() -> bool:
