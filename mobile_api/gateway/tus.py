@@ -26,14 +26,14 @@ from uuid import UUID
 
 from flask import Blueprint, Response, current_app, g, request
 
-from backend.adapters import pictures, storage
+from backend.adapters import recordings, storage
 from backend.adapters.storage import Part, Spool, Store
 from backend.core.config import Config
 from backend.core.errors import Conflict, Invalid, Refusal, TooLarge, Unreadable, Unsupported
 from backend.core.ids import id_of
 from backend.core.tokens import AccessClaims
 from backend.core.uow import unit_of_work
-from backend.core.vocabulary import EvidenceState
+from backend.core.vocabulary import EvidenceKind, EvidenceState
 from mobile_api import limits, problems
 from mobile_api.endpoint import claims_of_session
 from mobile_api.fields import EARLIEST, LATEST
@@ -85,13 +85,13 @@ class ChecksumMismatch(Refusal):
     status, code, title = 460, "checksum_mismatch", "The part was damaged on the way."
 
 
-class PhotoRejected(Refusal):
-    """422: all of it has arrived, and it is not what was declared, or no photo; ``fault`` says which."""
+class Rejected(Refusal):
+    """422: all of it has arrived, and it is not what was declared, or nothing of its kind; ``fault`` says which."""
 
     status, code, title = (
         422,
         "rejected",
-        "What has arrived is not what was declared at capture, or no photo.",
+        "What has arrived is not what was declared at capture, or nothing of its kind.",
     )
 
 
@@ -153,7 +153,7 @@ def _other_method(allowed: str) -> Response:
 
 
 def _options() -> Response:
-    most = str(_config().evidence_max_mb << 20)
+    most = str(max(map(_most, EvidenceKind)))
     return _answer(
         200,
         {
@@ -207,10 +207,16 @@ def _store() -> Store:
     return store
 
 
-def _room() -> evidence.Room:
+def _most(kind: str) -> int:
+    """Return how many bytes a file of a kind may have."""
+    config = _config()
+    return (config.evidence_max_mb if kind == EvidenceKind.IMAGE else config.recording_max_mb) << 20
+
+
+def _room(kind: str) -> evidence.Room:
     config = _config()
     return evidence.Room(
-        of_one=config.evidence_max_mb << 20,
+        of_one=_most(kind),
         of_town=config.evidence_quota_gb << 30,
         free=storage.threads.run(_store().free_bytes),
     )
@@ -224,7 +230,7 @@ def _create(claims: AccessClaims) -> Response:
     brings, last = _brings_body(), draft.completes()
     if brings and last is None:
         _check_type()
-    room = _room()
+    room = _room(declared.kind)
     # Before the row: whoever has its id finds where its bytes go, and a file without a row is swept away in time.
     with _unit(claims) as uow:
         actor = identity().actor(uow, claims)
@@ -235,7 +241,7 @@ def _create(claims: AccessClaims) -> Response:
     if brings:
         if begun.state != EvidenceState.UPLOADING:
             raise _complete_already(begun.length)
-        offset = _take(claims, begun.id, at=0, length=begun.length, last=last)
+        offset = _take(claims, begun, at=0, last=last)
         headers |= _reached(offset, complete=offset == begun.length)
     elif draft.interop() is not None:
         headers |= _reached(0, complete=False)
@@ -262,6 +268,7 @@ def _declared() -> evidence.Declared:
         captured_at=_moment(told.get("captured_at", "")),
         length=_declared_length(),
         metadata=raw,
+        kind=recordings.kind_of(told.get("filetype", "")),
     )
 
 
@@ -354,7 +361,7 @@ def _patch(claims: AccessClaims, upload_id: UUID) -> Response:
         found = evidence.upload(uow, identity().actor(uow, claims), upload_id)
     if found.state != EvidenceState.UPLOADING:
         raise _complete_already(found.length)
-    offset = _take(claims, upload_id, at=at, length=found.length, said=said, last=last)
+    offset = _take(claims, found, at=at, said=said, last=last)
     told = _reached(offset, complete=last or offset in (found.length, said))
     return _answer(204, {**told, "Upload-Expires": _http_date(found.expires_at)})
 
@@ -370,13 +377,7 @@ def _complete_already(length: int | None) -> WrongOffset:
 
 
 def _take(
-    claims: AccessClaims,
-    upload_id: UUID,
-    *,
-    at: int,
-    length: int | None,
-    said: int | None = None,
-    last: bool | None = None,
+    claims: AccessClaims, found: Any, *, at: int, said: int | None = None, last: bool | None = None
 ) -> int:
     """Take in a part, and the whole if it is the last one; return how far the upload is then.
 
@@ -385,9 +386,9 @@ def _take(
     Raises:
         WrongOffset: the upload ends elsewhere. Locked: another part is being taken in.
         ChecksumMismatch: nothing of the part is kept. TooLarge: it is longer than what was declared.
-        PhotoRejected: it is complete, and not what was declared, or no photo.
+        Rejected: it is complete, and not what was declared, or nothing of its kind.
     """
-    checksum = _checksum()
+    checksum, upload_id, length = _checksum(), found.id, found.length
     if length is None and said is None:
         said = draft.whole_length(at, last)
     with _spool().opened(upload_id) as part:
@@ -395,17 +396,17 @@ def _take(
             raise WrongOffset(part.offset)
         if said is not None and said < part.offset:
             raise Unreadable("unreadable", "Upload-Length is less than what has arrived.")
-        most = next((one for one in (length, said) if one is not None), _config().evidence_max_mb << 20)
+        most = next((one for one in (length, said) if one is not None), _most(found.kind))
         if at + (request.content_length or 0) > most:
             raise TooLarge("too_large", "This part is longer than what is left of the upload.")
         if said is not None:
-            length = _say_length(claims, upload_id, part, said)
+            length = _say_length(claims, found, part, said)
         if checksum is not None:
             _add_checked(part, *checksum, most=most)
         else:
             _add(part, _body(most - part.offset))
         if last and length is None:  # It came in chunks: only now is it known how long it was.
-            length = _say_length(claims, upload_id, part)
+            length = _say_length(claims, found, part)
         if last and part.offset != length:
             raise Unreadable("unreadable", "Upload-Complete was said before all of it was here.")
         if part.offset == length:
@@ -413,17 +414,17 @@ def _take(
         return part.offset
 
 
-def _say_length(claims: AccessClaims, upload_id: UUID, part: Part, length: int | None = None) -> int:
+def _say_length(claims: AccessClaims, found: Any, part: Part, length: int | None = None) -> int:
     """Keep how long an upload is: as was said, or as long as what has arrived.
 
     Raises:
         WrongOffset: it was said before, and otherwise; with the offset, which every 409 of the protocol tells.
     """
-    room = _room()
+    room = _room(found.kind)
     length = part.offset if length is None else length
     try:
         with _unit(claims) as uow:
-            evidence.say_length(uow, identity().actor(uow, claims), upload_id, length, room)
+            evidence.say_length(uow, identity().actor(uow, claims), found.id, length, room)
     except Conflict as refused:
         raise WrongOffset(part.offset, refused.code, refused.detail) from None
     return length
@@ -536,19 +537,20 @@ def _complete(claims: AccessClaims, upload_id: UUID, part: Part) -> None:
     of the phone brings it here again.
 
     Raises:
-        PhotoRejected: it is not what was declared, or no photo.
+        Rejected: it is not what was declared, or nothing of its kind.
     """
     sha256 = part.sha256.digest()
-    media_type = pictures.media_type(part.head(pictures.HEAD_BYTES))
     with _unit(claims) as uow:
-        declared = evidence.upload(uow, identity().actor(uow, claims), upload_id).declared_sha256
+        begun = evidence.upload(uow, identity().actor(uow, claims), upload_id)
+        declared, kind = begun.declared_sha256, begun.kind
+    media_type = recordings.media_type(kind, part.head(recordings.HEAD_BYTES))
     if sha256 == declared and media_type is not None:
         storage.threads.run(_store().keep, claims.town_id, sha256, part.path)
     with _unit(claims) as uow:
         found = evidence.arrived(uow, upload_id, sha256=sha256, length=part.offset, media_type=media_type)
     storage.threads.run(_spool().drop, upload_id)
     if found.state == EvidenceState.REJECTED:
-        raise PhotoRejected(fault=found.reason)
+        raise Rejected(fault=found.reason)
 
 
 def _http_date(moment: datetime) -> str:

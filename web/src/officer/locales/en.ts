@@ -540,6 +540,7 @@ export default {
       title: 'The photo of {at} was not taken',
       hash_differs: 'What arrived is not what was added on this phone.',
       not_an_image: 'It is no photo, or it is damaged.',
+      not_a_recording: 'It is no recording, or it is damaged.',
       too_many_pixels: 'It has too many pixels. Choose a smaller size in the camera.',
       too_large: 'The file is too large.',
       off_shift: 'It was taken off shift, so it is not kept.',

@@ -540,6 +540,7 @@ export default {
       title: '{at} 的照片未被接收',
       hash_differs: '送达的内容与在本机添加时不一致。',
       not_an_image: '不是照片，或已损坏。',
+      not_a_recording: '不是录像或录音，或已损坏。',
       too_many_pixels: '像素过多，请在相机中选择较小的尺寸。',
       too_large: '文件过大。',
       off_shift: '拍摄时不在岗，不予保存。',

@@ -28,6 +28,7 @@ export default {
   reason: {
     hash_differs: 'What arrived is not what was added on the phone.',
     not_an_image: 'It is no photo, or it is damaged.',
+    not_a_recording: 'It is no recording, or it is damaged.',
     too_many_pixels: 'It has too many pixels.',
     expired: 'It never arrived in full.',
   },

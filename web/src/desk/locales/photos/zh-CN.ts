@@ -28,6 +28,7 @@ export default {
   reason: {
     hash_differs: '送达的内容与在手机上添加时不一致。',
     not_an_image: '不是照片，或已损坏。',
+    not_a_recording: '不是录像或录音，或已损坏。',
     too_many_pixels: '像素过多。',
     expired: '未能完整送达。',
   },
