@@ -426,7 +426,7 @@ def _say_length(claims: AccessClaims, found: Any, part: Part, length: int | None
         with _unit(claims) as uow:
             evidence.say_length(uow, identity().actor(uow, claims), found.id, length, room)
     except Conflict as refused:
-        raise WrongOffset(part.offset, refused.code, refused.detail) from None
+        raise WrongOffset(part.offset, "length_known", refused.detail) from None
     return length
 
 

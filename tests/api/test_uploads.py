@@ -200,8 +200,8 @@ def test_the_server_says_what_it_speaks_and_nobody_may_end_an_upload(duty: Beat,
             "creation,creation-with-upload,creation-defer-length,checksum,expiration"
         )
         assert told.headers["Tus-Checksum-Algorithm"] == "sha1,sha256"
-        assert told.headers["Tus-Max-Size"] == str(30 * 1024 * 1024)
-        assert told.headers["Upload-Limit"] == f"max-size={30 * 1024 * 1024}"
+        assert told.headers["Tus-Max-Size"] == str(4096 << 20)
+        assert told.headers["Upload-Limit"] == f"max-size={4096 << 20}"
     where = begin(duty.phone, photo()).headers["Location"]
     assert duty.phone.send("DELETE", where, headers=TUS).status_code == 405
     override = {**TUS, "X-HTTP-Method-Override": "DELETE"}
