@@ -85,7 +85,7 @@ class ChecksumMismatch(Refusal):
     status, code, title = 460, "checksum_mismatch", "The part was damaged on the way."
 
 
-class Rejected(Refusal):
+class EvidenceRejected(Refusal):
     """422: all of it has arrived, and it is not what was declared, or nothing of its kind; ``fault`` says which."""
 
     status, code, title = (
@@ -386,7 +386,7 @@ def _take(
     Raises:
         WrongOffset: the upload ends elsewhere. Locked: another part is being taken in.
         ChecksumMismatch: nothing of the part is kept. TooLarge: it is longer than what was declared.
-        Rejected: it is complete, and not what was declared, or nothing of its kind.
+        EvidenceRejected: it is complete, and not what was declared, or nothing of its kind.
     """
     checksum, upload_id, length = _checksum(), found.id, found.length
     if length is None and said is None:
@@ -537,7 +537,7 @@ def _complete(claims: AccessClaims, upload_id: UUID, part: Part) -> None:
     of the phone brings it here again.
 
     Raises:
-        Rejected: it is not what was declared, or nothing of its kind.
+        EvidenceRejected: it is not what was declared, or nothing of its kind.
     """
     sha256 = part.sha256.digest()
     with _unit(claims) as uow:
@@ -550,7 +550,7 @@ def _complete(claims: AccessClaims, upload_id: UUID, part: Part) -> None:
         found = evidence.arrived(uow, upload_id, sha256=sha256, length=part.offset, media_type=media_type)
     storage.threads.run(_spool().drop, upload_id)
     if found.state == EvidenceState.REJECTED:
-        raise Rejected(fault=found.reason)
+        raise EvidenceRejected(fault=found.reason)
 
 
 def _http_date(moment: datetime) -> str:
