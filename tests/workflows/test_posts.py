@@ -261,6 +261,9 @@ def test_breaks_are_bounded_and_what_was_pressed_offline_counts_when_it_comes(
     assert his.minutes()[3] == 25
     with pytest.raises(Conflict, match="no break"):
         his.press(post_duties.come_back, 46)
+    late = his.press(post_duties.take_break, 118)
+    assert [one.ended_at for one in late.breaks][-1] == late.ended_at
+    assert post_looks.situation(his.read(), here.now) != "on_break"
     with pytest.raises(WrongState):
         his.press(post_duties.take_break, 125)
     here.now += timedelta(days=4)
@@ -351,9 +354,11 @@ def test_who_has_just_read_the_label_relieves_at_once_and_takes_the_rest(
     began(here, town, second)
     scanned = make_visit(here, town, second, checkpoint.id, at=here.now - 20 * MINUTE)
     scanned.method = "qr"
+    forged = make_visit(here, town, second, checkpoint.id, at=here.now - 2 * MINUTE, flags=["mock"])
+    forged.method = "qr"
     here.session.flush()
     asked = post_reliefs.take_over(here, second.actor(), his.duty_id, command_id=new_id())
-    assert (asked.id, asked.state) == (his.duty_id, "standing"), "that was too long ago"
+    assert (asked.id, asked.state) == (his.duty_id, "standing"), "that was too long ago, or is doubted"
     make_visit(here, town, second, checkpoint.id, at=here.now - MINUTE).method = "nfc"
     here.session.flush()
     taken = post_reliefs.take_over(here, second.actor(), his.duty_id, command_id=new_id())
