@@ -181,6 +181,20 @@ def test_what_is_not_known_is_told_apart_and_decides_nothing(here: UnitOfWork, t
     assert told(here, "post.left") == set()
 
 
+def test_what_is_still_to_come_decides_until_it_no_longer_can(here: UnitOfWork, town: Town) -> None:
+    """Who has stood for two hours when four in five of them are needed may come back for up to 24 minutes."""
+    his = Standing(here, town)
+    here.now = his.at
+    his.press(post_duties.start, 0)
+    here.now = his.at + 30 * MINUTE
+    his.bring(his.stays(0, 29, north_m=300))
+    his.look()
+    judged = {}
+    for minute in (5, 20, 28):
+        judged[minute] = post_presence.of(his.read(), his.at + minute * MINUTE).is_enough(80)
+    assert judged == {5: None, 20: None, 28: False}
+
+
 def test_who_leaves_his_post_is_asked_why_and_the_desk_is_told_while_it_goes_on(
     here: UnitOfWork, town: Town
 ) -> None:
