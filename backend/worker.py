@@ -49,6 +49,7 @@ from workflows import (
     dispatching,
     duty_levels,
     evidence,
+    hand_overs,
     patrol_clocks,
     plans,
     post_clocks,
@@ -90,6 +91,7 @@ DEADLINES: Mapping[str, deadlines.Act] = {
     "call": calls.time_due,
     "patrol": patrol_clocks.time_due,
     "roster_request": roster_requests.time_due,
+    "hand_over": hand_overs.time_due,
     "post_duty": post_clocks.time_due,
     duty_levels.KIND: duty_levels.time_due,
 }
@@ -345,6 +347,7 @@ def forget_expired(timestamp: int) -> None:
             + deadlines.forget_done(uow)
             + upkeep.forget_notices(uow, retention_days=config.notice_retention_days)
             + upkeep.forget_tracks(uow, retention_days=config.fix_retention_days)
+            + upkeep.forget_setups(uow)
             + upkeep.forget_visits(uow, retention_days=config.visit_retention_days)
         )
 

@@ -161,6 +161,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    op.execute("delete from deadlines where subject_kind in ('roster_request', 'hand_over')")
     op.execute("update assignments set state = 'handed_back' where state = 'handed_over'")
     op.execute(SHARES.format(more=""))
     for table in reversed(SCOPED):

@@ -46,7 +46,7 @@ def upgrade() -> None:
             " with check (town_id = (select xungeng_town()))"
         )
     op.execute("grant select, insert on patrol_photos to xungeng_app")
-    op.execute("grant select, insert, update on phone_setups to xungeng_app")
+    op.execute("grant select, insert, update, delete on phone_setups to xungeng_app")
     op.execute("grant select on patrol_photos, phone_setups to xungeng_auditor")
 
 

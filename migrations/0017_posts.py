@@ -162,7 +162,10 @@ alter table deadlines add constraint ck_deadlines_about check (about in ('lapse'
 
 SCOPED = ("posts", "post_duties", "post_breaks", "post_absences", "level_switches")
 FORGOTTEN = ("post_absences",)
-"""An absence that later fixes deny is none; all else is what people were told and did, and nothing deletes it."""
+"""An absence that later fixes deny is none, and none is kept for longer than visits are.
+
+All else is what people were told and did, and nothing deletes it.
+"""
 
 
 def upgrade() -> None:

@@ -7,7 +7,7 @@ leaves out whoever is disabled, of another town, or holds none of the rule's rol
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, TypeVar
@@ -57,6 +57,13 @@ def desk_for(uow: UnitOfWork, area_id: UUID, level: Level = "dispatcher") -> lis
         if found:
             return list(found)
     return []
+
+
+def deciders(uow: UnitOfWork, area_ids: Sequence[UUID]) -> list[UUID]:
+    """Return the supervisors who have every one of some areas; where nobody has them all, those of the first."""
+    first, *others = (desk_for(uow, area_id, "supervisor") for area_id in area_ids)
+    both = [one for one in first if all(one in more for more in others)]
+    return both or first
 
 
 _DESKS_WITHIN = text("""

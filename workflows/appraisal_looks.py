@@ -94,7 +94,7 @@ def at_desk(
     after: Sequence[str] | None,
     limit: int,
 ) -> Page[Appraisal]:
-    """Return the appraisals of a month in the actor's areas, by the officers' names."""
+    """Return the appraisals of a month in the actor's areas, by the officers' names; each can read that he looked."""
     query = (
         select(Appraisal)
         .join(Appraisal.month)
@@ -117,7 +117,10 @@ def at_desk(
     if key := text_and_id(after):
         query = query.where(tuple_(User.display_name, Appraisal.id) > tuple_(key[0], key[1]))
     query = query.order_by(User.display_name, Appraisal.id).limit(limit + 1)
-    return page(list(uow.session.scalars(query)), limit, lambda row: (row.officer.display_name, row.id))
+    found = page(list(uow.session.scalars(query)), limit, lambda row: (row.officer.display_name, row.id))
+    for shown in found.items:
+        _disclose(uow, actor, shown)
+    return found
 
 
 def one(uow: UnitOfWork, actor: Actor, appraisal_id: UUID) -> Appraisal:

@@ -122,26 +122,33 @@ def import_areas(uow: UnitOfWork, actor: Actor, data: bytes, *, command_id: UUID
 def import_roads(uow: UnitOfWork, actor: Actor, data: bytes, *, command_id: UUID) -> Imported:
     """Keep every road of a GeoJSON document in the place of those that the town had.
 
+    A road that runs as it ran stays the one it was: when its parts were walked is known by it.
+
     Raises:
         Invalid: ``bad_areas``, with a sentence that names the feature; nothing is kept.
     """
     town = _outline_of(uow)
+    known = {to_shape(road.geom).wkb: road for road in uow.session.scalars(select(Road))}
+    kept: set[UUID] = set()
+    made: list[Road] = []
     try:
-        roads = []
         for feature in features.without_doubles(features.read(data, features.LINES)):
             _check_meets(feature, town)
-            roads.append(
-                Road(
-                    id=new_id(), town_id=uow.town, kind=feature.kind(RoadKind), name=feature.name,
-                    geom=from_shape(feature.geometry, srid=4326),
-                )
-            )  # fmt: skip
+            kind, name = feature.kind(RoadKind), feature.name
+            road = known.get(feature.geometry.wkb)
+            if road is None:
+                geom = from_shape(feature.geometry, srid=4326)
+                made.append(Road(id=new_id(), town_id=uow.town, kind=kind, name=name, geom=geom))
+            elif road.id not in kept:
+                road.kind, road.name = kind, name
+                kept.add(road.id)
     except FeatureError as error:
         raise _invalid(error) from None
-    gone = len(uow.session.scalars(delete(Road).returning(Road.id)).all())
-    uow.session.add_all(roads)
+    gone = len(uow.session.scalars(delete(Road).where(Road.id.not_in(kept)).returning(Road.id)).all())
+    uow.session.add_all(made)
     uow.session.flush()
-    counts = {"count": len(roads), "gone": gone}
+    roads = [*made, *kept]
+    counts = {"count": len(roads), "stayed": len(kept), "gone": gone}
     journal.write(uow, actor, "town", uow.town, "import_roads", command_id=command_id, data=counts)
     return Imported(len(roads), 0)
 

@@ -10,6 +10,7 @@ Rows are locked in one order: the taker's shift, the hand-over, the right to mov
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -17,26 +18,29 @@ from sqlalchemy import or_, select
 from sqlalchemy.exc import IntegrityError
 
 from backend.core.errors import Conflict, Invalid, NotVisible, WrongState
-from backend.core.identity import Actor
+from backend.core.identity import Actor, system_actor
 from backend.core.ids import new_id
 from backend.core.paging import Page, moment_and_id, page
 from backend.core.uow import UnitOfWork
-from backend.core.vocabulary import AssignmentState, Role
+from backend.core.vocabulary import AssignmentState, Due, Role
 from backend.core.vocabulary import HandOverState as H
-from backend.models import Assignment, HandOver, HandOverTask, Shift, User
+from backend.models import Assignment, Deadline, HandOver, HandOverTask, Shift, User
 from notifications import changes, recipients
-from workflows import access, journal, planned_shifts, suspensions, tasks, telling
+from workflows import access, deadlines, journal, planned_shifts, suspensions, tasks, telling
 from workflows.machine import Machine, step
 
-OFFICER = (Role.OFFICER,)
+OFFICER, SYSTEM = (Role.OFFICER,), (Role.SYSTEM,)
 HAND_OVER = Machine(
     "hand_over", H.GIVEN,
     #    action      from       to           by       stamps
     step("take",     {H.GIVEN}, H.TAKEN,     OFFICER, "taken_at"),
     step("decline",  {H.GIVEN}, H.DECLINED,  OFFICER, None),
     step("withdraw", {H.GIVEN}, H.WITHDRAWN, OFFICER, None),
+    step("lapse",    {H.GIVEN}, H.WITHDRAWN, SYSTEM,  None),
 )  # fmt: skip
 MOST_ITEMS = 50
+LAPSES_AFTER = timedelta(hours=24)
+"""Nobody takes over what was left a day ago: it would hold up the next hand-over, and offer old tasks."""
 
 
 # --- Looks
@@ -146,6 +150,7 @@ def give(
         uow, actor, "hand_over", made.id, "give", after=HAND_OVER.initial, command_id=command_id,
         data={"shift_id": str(shift.id)},
     )  # fmt: skip
+    deadlines.put(uow, HAND_OVER.kind, made.id, Due.LAPSE, uow.now + LAPSES_AFTER)
     return _done(uow, made, "give")
 
 
@@ -207,6 +212,24 @@ def withdraw(uow: UnitOfWork, actor: Actor, hand_over_id: UUID, *, command_id: U
     return hand_over
 
 
+def lapse(uow: UnitOfWork, actor: Actor, hand_over: HandOver) -> None:
+    """Take back a locked hand-over that nobody has answered within a day; who gave it is told."""
+    if HAND_OVER.fire(uow, actor, hand_over, "lapse", command_id=None):
+        hand_over.ended_at = uow.now
+        _done(uow, hand_over, "lapse")
+
+
+def time_due(uow: UnitOfWork, deadline: Deadline) -> None:
+    """Let a hand-over lapse, unless somebody is at it just now."""
+    free = select(HandOver.id).where(HandOver.id == deadline.subject_id)
+    if uow.session.scalar(free.with_for_update(skip_locked=True)) is None:
+        raise deadlines.Later
+    system = system_actor(uow.town)
+    hand_over = access.hand_over(uow, system, deadline.subject_id, lock=True)
+    if hand_over.state == H.GIVEN:
+        lapse(uow, system, hand_over)
+
+
 def _shift(uow: UnitOfWork, actor: Actor) -> Shift:
     """Return the actor's running shift, held so that it does not end meanwhile."""
     shift = uow.session.scalar(
@@ -221,6 +244,8 @@ def _shift(uow: UnitOfWork, actor: Actor) -> Shift:
 
 def _done(uow: UnitOfWork, hand_over: HandOver, action: str) -> HandOver:
     uow.session.flush()
+    if action != "give":
+        deadlines.drop(uow, hand_over.id)
     found = read(uow, hand_over.id)
     telling.of_hand_over(uow, found, action)
     changes.tell(uow, HAND_OVER.kind, found, action, to=recipients.hear_of_hand_over(uow, found))

@@ -140,7 +140,7 @@ class MonthlyReport:
 def look(
     uow: UnitOfWork, actor: Actor, *, month: date, area_id: UUID | None = None, reason: str
 ) -> MonthlyReport:
-    """Return what stands in the report of a month, and write down who took it and why.
+    """Return what stands in the report of a month, and write down who took it and why: each named officer can read it.
 
     Raises:
         NotVisible: the area is not the actor's; without one it is the whole town that has to be his.
@@ -170,7 +170,7 @@ def look(
         **_deviations(uow, area.id, since, until),
         tasks=_tasks(uow, area.id, since, until),
         formula=appraised.formula if appraised is not None else None,
-        **_appraised(uow, area.id, appraised),
+        **_appraised(uow, actor, area.id, appraised, reason=reason),
     )
 
 
@@ -328,7 +328,9 @@ def _tasks(uow: UnitOfWork, area_id: UUID, since: datetime, until: datetime) -> 
     return [TaskCount(*row) for row in rows]
 
 
-def _appraised(uow: UnitOfWork, area_id: UUID, month: AppraisalMonth | None) -> dict[str, Any]:
+def _appraised(
+    uow: UnitOfWork, actor: Actor, area_id: UUID, month: AppraisalMonth | None, *, reason: str
+) -> dict[str, Any]:
     if month is None:
         return {"groups": Listed([], False), "officers": Listed([], False)}
     groups = uow.session.scalars(
@@ -340,12 +342,17 @@ def _appraised(uow: UnitOfWork, area_id: UUID, month: AppraisalMonth | None) -> 
         .limit(MOST_ROWS + 1)
     )
     officers = uow.session.execute(
-        select(User.display_name, Appraisal.state, Appraisal.figures)
+        select(User.id, User.display_name, Appraisal.state, Appraisal.figures)
         .join(User, User.id == Appraisal.officer_id)
         .where(Appraisal.month_id == month.id, access.within(Appraisal.area_id, [area_id]))
         .order_by(User.display_name, Appraisal.id)
         .limit(MOST_ROWS + 1)
-    )
+    ).all()
+    for row in officers[:MOST_ROWS]:
+        journal.disclose(
+            uow, actor, "user", row.id, Disclosure.EXPORT, reason=reason,
+            data={"monthly_report": appraisals.word(month.month)},
+        )  # fmt: skip
     return {
         "groups": _listed([Appraised(one.area.name, one.call_sign, None, one.figures) for one in groups]),
         "officers": _listed([Appraised(row.display_name, None, row.state, row.figures) for row in officers]),

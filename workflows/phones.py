@@ -59,6 +59,8 @@ def hand_over(
         NotVisible: he is not an officer of the actor's areas.
     """
     officer = access.officer(uow, actor, officer_id, verb="manage", kind="device")
+    # Of two who make one at once the second waits, and sees the first one's.
+    uow.session.execute(select(User.id).where(User.id == officer.id).with_for_update(key_share=True))
     earlier = update(PhoneSetup).where(
         PhoneSetup.officer_id == officer.id, PhoneSetup.used_at.is_(None), PhoneSetup.expires_at > uow.now
     )

@@ -270,7 +270,10 @@ def take_break(
         raise Conflict("on_break", "You are on a break.")
     if post_presence.break_left_s(duty, uow.now) <= 0:
         raise Conflict("breaks_used", "Your breaks of this duty are used up.", allowed_s=duty.break_s)
-    uow.session.add(PostBreak(id=new_id(), town_id=uow.town, duty_id=duty.id, began_at=at))
+    # Pressed before the end and heard of after it, it ended with the duty.
+    uow.session.add(
+        PostBreak(id=new_id(), town_id=uow.town, duty_id=duty.id, began_at=at, ended_at=duty.ended_at)
+    )
     journal.write(uow, actor, "post_duty", duty.id, "break", command_id=command_id, device_at=device_at)
     return told(uow, duty, "break")
 

@@ -37,11 +37,12 @@ class Followed(msgspec.Struct, frozen=True, gc=False):
 
 
 class Presence(NamedTuple):
-    """How a duty is stood, as it is known by now: its parts up to ``until``, and their sums."""
+    """How a duty is stood, as it is known by now: its parts and their sums, and how much of it is still to come."""
 
     parts: list[Part]
     figures: Figures
     seen_at: datetime | None
+    to_come_s: float = 0.0
 
     @property
     def percent(self) -> float | None:
@@ -54,12 +55,15 @@ class Presence(NamedTuple):
         return self.figures.percent(self.figures.unknown_s)
 
     def is_enough(self, needed_percent: int) -> bool | None:
-        """Whether it is as much as is needed; None where what is not known decides."""
-        if self.percent is None or self.unknown_percent is None:
+        """Whether it is as much as is needed; None where what is not known, or still to come, decides."""
+        sums = self.figures
+        open_s = sums.unknown_s + self.to_come_s
+        needed_s = (sums.inside_s + sums.outside_s + open_s) * needed_percent / 100
+        if needed_s <= 0:
             return None
-        if self.percent >= needed_percent:
+        if sums.inside_s >= needed_s:
             return True
-        return None if self.percent + self.unknown_percent >= needed_percent else False
+        return None if sums.inside_s + open_s >= needed_s else False
 
 
 # --- What comes in
@@ -133,8 +137,11 @@ def of(duty: PostDuty, now: datetime) -> Presence:
         heard_at = max(seen_at or since, duty.began_at or since)
         if now - heard_at <= BRIDGE:
             known_until = min(known_until, heard_at)
+    to_come_s = 0.0
+    if duty.state in (D.PLANNED, D.STANDING):
+        to_come_s = (until - max(since, known_until)).total_seconds()
     if known_until <= since:
-        return Presence([], presence.figures([]), seen_at)
+        return Presence([], presence.figures([]), seen_at, to_come_s)
     found = presence.parts(said, since, known_until, excused(duty, now))
     stood_from = duty.began_at or known_until
     stood_until = duty.ended_at or known_until
@@ -145,7 +152,7 @@ def of(duty: PostDuty, now: datetime) -> Presence:
         for whole in found
         for part in _cut(whole, stood_from, stood_until)
     )
-    return Presence(divided, presence.figures(divided), seen_at)
+    return Presence(divided, presence.figures(divided), seen_at, to_come_s)
 
 
 def _cut(part: Part, *moments: datetime) -> list[Part]:

@@ -9,9 +9,9 @@ from backend.core.errors import Conflict, WrongState
 from backend.core.identity import Actor
 from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import PostDutyState as D
-from backend.core.vocabulary import Relief
+from backend.core.vocabulary import Relief, Verdict
 from backend.models import PostDuty, Shift, Visit
-from workflows import access, journal, patrols, post_duties, posts, telling
+from workflows import access, journal, patrols, post_duties, posts, telling, visits
 
 SCANNED_WITHIN = timedelta(minutes=10)
 """So shortly before he takes over the next one has read the label of the post."""
@@ -132,5 +132,8 @@ def _has_scanned(uow: UnitOfWork, duty: PostDuty, officer_id: UUID, at: datetime
         Visit.arrived_at > at - SCANNED_WITHIN,
         Visit.arrived_at <= at,
         Visit.method != "dwell",
+        # A forged scan sends nobody home: one that somebody should look at is no proof until he has.
+        or_(Visit.flags == [], Visit.verdict == Verdict.GENUINE),
+        visits.counts(),
     )
     return uow.session.scalar(read_it.limit(1)) is not None

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from sqlalchemy import or_, select
 
-from backend.core.errors import Conflict, Forbidden, Invalid, NotVisible, Stale
+from backend.core.errors import Conflict, Forbidden, Invalid, NotVisible, Stale, WrongState
 from backend.core.identity import Actor
 from backend.core.ids import new_id
 from backend.core.paging import Page, moment_and_id, page
@@ -167,12 +167,15 @@ def change(
     """Say anew what a planned shift is, decided on ``version`` of it; what was asked about it lapses.
 
     Raises:
-        Stale: it has another version by now. Conflict: ``shift_over``, ``shifts_overlap``; otherwise as ``create``.
+        Stale: it has another version by now. WrongState: it is cancelled, or its officer excused.
+        Conflict: ``shift_over``, ``shifts_overlap``; otherwise as ``create``.
     """
     alone(uow)
     planned = access.planned_shift(uow, actor, planned_id, verb="manage", lock=True)
     if planned.version != version:
         raise Stale()
+    if planned.state != S.PLANNED:
+        raise WrongState(str(planned.state), PLANNED_SHIFT.actions(actor, planned))
     refuse_over(uow, planned)
     values = _values(uow, actor, wanted)
     before = planned.officer_id

@@ -16,6 +16,7 @@ from uuid import UUID
 
 from sqlalchemy import or_, select
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import aliased
 
 from backend.core.errors import Conflict, Forbidden, Invalid, NotVisible, WrongState
 from backend.core.identity import Actor, system_actor
@@ -66,12 +67,17 @@ def own(uow: UnitOfWork, actor: Actor, *, after: Sequence[str] | None, limit: in
 def at_desk(
     uow: UnitOfWork, actor: Actor, *, state: S | None = None, after: Sequence[str] | None, limit: int
 ) -> Page[RosterRequest]:
-    """Return what is asked about shifts in the actor's areas, the newest first."""
+    """Return what is asked about shifts in the actor's areas, or would be given for one, the newest first."""
     scope = access.roots(actor, "see", "roster_request")
+    wanted = aliased(PlannedShift)
     query = (
         select(RosterRequest)
         .join(PlannedShift, PlannedShift.id == RosterRequest.planned_id)
-        .where(RosterRequest.town_id == uow.town, access.within(PlannedShift.area_id, scope))
+        .outerjoin(wanted, wanted.id == RosterRequest.wanted_id)
+        .where(
+            RosterRequest.town_id == uow.town,
+            or_(access.within(PlannedShift.area_id, scope), access.within(wanted.area_id, scope)),
+        )
     )
     if state is not None:
         query = query.where(RosterRequest.state == state)
@@ -87,15 +93,26 @@ def _page(uow: UnitOfWork, query: Any, after: Sequence[str] | None, limit: int) 
 
 
 def actions(actor: Actor, request: RosterRequest) -> list[str]:
-    """Return what the actor may do with a request that he sees: as who asks, as the colleague, or as a supervisor."""
+    """Return what the actor may do with a request that he sees: as who asks, as the colleague, or as a supervisor.
+
+    A supervisor decides where both shifts of a swap are his.
+    """
     able: set[str] = set()
     if actor.user_id == request.officer_id:
         able.update(OF_ASKER)
     elif actor.user_id == request.colleague_id:
         able.update(OF_COLLEAGUE)
-    else:
+    elif Role.SYSTEM in actor.roles or _decides(actor, request):
         able.update(OF_DESK)
     return [action for action in REQUEST.actions(actor, request) if action in able]
+
+
+def _decides(actor: Actor, request: RosterRequest) -> bool:
+    if not access.may(actor, "decide", "roster_request"):
+        return False
+    scope = set(access.roots(actor, "decide", "roster_request"))
+    shifts = [one for one in (request.planned, request.wanted) if one is not None]
+    return all(scope.intersection(one.area.ancestors) for one in shifts)
 
 
 def askable(uow: UnitOfWork, actor: Actor, found: Sequence[PlannedShift]) -> dict[UUID, list[str]]:

@@ -415,7 +415,9 @@ def of_request(
     if action in ("agree", "submit"):
         if by is not None:
             outbox.acted(uow, subject, [K.REQUEST_ASKED], by=by)
-        to = recipients.desk_for(uow, area.id, "supervisor")
+        to = recipients.deciders(
+            uow, [one.area.id for one in (request.planned, request.wanted) if one is not None]
+        )
         outbox.enqueue(
             uow, K.REQUEST_SUBMITTED, to=[one for one in to if one not in (by, request.officer_id)], subject=subject,
             params=params,
@@ -452,6 +454,11 @@ def of_hand_over(uow: UnitOfWork, hand_over: HandOver, action: str) -> None:
         outbox.enqueue(
             uow, K.HAND_OVER_ANSWERED, to=recipients.one(uow, hand_over.giver_id), subject=subject,
             params={**params, "outcome": "taken" if action == "take" else "declined"},
+        )  # fmt: skip
+    if action == "lapse":
+        outbox.enqueue(
+            uow, K.HAND_OVER_ANSWERED, to=recipients.one(uow, hand_over.giver_id), subject=subject,
+            params={**params, "outcome": "lapsed"},
         )  # fmt: skip
     outbox.withdraw(uow, subject, [K.HAND_OVER_GIVEN])
 

@@ -16,6 +16,7 @@ from workflows.closed_days import zone_of
 JOURNALS_AHEAD = timedelta(days=62)
 QUARANTINE_RETENTION_DAYS = 30
 DEAD_ADDRESS_DAYS = 30
+SETUP_DAYS = 90
 LATE_AT_MOST = timedelta(days=5)
 """How long after it a day may still receive many fixes: 72 hours of a phone's backlog and a good margin."""
 
@@ -87,8 +88,8 @@ def forget_notices(uow: UnitOfWork, *, retention_days: int) -> int:
 
 
 def forget_visits(uow: UnitOfWork, *, retention_days: int) -> int:
-    """Delete this town's visits that are past their time, and when streets were walked; of points of patrols the day
-    stays on which they were."""
+    """Delete this town's visits that are past their time, when streets were walked, and who was away from a post when;
+    of points of patrols the day stays on which they were (P22)."""
     before = uow.now - timedelta(days=retention_days)
     uow.session.execute(
         text(
@@ -98,12 +99,30 @@ def forget_visits(uow: UnitOfWork, *, retention_days: int) -> int:
         ),
         {"before": before, "since": before - timedelta(days=7)},
     )
+    for statement in (
+        "delete from post_absences using post_duties d where d.id = duty_id and d.town_id = xungeng_town()"
+        " and d.starts_at < :before",
+        "update post_duties set presence = '{}' where town_id = xungeng_town() and starts_at < :before"
+        " and presence <> '{}'",
+        "update roster_requests set reason = '', decision = case when state = 'refused' then '' end"
+        " where town_id = xungeng_town() and asked_at < :before and (reason <> '' or decision <> '')",
+    ):
+        uow.session.execute(text(statement), {"before": before})
     uow.session.execute(
         text("delete from road_walks where town_id = xungeng_town() and day < :day"), {"day": before.date()}
     )
     done = uow.session.execute(
         text("delete from visits where town_id = xungeng_town() and arrived_at < :before"),
         {"before": before},
+    )
+    return int(done.rowcount)  # type: ignore[attr-defined]
+
+
+def forget_setups(uow: UnitOfWork) -> int:
+    """Delete this town's codes for phones that are long over; a phone that they set up stays what it is."""
+    done = uow.session.execute(
+        text("delete from phone_setups where town_id = xungeng_town() and expires_at < :before"),
+        {"before": uow.now - timedelta(days=SETUP_DAYS)},
     )
     return int(done.rowcount)  # type: ignore[attr-defined]
 

@@ -104,7 +104,7 @@ class DeskPostPresenceSchema(Schema):
     unknown_percent = fields.Float(allow_none=True, required=True)
     is_enough = fields.Boolean(
         allow_none=True, required=True,
-        metadata={"description": "Whether it is as much as needed; null: what is not known decides."},
+        metadata={"description": "Whether it is as much as needed; null: what is unknown or to come decides."},
     )  # fmt: skip
     inside_s = fields.Integer(required=True)
     outside_s = fields.Integer(required=True)

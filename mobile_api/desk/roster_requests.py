@@ -14,7 +14,8 @@ from mobile_api.desk.task_schemas import DeskPersonSchema
 from mobile_api.endpoint import Door
 from mobile_api.fields import Moment, Word, line
 from mobile_api.paging import PageQuerySchema, decode_cursor, page_of
-from workflows import access, planned_shifts, plans, roster_requests
+from workflows import access, planned_shifts, roster_requests
+from workflows.closed_days import zone_of
 
 blp = Door("roster-requests", Audience.DESK, "/roster-requests", "Swaps and excuses asked for in your areas.")
 SEE, DECIDE = ("see", "roster_request"), ("decide", "roster_request")
@@ -74,7 +75,7 @@ class DeskRefusalSchema(Schema):
 def _shift(uow: UnitOfWork, found: Any) -> dict[str, Any] | None:
     if found is None:
         return None
-    wall = planned_shifts.wall_of(found.begins_at, found.ends_at, plans.zone_of(uow))
+    wall = planned_shifts.wall_of(found.begins_at, found.ends_at, zone_of(uow))
     names = ("id", "officer", "area", "kind", "begins_at", "ends_at")
     return {**{name: getattr(found, name) for name in names}, **vars(wall)}
 

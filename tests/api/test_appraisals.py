@@ -94,7 +94,8 @@ def test_an_officer_sees_and_contests_his_own_and_a_second_person_decides(
     whole = supervisor.get(f"{DESK}/appraisals/{own['id']}").json
     assert (whole["rules"]["version"], whole["actions"]) == ("2026-1", ["exclude"])
     looks = listed(his, f"{OFFICER}/disclosures")
-    assert [(one["kind"], one["reason"]) for one in looks] == [("appraisal", "appraisal")]
+    # Twice in the list of his community, once in that of the town, once by itself.
+    assert [(one["kind"], one["reason"]) for one in looks] == [("appraisal", "appraisal")] * 4
     [told] = [one for one in listed(supervisor, f"{DESK}/appraisal-months") if one["month"] == name]
     assert told["waiting"] >= 1
 
@@ -168,3 +169,5 @@ def test_the_monthly_report_is_taken_with_a_reason_as_pages_and_as_a_workbook(
         of_area = Disclosure.subject_id == world.here.areas["a"]
         reasons = uow.session.scalars(select(Disclosure.reason).where(of_area))
         assert list(reasons) == ["for the town"] * 3
+        of_him = Disclosure.subject_id == officer.id, Disclosure.kind == "export"
+        assert list(uow.session.scalars(select(Disclosure.reason).where(*of_him))) == ["for the town"] * 3

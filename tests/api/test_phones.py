@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from threading import Barrier
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 
+from backend.core.ids import new_id
+from backend.core.uow import unit_of_work
 from backend.core.vocabulary import Protocol
 from tests.api.conftest import Caller, World
 from tests.api.test_shifts import start
+from workflows import phones
 
 PHONES, OPEN = "/api/v1/desk/phones", "/api/v1/auth/phones/open"
 
@@ -97,3 +102,23 @@ def test_a_code_is_over_when_another_is_made_its_time_is_up_or_its_officer_is_go
     assert desk.get(PHONES, officer_id=str(elsewhere.id)).json["items"] == []
     assert str(elsewhere.id) not in desk.get(PHONES, limit=200).text
     assert signed_in(elsewhere).get(PHONES).status_code == 403
+
+
+def test_of_codes_that_are_made_at_once_one_is_good(world: World) -> None:
+    officer, at_once = world.officer(), Barrier(4)
+
+    def make() -> None:
+        with unit_of_work(world.here.id) as uow:
+            at_once.wait(20)
+            phones.hand_over(
+                uow, world.here["supervisor_a"].actor(), officer.id, Protocol.OSMAND, command_id=new_id()
+            )
+
+    with ThreadPoolExecutor(4) as pool:
+        for made in [pool.submit(make) for _ in range(4)]:
+            made.result(30)
+    good = (
+        "select count(*), count(*) filter (where expires_at > now()) from phone_setups where officer_id = :id"
+    )
+    with world.owner.connect() as connection:
+        assert connection.execute(text(good), {"id": officer.id}).one() == (4, 1)

@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError
 from backend.core.errors import Conflict, Invalid, NotVisible, Refusal
 from backend.core.ids import new_id
 from backend.core.uow import UnitOfWork
-from backend.models import HandOver, Journal, Notice
+from backend.models import Deadline, HandOver, Journal, Notice
 from tests import factories
 from tests.dispatching import make_task, on_shift, press, states
 from tests.factories import Town
@@ -108,7 +108,14 @@ def test_what_is_for_anybody_is_taken_by_the_first_of_the_area_and_a_missing_con
         assert code_of(give, here, town) == "hand_over_waiting"
         attempt.rollback()
     here.enter_town(town.id)
-    hand_overs.withdraw(here, giver.actor(), made.id, command_id=new_id())
+    # Nobody came for it within a day.
+    deadline = here.session.scalars(select(Deadline).where(Deadline.subject_id == made.id)).one()
+    assert deadline.due_at == made.given_at + hand_overs.LAPSES_AFTER
+    hand_overs.time_due(here, deadline)
+    assert code_of(hand_overs.take, here, taker.actor(), made.id, command_id=new_id()) == "wrong_state"
+    answered = select(Notice.params).where(Notice.subject_id == made.id, Notice.recipient_id == giver.id)
+    assert [one["outcome"] for one in here.session.scalars(answered)] == ["lapsed"]
+    hand_overs.withdraw(here, giver.actor(), give(here, town, to=None).id, command_id=new_id())
     named = give(here, town)
     refused = hand_overs.decline(here, taker.actor(), named.id, reason="手电只有一支", command_id=new_id())
     assert (refused.state, refused.answer) == ("declined", "手电只有一支")

@@ -468,6 +468,10 @@ def by_rule_on_request(act: Callable[..., Any], **more: Any) -> Press:
     return press
 
 
+def lapse_hand_over(uow: UnitOfWork, actor: Actor, row_id: UUID, command_id: UUID | None) -> None:
+    hand_overs.lapse(uow, actor, access.hand_over(uow, system_actor(uow.town), row_id, lock=True))
+
+
 def given_hand_over(uow: UnitOfWork, town: Town) -> UUID:
     """What a colleague hands over to the officer, who is on shift; what waits from before is taken back."""
     for name in ("officer_a", "officer_a2"):
@@ -642,6 +646,7 @@ PRESSES: dict[tuple[str, str], Press] = {
     ("hand_over", "take"): on_row(hand_overs.take),
     ("hand_over", "decline"): on_row(hand_overs.decline, **WHY),
     ("hand_over", "withdraw"): on_row(hand_overs.withdraw),
+    ("hand_over", "lapse"): lapse_hand_over,
     ("post_duty", "start"): on_patrol(post_duties.start),
     ("post_duty", "relieve"): at_post(post_reliefs.hand_over, timedelta(hours=1)),
     ("post_duty", "end"): at_post(post_duties.end, timedelta(minutes=1)),
@@ -662,7 +667,7 @@ BY_CLOCK = {
     ("evidence", "receive"), ("evidence", "seal"), ("evidence", "reject"),
     ("call_answer", "excuse"), ("patrol", "miss"), ("appraisal", "lock"),
     ("call_answer", "excuse"), ("patrol", "miss"), ("task", "hand_over"), ("assignment", "hand_over"),
-    ("roster_request", "submit"), ("roster_request", "lapse"),
+    ("roster_request", "submit"), ("roster_request", "lapse"), ("hand_over", "lapse"),
     ("call_answer", "excuse"), ("patrol", "miss"), ("post_duty", "miss"),
 }  # fmt: skip
 """Acts without a command: nobody repeats them by a key."""

@@ -181,6 +181,20 @@ def test_what_is_not_known_is_told_apart_and_decides_nothing(here: UnitOfWork, t
     assert told(here, "post.left") == set()
 
 
+def test_what_is_still_to_come_decides_until_it_no_longer_can(here: UnitOfWork, town: Town) -> None:
+    """Who has stood for two hours when four in five of them are needed may come back for up to 24 minutes."""
+    his = Standing(here, town)
+    here.now = his.at
+    his.press(post_duties.start, 0)
+    here.now = his.at + 30 * MINUTE
+    his.bring(his.stays(0, 29, north_m=300))
+    his.look()
+    judged = {}
+    for minute in (5, 20, 28):
+        judged[minute] = post_presence.of(his.read(), his.at + minute * MINUTE).is_enough(80)
+    assert judged == {5: None, 20: None, 28: False}
+
+
 def test_who_leaves_his_post_is_asked_why_and_the_desk_is_told_while_it_goes_on(
     here: UnitOfWork, town: Town
 ) -> None:
@@ -261,6 +275,9 @@ def test_breaks_are_bounded_and_what_was_pressed_offline_counts_when_it_comes(
     assert his.minutes()[3] == 25
     with pytest.raises(Conflict, match="no break"):
         his.press(post_duties.come_back, 46)
+    late = his.press(post_duties.take_break, 118)
+    assert [one.ended_at for one in late.breaks][-1] == late.ended_at
+    assert post_looks.situation(his.read(), here.now) != "on_break"
     with pytest.raises(WrongState):
         his.press(post_duties.take_break, 125)
     here.now += timedelta(days=4)
@@ -351,9 +368,11 @@ def test_who_has_just_read_the_label_relieves_at_once_and_takes_the_rest(
     began(here, town, second)
     scanned = make_visit(here, town, second, checkpoint.id, at=here.now - 20 * MINUTE)
     scanned.method = "qr"
+    forged = make_visit(here, town, second, checkpoint.id, at=here.now - 2 * MINUTE, flags=["mock"])
+    forged.method = "qr"
     here.session.flush()
     asked = post_reliefs.take_over(here, second.actor(), his.duty_id, command_id=new_id())
-    assert (asked.id, asked.state) == (his.duty_id, "standing"), "that was too long ago"
+    assert (asked.id, asked.state) == (his.duty_id, "standing"), "that was too long ago, or is doubted"
     make_visit(here, town, second, checkpoint.id, at=here.now - MINUTE).method = "nfc"
     here.session.flush()
     taken = post_reliefs.take_over(here, second.actor(), his.duty_id, command_id=new_id())

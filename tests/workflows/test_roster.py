@@ -170,6 +170,11 @@ def test_a_planned_shift_is_changed_by_who_has_read_it_and_a_cancelled_one_frees
     )
     assert entry.first().data == {"fields": ["officer_id", "kind", "remark", "begins_at", "ends_at"]}  # type: ignore[union-attr]
     roster.cancel(here, by, planned.id, reason="rain", command_id=new_id())
+    gone = planned_shifts.read(here, planned.id).version
+    assert (
+        code_of(roster.change, here, by, planned.id, other, version=gone, command_id=new_id())
+        == "wrong_state"
+    )
     plan(here, town, "officer_a2", 1, "09:00-17:00")
     past = make_planned(here, town, town["officer_a"], here.now - 2 * DAY)
     assert code_of(roster.cancel, here, by, past.id, reason="x", command_id=new_id()) == "shift_over"
@@ -217,6 +222,38 @@ def test_a_swap_needs_the_colleague_and_then_a_supervisor_and_changes_both_shift
     )
     swaps = select(func.count()).where(Journal.action == "swap", Journal.subject_id.in_([mine.id, theirs.id]))
     assert here.session.scalar(swaps) == 2
+
+
+def test_a_swap_over_two_areas_is_seen_by_both_supervisors_and_decided_by_who_has_both(
+    here: UnitOfWork, town: Town
+) -> None:
+    """What the list offers is what the door lets through."""
+    mine = make_planned(here, town, town["officer_a"])
+    theirs = make_planned(here, town, town["officer_b"], area="b")
+    request = RosterRequest(
+        id=new_id(), town_id=town.id, kind=K.SWAP, state="asked", planned_id=mine.id, planned_version=1,
+        wanted_id=theirs.id, wanted_version=1, officer_id=town["officer_a"].id, colleague_id=town["officer_b"].id,
+        reason="family", asked_at=here.now, version=1,
+    )  # fmt: skip
+    here.session.add(request)
+    here.session.flush()
+    roster_requests.agree(here, town["officer_b"].actor(), request.id, command_id=new_id())
+    assert told(here, town, "supervisor") == ["roster_request.submitted"]
+    assert told(here, town, "supervisor_a") == []
+    may = {}
+    for who in ("supervisor_a", "supervisor"):
+        actor = town[who].actor()
+        [seen] = [
+            one
+            for one in roster_requests.at_desk(here, actor, after=None, limit=9).items
+            if one.id == request.id
+        ]
+        may[who] = roster_requests.actions(actor, seen)
+    assert may == {"supervisor_a": [], "supervisor": ["approve", "refuse"]}
+    half = town["supervisor_a"].actor()
+    assert code_of(roster_requests.approve, here, half, request.id, command_id=new_id()) == "not_found"
+    done = roster_requests.approve(here, town["supervisor"].actor(), request.id, command_id=new_id())
+    assert done.state == "approved"
 
 
 def test_a_request_lapses_with_its_shift_and_an_excuse_frees_its_officer_even_afterwards(

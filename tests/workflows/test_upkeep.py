@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Engine, create_engine, select, text
 from sqlalchemy.pool import NullPool
 
 from backend.core.config import Config
-from backend.core.uow import unit_of_work
+from backend.core.ids import new_id
+from backend.core.uow import UnitOfWork, unit_of_work
+from backend.models import PhoneSetup, PostAbsence, RosterRequest
 from tests import factories
+from tests.rosters import make_planned
+from tests.rounds import make_duty, make_post
 from workflows import sessions, upkeep
 
 
@@ -70,6 +74,37 @@ def test_an_imported_track_goes_as_long_after_its_import_as_a_fix_after_it_was_m
         ).all()
     owner.dispose()
     assert {row.town_id: row.count for row in left} == {here.id: 1, there.id: 2}
+
+
+def test_of_a_duty_stays_who_stood_it_and_of_a_request_what_became_of_it(
+    uow: UnitOfWork, owner_engine: Engine
+) -> None:
+    """P22: who was away from his post when, and what he had asked off for, go when visits go."""
+    town = factories.make_town(owner_engine, f"old-{new_id().hex[-6:]}")
+    uow.enter_town(town.id)
+    post, kept = make_post(uow, town), []
+    for age in (399, 401):
+        at = uow.now - timedelta(days=age)
+        duty = make_duty(uow, town, post, starts_at=uow.now)
+        duty.starts_at, duty.ends_at, duty.presence = at, at + timedelta(hours=2), {"phone": {}}
+        uow.session.add(PostAbsence(id=new_id(), town_id=town.id, duty_id=duty.id, began_at=at, ended_at=at))
+        planned = make_planned(uow, town, town["officer_a"], at)
+        request = RosterRequest(
+            id=new_id(), town_id=town.id, kind="excuse", state="withdrawn", planned_id=planned.id, planned_version=1,
+            officer_id=planned.officer_id, reason="医院", asked_at=at, ended_at=at, version=1,
+        )  # fmt: skip
+        setup = PhoneSetup(
+            id=new_id(), town_id=town.id, officer_id=planned.officer_id, protocol="osmand", code_hash=new_id().bytes,
+            created_at=at, expires_at=at,
+        )  # fmt: skip
+        uow.session.add_all([request, setup])
+        kept.append((duty, request))
+    uow.session.flush()
+    upkeep.forget_visits(uow, retention_days=400)
+    assert upkeep.forget_setups(uow) == 2
+    uow.session.expire_all()
+    assert [(duty.presence, request.reason) for duty, request in kept] == [({"phone": {}}, "医院"), ({}, "")]
+    assert len(uow.session.scalars(select(PostAbsence)).all()) == 1
 
 
 def test_a_fix_that_came_after_its_day_was_dropped_goes_with_the_next_round(

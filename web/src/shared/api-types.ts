@@ -34184,7 +34184,7 @@ export interface components {
             /** @description Of the time that counts, inside. */
             percent: number | null;
             unknown_percent: number | null;
-            /** @description Whether it is as much as needed; null: what is not known decides. */
+            /** @description Whether it is as much as needed; null: what is unknown or to come decides. */
             is_enough: boolean | null;
             inside_s: number;
             outside_s: number;
