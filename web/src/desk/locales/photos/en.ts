@@ -13,6 +13,7 @@ export default {
   withheld: 'Not shown to you',
   missing: 'The stored file is missing; tell the operator',
   failed: 'Could not be loaded',
+  kind: { video: 'Video {length}', audio: 'Audio {length}' },
   noPreview: 'No preview',
   again: 'Try again',
   listFailed: 'The photos could not be read.',

@@ -13,6 +13,7 @@ export default {
   withheld: '无权查看',
   missing: '存储的文件缺失，请告知运维人员',
   failed: '无法加载',
+  kind: { video: '录像 {length}', audio: '录音 {length}' },
   noPreview: '没有预览',
   again: '重试',
   listFailed: '照片读取失败。',
