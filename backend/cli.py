@@ -212,6 +212,54 @@ def migrate(direction: str, target: str | None, yes: bool) -> None:
         sys.exit(3)
 
 
+@cli.group()
+def custody() -> None:
+    """The custody log of evidence."""
+
+
+@custody.command("verify")
+@click.option("--key", "keys", multiple=True, help="A public key whose heads are believed too, hexadecimal.")
+def verify_custody(keys: tuple[str, ...]) -> None:
+    """Verify every chain, every signed head, and what stands outside. Exit code 4: something does not hold."""
+    from backend.adapters import seals
+    from backend.core.uow import unit_of_work
+    from workflows import custody_heads, upkeep
+
+    config = Config.from_env()
+    wrong = 0
+    with opened(config):
+        try:
+            believed = [seals.Signer(config.custody_key).public, *(bytes.fromhex(key) for key in keys)]
+        except ValueError as error:
+            raise ConfigError(f"A key cannot be read: {error}.") from None
+        outside = list(seals.Outside(config.custody_heads).read())
+        click.echo(f"key           {believed[0].hex()}")
+        with unit_of_work() as uow:
+            towns = upkeep.towns(uow)
+        for town_id in towns:
+            told = [one for one in outside if one.get("town") == str(town_id)]
+            with unit_of_work(town_id) as uow:
+                for found in custody_heads.verify(
+                    uow, told, seals.is_signed, keys=believed, report=_say_verified
+                ):
+                    wrong += 1
+                    of_item = f", item {found.evidence_id}, entry {found.place}" if found.evidence_id else ""
+                    of_head = f" (head {found.head})" if found.head is not None else ""
+                    click.echo(f"WRONG         {found.what}{of_head}{of_item}")
+    click.echo(f"{wrong} wrong" if wrong else "all of it holds")
+    if wrong:
+        sys.exit(4)
+
+
+def _say_verified(found: Any) -> None:
+    window = (
+        f", {found.open_entries} since {found.open_since:%Y-%m-%d %H:%M:%S} UTC under no head yet"
+        if found.open_since
+        else ""
+    )
+    click.echo(f"verified      {found.items} items, {found.entries} entries, {found.heads} heads{window}")
+
+
 @cli.command()
 def check() -> None:
     """Check settings, database and certificate without serving. Exit code 0: it would start."""

@@ -30,7 +30,7 @@ from procrastinate.jobs import Status
 from procrastinate.testing import InMemoryConnector
 
 from backend import worker_outbox
-from backend.adapters import pictures, recordings, storage
+from backend.adapters import pictures, recordings, seals, storage
 from backend.core import db, preflight
 from backend.core.clock import now
 from backend.core.config import Config, libpq_url
@@ -45,6 +45,7 @@ from workflows import (
     calls,
     closed_days,
     custody,
+    custody_heads,
     deadlines,
     dispatching,
     duty_levels,
@@ -288,7 +289,27 @@ def verify_custody(timestamp: int) -> None:
     in_every_town(_verify_custody)
 
 
+@app.periodic(cron="* * * * *")
+@app.task(name="custody.sign", queueing_lock="custody.sign", lock="custody.sign")
+def sign_custody(timestamp: int) -> None:
+    """Sign what was added to the chains of each town, and write outside which heads stand in the database by now."""
+    signer, outside = seals.Signer(_settings().custody_key), seals.Outside(_settings().custody_heads)
+    in_every_town(partial(custody_heads.make, signer=signer))
+    written = custody_heads.newest(outside.read())
+    for lines in in_every_town(partial(custody_heads.unwritten, written=written)):
+        if lines:
+            outside.add(lines)
+
+
 def _verify_custody(uow: UnitOfWork) -> None:
+    signer, outside = seals.Signer(_settings().custody_key), seals.Outside(_settings().custody_heads)
+    told = [one for one in outside.read() if one.get("town") == str(uow.town)]
+    for wrong in custody_heads.verify(uow, told, seals.is_signed, keys=[signer.public], chains=False):
+        log.error(
+            "the custody log does not hold",
+            what=wrong.what, town_id=str(uow.town), head=wrong.head, place=wrong.place,
+            evidence_id=str(wrong.evidence_id) if wrong.evidence_id else None,
+        )  # fmt: skip
     for broken in custody.verify(uow, since=uow.now - timedelta(days=2)):
         log.error(
             "a chain of custody is broken",

@@ -127,6 +127,7 @@ GRANTS: dict[tuple[str, str], frozenset[Role]] = {
     ("do", "hand_over"): frozenset({OFFICER}),
     ("record", "evidence"): frozenset({OFFICER}),
     ("see", "evidence"): frozenset({DISPATCHER, SUPERVISOR}),
+    ("see", "custody"): frozenset({SUPERVISOR, AUDITOR}),
     ("see", "task_kind"): frozenset({DISPATCHER, SUPERVISOR, ADMIN, OFFICER}),
     ("manage", "task_kind"): frozenset({SUPERVISOR, ADMIN}),
     ("see", "alarm"): frozenset({DISPATCHER, SUPERVISOR}),
@@ -691,6 +692,17 @@ def evidence(uow: UnitOfWork, actor: Actor, evidence_id: UUID, *, lock: bool = F
     if found.officer_id == actor.user_id and may(actor, "record", "evidence"):
         return found
     if may(actor, "see", "evidence") and _is_shown_within(uow, actor, found):
+        return found
+    raise NotVisible()
+
+
+def custody(uow: UnitOfWork, actor: Actor, evidence_id: UUID) -> Evidence:
+    """The door to a custody log: of evidence from a shift in the actor's areas, or that is shown there."""
+    require(actor, "see", "custody")
+    found = uow.session.get(Evidence, evidence_id)
+    if found is not None and (
+        covers(uow, actor, "see", "custody", found.area_id) or _is_shown_within(uow, actor, found)
+    ):
         return found
     raise NotVisible()
 

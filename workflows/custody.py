@@ -6,23 +6,28 @@ taken out breaks the chain from there on. It holds digests of content and refere
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import func, or_, select
+from sqlalchemy.orm import joinedload
 
 from backend.core.identity import Actor
+from backend.core.paging import Page, only_number, page
 from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import CustodyAct, EvidenceState
 from backend.models import Custody, Evidence
+from workflows import access
 
 BEGINNING = bytes(32)
 """What the first entry of a chain follows."""
 ROUND_DAYS = 7
 """Within so many days each chain is verified, also one to which nothing was added."""
+LONGEST = timedelta(hours=1)
+"""So long at most after its moment an entry is committed."""
 AT_ONCE = 200
 """Chains that are read together."""
 
@@ -102,6 +107,18 @@ def of(uow: UnitOfWork, evidence_id: UUID) -> list[Custody]:
     return list(
         uow.session.scalars(select(Custody).where(Custody.evidence_id == evidence_id).order_by(Custody.seq))
     )
+
+
+def look(
+    uow: UnitOfWork, actor: Actor, evidence_id: UUID, *, after: Sequence[str] | None, limit: int
+) -> Page[Custody]:
+    """Return what happened to a piece of evidence and who had it in hand, the latest first."""
+    found = access.custody(uow, actor, evidence_id)
+    query = select(Custody).where(Custody.evidence_id == found.id).options(joinedload(Custody.actor))
+    if (seq := only_number(after)) is not None:
+        query = query.where(Custody.seq < seq)
+    rows = list(uow.session.scalars(query.order_by(Custody.seq.desc()).limit(limit + 1)))
+    return page(rows, limit, lambda row: (str(row.seq),))
 
 
 def first_wrong(entries: Iterable[Custody]) -> int | None:

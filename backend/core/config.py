@@ -143,6 +143,16 @@ class Config:
         return self.data_dir / "evidence"
 
     @property
+    def custody_key(self) -> Path:
+        """The key that signs the heads of the custody log; made at the first need."""
+        return self.secrets_dir / "custody.pem"
+
+    @property
+    def custody_heads(self) -> Path:
+        """The file of signed heads: to be kept where whoever owns the database cannot write."""
+        return self.data_dir / "custody" / "heads.jsonl"
+
+    @property
     def secure(self) -> bool:
         """Whether people reach the installation by HTTPS, by our own certificate or by a declared proxy's."""
         return self.tls or (self.public_url or "").startswith("https://")

@@ -61,6 +61,17 @@ def only_id(after: Sequence[str] | None) -> UUID | None:
         raise bad_cursor() from error
 
 
+def only_number(after: Sequence[str] | None) -> int | None:
+    """Read a key that is a whole number alone."""
+    if after is None:
+        return None
+    try:
+        [number] = after
+        return int(number)
+    except ValueError as error:
+        raise bad_cursor() from error
+
+
 def bad_cursor() -> Invalid:
     """Return the one refusal of a cursor that nobody here has given out."""
     return Invalid("This cursor is not one of ours.", "bad_cursor", cursor=["unreadable"])

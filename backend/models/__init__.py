@@ -15,7 +15,7 @@ from backend.models.command import Command
 from backend.models.deadline import Deadline, LadderRung, Number
 from backend.models.device import Device, DeviceCredential, PhoneSetup
 from backend.models.duty_level import LevelSwitch
-from backend.models.evidence import Custody, Evidence, EvidenceRoom, TaskPhoto
+from backend.models.evidence import Custody, CustodyHead, CustodyLeaf, Evidence, EvidenceRoom, TaskPhoto
 from backend.models.fix import Fix, GateCounter, LateDay, LatestPosition, QuarantinedFix, TrackDay
 from backend.models.imported_track import ImportedTrack
 from backend.models.journal import Disclosure, Journal
@@ -51,6 +51,8 @@ __all__ = [
     "Crew",
     "CrewMember",
     "Custody",
+    "CustodyHead",
+    "CustodyLeaf",
     "Deadline",
     "Delivery",
     "Department",

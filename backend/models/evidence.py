@@ -9,6 +9,7 @@ from sqlalchemy import (
     CheckConstraint,
     ColumnElement,
     ForeignKey,
+    ForeignKeyConstraint,
     Index,
     LargeBinary,
     PrimaryKeyConstraint,
@@ -179,6 +180,7 @@ class Custody(Base):
     __tablename__ = "custody"
     __table_args__ = (
         PrimaryKeyConstraint("evidence_id", "seq", name="pk_custody"),
+        Index("ix_custody_at", "town_id", "at"),
         CheckConstraint("seq > 0", name="ck_custody_seq"),
         CheckConstraint(
             "octet_length(previous_hash) = 32 and octet_length(entry_hash) = 32", name="ck_custody_hashes"
@@ -197,4 +199,53 @@ class Custody(Base):
     action: Mapped[str]
     digests: Mapped[dict[str, Any]]
     previous_hash: Mapped[bytes] = mapped_column(LargeBinary)
+    entry_hash: Mapped[bytes] = mapped_column(LargeBinary)
+
+    # No foreign key: who is in the log stays there.
+    actor: Mapped[User | None] = relationship(
+        lazy="raise", viewonly=True, primaryjoin="foreign(Custody.actor_id) == User.id"
+    )
+
+
+class CustodyHead(Base):
+    """A signed head: the root over the chains that had grown, and the hash of the head before it."""
+
+    __tablename__ = "custody_heads"
+    __table_args__ = (
+        PrimaryKeyConstraint("town_id", "n", name="pk_custody_heads"),
+        CheckConstraint("n > 0 and items > 0", name="ck_custody_heads_n"),
+        CheckConstraint(
+            "octet_length(root) = 32 and octet_length(previous_hash) = 32"
+            " and octet_length(public_key) = 32 and octet_length(signature) = 64",
+            name="ck_custody_heads_bytes",
+        ),
+    )
+
+    town_id: Mapped[TownId]
+    n: Mapped[int]
+    at: Mapped[datetime]
+    items: Mapped[int]
+    root: Mapped[bytes] = mapped_column(LargeBinary)
+    previous_hash: Mapped[bytes] = mapped_column(LargeBinary)
+    public_key: Mapped[bytes] = mapped_column(LargeBinary)
+    signature: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class CustodyLeaf(Base):
+    """The end of a chain that a head is about."""
+
+    __tablename__ = "custody_leaves"
+    __table_args__ = (
+        PrimaryKeyConstraint("evidence_id", "seq", name="pk_custody_leaves"),
+        ForeignKeyConstraint(
+            ["town_id", "n"], ["custody_heads.town_id", "custody_heads.n"], name="fk_custody_leaves_head"
+        ),
+        Index("ix_custody_leaves_head", "town_id", "n"),
+        CheckConstraint("octet_length(entry_hash) = 32", name="ck_custody_leaves_hash"),
+    )
+
+    evidence_id: Mapped[UUID]
+    seq: Mapped[int]
+    town_id: Mapped[TownId]
+    n: Mapped[int]
     entry_hash: Mapped[bytes] = mapped_column(LargeBinary)

@@ -8,12 +8,15 @@ from flask import Response
 from marshmallow import Schema, fields, validate
 
 from backend.core.identity import Actor
+from backend.core.paging import Page
 from backend.core.uow import UnitOfWork
-from backend.core.vocabulary import Audience, EvidenceFault, EvidenceKind, EvidenceState
+from backend.core.vocabulary import Audience, CustodyAct, EvidenceFault, EvidenceKind, EvidenceState
 from mobile_api import files
+from mobile_api.desk.task_schemas import DeskPersonSchema
 from mobile_api.endpoint import Door
 from mobile_api.fields import Moment, Word
-from workflows import evidence, patrol_looks, reports, task_looks
+from mobile_api.paging import PageQuerySchema, decode_cursor, page_of
+from workflows import custody, evidence, patrol_looks, reports, task_looks
 
 blp = Door("evidence", Audience.DESK, "", "Photos with the reports, tasks and patrols in your areas.")
 SEE = ("see", "evidence")
@@ -72,6 +75,28 @@ class DeskPhotosSchema(Schema):
     items = fields.List(fields.Nested(DeskPhotoSchema), required=True)
 
 
+CONTENT = {"preview_sha256": "preview", "sha256": "original"}
+"""Of which content an entry is, by the digest that it has."""
+
+
+class DeskCustodySchema(Schema):
+    """An entry of the custody log: what happened, or who looked."""
+
+    seq = fields.Integer(required=True)
+    at = Moment(required=True)
+    action = Word(CustodyAct, required=True)
+    actor = fields.Nested(
+        DeskPersonSchema, allow_none=True, required=True, metadata={"description": "Null: the system."}
+    )
+    of = fields.String(
+        allow_none=True, required=True, validate=validate.OneOf(["preview", "original"]),
+        metadata={"description": "Which content it was."},
+    )  # fmt: skip
+    entry_hash = fields.String(
+        required=True, metadata={"description": "SHA-256 of the entry and all before it, hexadecimal."}
+    )
+
+
 _PLAIN = [name for name in DeskEvidenceSchema().fields if name not in ("sha256", "has_preview", "actions")]
 
 
@@ -81,6 +106,14 @@ def _document(actor: Actor, found: Any) -> dict[str, Any]:
         "sha256": found.declared_sha256.hex(),
         "has_preview": found.preview_sha256 is not None,
         "actions": evidence.actions(actor, found),
+    }
+
+
+def _entry(found: Any) -> dict[str, Any]:
+    return {
+        **{name: getattr(found, name) for name in ("seq", "at", "action", "actor")},
+        "of": next((of for name, of in CONTENT.items() if name in found.digests), None),
+        "entry_hash": found.entry_hash.hex(),
     }
 
 
@@ -138,3 +171,19 @@ def get_evidence_content(uow: UnitOfWork, actor: Actor, evidence_id: UUID) -> Re
 def get_evidence_preview(uow: UnitOfWork, actor: Actor, evidence_id: UUID) -> Response:
     """Return the photo made smaller: its pixels and nothing else of the file. The look is written down."""
     return files.preview(evidence.preview(uow, actor, evidence_id))
+
+
+@blp.query(
+    "/evidence/<uuid:evidence_id>/custody",
+    may=("see", "custody"),
+    answers=page_of(DeskCustodySchema),
+    arguments=PageQuerySchema,
+    refuses=(422,),
+)
+def list_custody(
+    uow: UnitOfWork, actor: Actor, evidence_id: UUID, query: dict[str, Any]
+) -> Page[dict[str, Any]]:
+    """List what happened to a piece of evidence and who had it in hand, the latest first."""
+    cursor = decode_cursor(query.get("cursor"))
+    found = custody.look(uow, actor, evidence_id, after=cursor, limit=query["limit"])
+    return Page([_entry(one) for one in found.items], found.after)

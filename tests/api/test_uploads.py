@@ -566,6 +566,20 @@ def test_the_desk_sees_what_its_reports_show_and_others_do_not(
         for path in (f"{DESK}/{photo_id}/content", f"{OWN}/{photo_id}/content"):
             assert signed_in(stranger).get(path).status_code in (403, 404), stranger
     assert len(chain(world, photo_id)) == seen + 1, "a look that was refused is none"
+    # Who looked is read by who oversees, in pages; reading it is no look at the photo.
+    log = f"{DESK}/{photo_id}/custody"
+    for overseer in ("supervisor_a", "auditor"):
+        first = signed_in(overseer).get(log, limit=2)
+        assert first.status_code == 200, first.text
+        rest = signed_in(overseer).get(log, cursor=first.json["next"]).json["items"]
+        told = [(one["seq"], one["action"], one["of"]) for one in [*first.json["items"], *rest]]
+        assert told[0] == (seen + 1, "viewed", "preview")
+        assert [seq for seq, _, _ in told] == list(range(seen + 1, 0, -1))
+    assert first.json["items"][0]["actor"]["id"] == str(world.here["desk_a"].id)
+    assert len(chain(world, photo_id)) == seen + 1
+    for stranger in ("desk_a", "admin", "officer_a"):
+        assert signed_in(stranger).get(log).status_code == 403, stranger
+    assert signed_in("auditor").get(f"{DESK}/{late}/custody").status_code == 404
     once = signed_in("desk_a")
     assert once.post("/api/v1/auth/logout").status_code == 204
     assert once.get(f"{DESK}/{photo_id}/content").status_code == 401

@@ -63,6 +63,7 @@ export type DisclosureEntry = Schemas['DeskDisclosure']
 
 export type DeskTask = Schemas['DeskTask']
 export type DeskPhoto = Schemas['DeskPhoto']
+export type CustodyEntry = Schemas['DeskCustody']
 export type TaskState = DeskTask['state']
 export type Priority = DeskTask['priority']
 export type Assignment = Schemas['DeskAssignment']

@@ -18763,6 +18763,104 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/desk/evidence/{evidence_id}/custody": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                evidence_id: string;
+            };
+            cookie?: never;
+        };
+        /** List what happened to a piece of evidence and who had it in hand, the latest first. */
+        get: {
+            parameters: {
+                query?: {
+                    /** @description `next` of the page before. */
+                    cursor?: string;
+                    limit?: number;
+                };
+                header?: never;
+                path: {
+                    evidence_id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description OK */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["DeskCustodyPage"];
+                    };
+                };
+                /** @description Not signed in. */
+                401: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not in your role. */
+                403: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Not there, or not yours. */
+                404: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Fields that are not acceptable. */
+                422: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Too often. */
+                429: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+                /** @description Busy, or a part is down. */
+                503: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/problem+json": components["schemas"]["Problem"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/desk/task-kinds": {
         parameters: {
             query?: never;
@@ -32623,6 +32721,27 @@ export interface components {
         };
         DeskPhotos: {
             items: components["schemas"]["DeskPhoto"][];
+        };
+        DeskCustody: {
+            seq: number;
+            /** Format: date-time */
+            at: string;
+            /** @enum {string} */
+            action: "created" | "received" | "sealed" | "rejected" | "previewed" | "viewed";
+            /** @description Null: the system. */
+            actor: components["schemas"]["DeskPerson"] | null;
+            /**
+             * @description Which content it was.
+             * @enum {string|null}
+             */
+            of: "preview" | "original" | null;
+            /** @description SHA-256 of the entry and all before it, hexadecimal. */
+            entry_hash: string;
+        };
+        DeskCustodyPage: {
+            items: components["schemas"]["DeskCustody"][];
+            /** @description Cursor of the next page. */
+            readonly next: string | null;
         };
         DeskChecklistItem: {
             id: string;

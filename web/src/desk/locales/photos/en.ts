@@ -26,6 +26,13 @@ export default {
   previous: 'Previous photo',
   next: 'Next photo',
   logged: 'Each look is written into the photo’s custody log.',
+  custody: {
+    title: 'Custody log',
+    system: 'System',
+    empty: 'No entries',
+    acts: { created: 'announced', received: 'received', sealed: 'sealed', rejected: 'rejected', previewed: 'made the small picture', viewed: 'looked' },
+    of: { original: 'original', preview: 'small picture' },
+  },
   reason: {
     hash_differs: 'What arrived is not what was added on the phone.',
     not_an_image: 'It is no photo, or it is damaged.',

@@ -26,6 +26,13 @@ export default {
   previous: '上一张',
   next: '下一张',
   logged: '每次查看都记入该照片的保管记录。',
+  custody: {
+    title: '保管记录',
+    system: '系统',
+    empty: '没有记录',
+    acts: { created: '登记', received: '送达', sealed: '封存', rejected: '退回', previewed: '生成小图', viewed: '查看' },
+    of: { original: '原件', preview: '小图' },
+  },
   reason: {
     hash_differs: '送达的内容与在手机上添加时不一致。',
     not_an_image: '不是照片，或已损坏。',

@@ -2,8 +2,8 @@
 
 from alembic import op
 
-revision = "0023"
-down_revision = "0018"
+revision = "0020"
+down_revision = "0019"
 
 THERE = """
 alter table evidence drop constraint ck_evidence_kind;
