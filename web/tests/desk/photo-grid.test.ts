@@ -9,10 +9,10 @@ import { Offline, Problem } from '@/shared/api'
 import { createTranslations, locale, setLocale } from '@/shared/i18n'
 
 const api = vi.hoisted(() => ({ get: vi.fn(), response: vi.fn() }))
-vi.mock('@/desk/client', () => ({ api, session: {} }))
+vi.mock('@/desk/client', () => ({ api, session: {}, may: () => false }))
 
 const photo = (id: string, of: 'before' | 'after', more: Record<string, unknown> = {}): DeskPhoto =>
-  ({ id, of, evidence: { id, state: 'sealed', reason: null, has_preview: true, captured_at: '2026-11-30T06:00:00Z', sealed_at: null, width_px: null, sha256: 'ab', ...more } }) as unknown as DeskPhoto
+  ({ id, of, evidence: { id, kind: 'image', state: 'sealed', reason: null, has_preview: true, captured_at: '2026-11-30T06:00:00Z', sealed_at: null, width_px: null, sha256: 'ab', ...more } }) as unknown as DeskPhoto
 
 const before = locale.value
 let app: App | null = null
