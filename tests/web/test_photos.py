@@ -100,6 +100,10 @@ def test_photos_taken_offline_arrive_after_cuts_and_the_desk_sees_them_sealed(
         large = seat.get_by_test_id("large-photo")
         expect(large.locator("img")).to_be_visible()
         expect(large).to_contain_text("自在手机上添加后未改动")
+        log = large.get_by_test_id("custody")
+        log.locator("summary").click()
+        expect(log.locator("[data-action=sealed]")).to_be_visible()
+        expect(log.locator("[data-action=viewed]").first).to_contain_text("小图")
         seat.keyboard.press("Escape")
         expect(large).to_have_count(0)
         shown = api.get(f"/api/v1/desk/reports/{filed['id']}/evidence").json()["items"]
