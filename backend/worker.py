@@ -30,13 +30,15 @@ from procrastinate.jobs import Status
 from procrastinate.testing import InMemoryConnector
 
 from backend import worker_outbox
-from backend.adapters import pictures, seals, storage
+from backend.adapters import pictures, recordings, seals, storage
 from backend.core import db, preflight
 from backend.core.clock import now
 from backend.core.config import Config, libpq_url
 from backend.core.jobs import DEFAULT_QUEUE, PHOTO_QUEUE, SCHEMA
 from backend.core.preflight import Unreachable
 from backend.core.uow import UnitOfWork, unit_of_work
+from backend.core.vocabulary import EvidenceKind
+from backend.models import Evidence
 from workflows import (
     alarms,
     appraisal_clocks,
@@ -224,7 +226,7 @@ def watch_visits(timestamp: int) -> None:
 # it waits, the clock queues no other. After the last attempt the hourly clock does.
 @app.task(name=evidence.EXAMINE, retry=procrastinate.RetryStrategy(max_attempts=10, wait=90))
 def examine_evidence(town_id: str, evidence_id: str) -> None:
-    """Look at a photo that has arrived, in a process with limits, and seal or reject it."""
+    """Look at what has arrived, in a process with limits, and seal or reject it."""
     examine(_settings(), UUID(town_id), UUID(evidence_id), storage.Folder(_settings().evidence_dir))
 
 
@@ -236,15 +238,30 @@ def examine(config: Config, town_id: UUID, evidence_id: UUID, store: storage.Sto
         return
     preview_sha256 = None
     with tempfile.TemporaryDirectory(prefix="xg-evidence-") as folder:
-        original, preview = Path(folder) / "original", Path(folder) / "preview"
-        with open(original, "xb") as file:
-            store.copy_to(town_id, received.sha256, file)
-        seen = pictures.look(original, preview, most_pixels=config.image_megapixels * 1_000_000)
-        if seen.fault is None:
+        preview = Path(folder) / "preview"
+        seen = _look(config, store, received, preview)
+        if seen.fault is None and preview.exists():
             preview_sha256 = hashlib.sha256(preview.read_bytes()).digest()
             store.keep(town_id, preview_sha256, preview)
     with unit_of_work(town_id) as uow:
         evidence.examined(uow, evidence_id, seen, preview_sha256=preview_sha256)
+
+
+def _look(config: Config, store: storage.Store, received: Evidence, preview: Path) -> pictures.Picture:
+    """Have it decoded from a copy; that of a recording has no name, so that nothing long ever stays behind."""
+    assert received.sha256 is not None
+    most_pixels = config.image_megapixels * 1_000_000
+    if received.kind == EvidenceKind.IMAGE:
+        original = preview.with_name("original")
+        with open(original, "xb") as file:
+            store.copy_to(received.town_id, received.sha256, file)
+        return pictures.look(original, preview, most_pixels=most_pixels)
+    assert received.media_type is not None
+    # Beside the spool: what is temporary elsewhere need not have room for a file that was let in here.
+    with tempfile.TemporaryFile(dir=config.evidence_dir) as copied:
+        store.copy_to(received.town_id, received.sha256, copied)
+        copied.flush()
+        return recordings.look(copied, preview, media_type=received.media_type, most_pixels=most_pixels)
 
 
 @app.periodic(cron="27 * * * *")

@@ -2,8 +2,11 @@
 
 from flask import Response, current_app
 
-from backend.adapters.pictures import EXTENSIONS
+from backend.adapters import pictures, recordings
+from backend.core.vocabulary import EvidenceKind
 from workflows.evidence import Content
+
+EXTENSIONS = pictures.EXTENSIONS | recordings.EXTENSIONS
 
 
 def download(body: bytes, media_type: str, name: str) -> Response:
@@ -15,9 +18,10 @@ def download(body: bytes, media_type: str, name: str) -> Response:
 
 
 def original(found: Content) -> Response:
-    """Return a photo as it was taken: a file to keep, in which nothing is shown in place."""
+    """Return evidence as it was taken: a file to keep, in which nothing is shown in place."""
     assert found.evidence.media_type is not None
-    name = f"photo-{found.evidence.id}.{EXTENSIONS[found.evidence.media_type]}"
+    kind = "photo" if found.evidence.kind == EvidenceKind.IMAGE else found.evidence.kind
+    name = f"{kind}-{found.evidence.id}.{EXTENSIONS[found.evidence.media_type]}"
     return _evidence(found, "application/octet-stream", name, found.evidence.length)
 
 

@@ -1,8 +1,9 @@
-"""Evidence: photos that officers take, from the first byte that arrives to the look at the desk.
+"""Evidence: photos and recordings that officers take, from the first byte that arrives to the look at the desk.
 
-A photo has its id, its hash and its moment from the phone that took it, and nothing of that ever changes. It is
+Each has its id, its hash and its moment from the phone that took it, and nothing of that ever changes. It is
 ``received`` when all its bytes are here, and ``sealed`` when they are the ones that were declared at capture and a
-decoder has found a picture in them. What belongs to it stands in its custody log, every look at it as well.
+decoder has found a picture, or a recording, in them. What belongs to it stands in its custody log, every look at it
+as well.
 
 The bytes themselves are the business of ``backend.adapters.storage``; what is said here is said in the transaction.
 """
@@ -58,6 +59,7 @@ class Declared:
     captured_at: datetime
     length: int | None
     metadata: str
+    kind: EvidenceKind = EvidenceKind.IMAGE
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ def begin(uow: UnitOfWork, actor: Actor, declared: Declared, room: Room) -> Evid
             id=declared.id,
             town_id=uow.town,
             officer_id=actor.user_id,
-            kind=EvidenceKind.IMAGE,
+            kind=declared.kind,
             state=EVIDENCE.initial,
             upload_metadata=declared.metadata,
             length=declared.length,
@@ -191,9 +193,9 @@ def _give_room_back(uow: UnitOfWork, less: int) -> None:
 def check_length(length: int, room: Room) -> None:
     """Refuse a file that is longer than is taken in, or has nothing in it."""
     if length > room.of_one:
-        raise TooLarge("too_large", f"A photo may have {room.of_one} bytes.")
+        raise TooLarge("too_large", f"A file of this kind may have {room.of_one} bytes.")
     if length < 1:
-        raise Invalid("An empty file is no photo.", length=["empty"])
+        raise Invalid("An empty file is no evidence.", length=["empty"])
 
 
 def upload(uow: UnitOfWork, actor: Actor, evidence_id: UUID, *, lock: bool = False) -> Evidence:
@@ -239,8 +241,8 @@ def arrived(
 ) -> Evidence:
     """Take note that all bytes are here; they have been kept, if they are what was declared.
 
-    What differs from what was declared, or is no photo by its first bytes, is rejected at once. Anything else is looked
-    at by a job of its own.
+    What differs from what was declared, or is nothing of its kind by its first bytes, is rejected at once. Anything
+    else is looked at by a job of its own.
     """
     system = system_actor(uow.town)
     found = access.evidence(uow, system, evidence_id, lock=True)
@@ -250,7 +252,8 @@ def arrived(
     if sha256 != found.declared_sha256:
         reject(uow, system, found, EvidenceFault.HASH_DIFFERS)
     elif media_type is None:
-        reject(uow, system, found, EvidenceFault.NOT_AN_IMAGE)
+        is_image = found.kind == EvidenceKind.IMAGE
+        reject(uow, system, found, EvidenceFault.NOT_AN_IMAGE if is_image else EvidenceFault.NOT_A_RECORDING)
     else:
         _queue(uow, found.id)
     return found
@@ -287,7 +290,7 @@ def seal(
     """
     EVIDENCE.fire(uow, actor, evidence, "seal", command_id=None)
     evidence.width_px, evidence.height_px = picture.width_px or None, picture.height_px or None
-    evidence.preview_sha256 = preview_sha256
+    evidence.duration_s, evidence.preview_sha256 = picture.duration_s, preview_sha256
     uow.session.flush()
     custody.write(uow, actor, evidence, CustodyAct.SEALED, sha256=evidence.sha256)
     if preview_sha256 is not None:

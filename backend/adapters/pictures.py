@@ -1,8 +1,6 @@
 """Pictures that came from outside: what kind they are by their content, and a look at them in a process with limits.
 
-What somebody sends may be made to fill the memory or to break the decoder. So it is decoded by a child process that may
-take so much memory, processor time and so many pixels and no more, and is given no secret: its environment is empty. It
-runs as the same user, so these are bounds on what a file may use up and no walls around whoever takes the decoder over.
+It is decoded by a child process (``bounded``), which may take so many pixels as well and no more.
 Of a picture that it could decode there is a smaller one, made anew from the pixels, in which nothing else of the file
 is left (no EXIF, no place, nothing that is appended).
 """
@@ -12,16 +10,14 @@ from __future__ import annotations
 import errno
 import io
 import json
-import resource
-import signal
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from backend.adapters import bounded
+from backend.adapters.bounded import BROKEN, ROOT, Limits
 from backend.core.vocabulary import EvidenceFault
 
-ROOT = Path(__file__).resolve().parents[2]
 PREVIEW_PX = 1600
 PREVIEW_TYPE = "image/jpeg"
 HEAD_BYTES = 16
@@ -30,31 +26,18 @@ MOST_UNSCALED = 24_000_000
 """Pixels of a format that is decoded whole. A JPEG is decoded at the size that is wanted."""
 FORMATS = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}
 EXTENSIONS = {"image/jpeg": "jpg", "image/png": "png", "image/webp": "webp"}
-BROKEN = 3
-"""What the child exits with when it could not do its work: that says nothing about the picture."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a look may take. All but ``patience_s`` bind the child and speak against the picture; that one does not."""
-
-    memory_bytes: int = 768 * 1024 * 1024
-    cpu_s: int = 30
-    preview_bytes: int = 16 * 1024 * 1024
-    patience_s: float = 120.0
-    """By the clock on the wall: a machine that is busy with other things takes long over a good photo."""
-
 
 LIMITS = Limits()
 
 
 @dataclass(frozen=True)
 class Picture:
-    """What was seen: how large it is, in pixels as they are stored, or what is wrong with it."""
+    """What was seen: how large it is, in pixels as they are stored, how long, or what is wrong with it."""
 
     width_px: int = 0
     height_px: int = 0
     fault: EvidenceFault | None = None
+    duration_s: float | None = None
 
 
 def media_type(head: bytes) -> str | None:
@@ -74,22 +57,11 @@ def look(file: Path, preview: Path, *, most_pixels: int, limits: Limits = LIMITS
     A fault is what a decoder has said, or that the picture has used up the memory or the processor time that it may.
 
     Raises:
-        RuntimeError: the child could not begin, took too long by the clock, or was killed by somebody else (where
-            memory is short, by the kernel); nothing is known of the picture.
+        RuntimeError: as ``bounded.run`` has it; nothing is known of the picture.
     """
-    bounds = (most_pixels, limits.memory_bytes, limits.cpu_s, limits.preview_bytes)
-    try:
-        done = subprocess.run(
-            [sys.executable, "-m", "backend.adapters.pictures", str(file), str(preview), *map(str, bounds)],
-            cwd=ROOT, env={"PYTHONPATH": str(ROOT)}, capture_output=True, timeout=limits.patience_s, check=False,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        raise RuntimeError("The process that looks at pictures took too long.") from None
-    if done.returncode == -signal.SIGXCPU:
+    told = bounded.run(__name__, str(file), str(preview), str(most_pixels), limits=limits, root=ROOT)
+    if told is None:
         return Picture(fault=EvidenceFault.NOT_AN_IMAGE)
-    if done.returncode != 0:
-        raise RuntimeError(f"The process that looks at pictures ended with {done.returncode}.")
-    told = json.loads(done.stdout)
     if fault := told.get("fault"):
         return Picture(fault=EvidenceFault(fault))
     return Picture(told["width_px"], told["height_px"])
@@ -143,19 +115,12 @@ def _look(file: str, preview: str, most_pixels: int) -> dict[str, int | str]:
 def main(arguments: list[str]) -> int:
     """Be the child: take on the limits, look, and tell in one line of JSON."""
     try:
-        file, preview, *bounds = arguments
-        most_pixels, memory_bytes, cpu_s, preview_bytes = map(int, bounds)
-        for limit, soft, hard in (
-            (resource.RLIMIT_AS, memory_bytes, memory_bytes),
-            # Beyond the soft one there is a signal that nobody else sends; at the hard one it would be anybody's.
-            (resource.RLIMIT_CPU, cpu_s, cpu_s + 5),
-            (resource.RLIMIT_FSIZE, preview_bytes, preview_bytes),
-            (resource.RLIMIT_CORE, 0, 0),
-        ):
-            resource.setrlimit(limit, (soft, hard))
+        memory_bytes, cpu_s, preview_bytes = map(int, arguments[:3])
+        file, preview, most_pixels = arguments[3:]
+        bounded.take_on(memory_bytes, cpu_s, preview_bytes)
         import PIL.Image  # noqa: F401 (what is missing here says nothing about the picture)
 
-        told = _look(file, preview, most_pixels)
+        told = _look(file, preview, int(most_pixels))
     except (ImportError, OSError, ValueError, MemoryError):
         return BROKEN
     sys.stdout.write(json.dumps(told))

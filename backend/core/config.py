@@ -119,6 +119,8 @@ class Config:
     """Of what officers handled on the spot, how much the desk is asked to look at."""
     evidence_max_mb: int = 30
     """The largest photo that is taken in, in MiB."""
+    recording_max_mb: int = 4096
+    """The largest video or audio file that is taken in, in MiB."""
     evidence_quota_gb: int = 100
     """How much evidence one town may keep, in GiB."""
     image_megapixels: int = 64
@@ -305,6 +307,7 @@ def _read(env: Mapping[str, str]) -> Config:
         deviation_s=_number(env, "XUNGENG_DEVIATION_S", 120, low=10, high=3600),
         report_sample_percent=_number(env, "XUNGENG_REPORT_SAMPLE_PERCENT", 10, low=0, high=100),
         evidence_max_mb=_number(env, "XUNGENG_EVIDENCE_MAX_MB", 30, low=1, high=1024),
+        recording_max_mb=_number(env, "XUNGENG_RECORDING_MAX_MB", 4096, low=1, high=16 * 1024),
         evidence_quota_gb=_number(env, "XUNGENG_EVIDENCE_QUOTA_GB", 100, low=1, high=1_000_000),
         image_megapixels=_number(env, "XUNGENG_IMAGE_MEGAPIXELS", 64, low=1, high=400),
         roll_call_min=_number(env, "XUNGENG_ROLL_CALL_MIN", 5, low=1, high=120),

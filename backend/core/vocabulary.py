@@ -293,6 +293,8 @@ class EvidenceKind(StrEnum):
     """What a piece of evidence is."""
 
     IMAGE = "image"
+    VIDEO = "video"
+    AUDIO = "audio"
 
 
 class EvidenceState(StrEnum):
@@ -309,6 +311,7 @@ class EvidenceFault(StrEnum):
 
     HASH_DIFFERS = "hash_differs"
     NOT_AN_IMAGE = "not_an_image"
+    NOT_A_RECORDING = "not_a_recording"
     TOO_MANY_PIXELS = "too_many_pixels"
     EXPIRED = "expired"
 

@@ -1,4 +1,4 @@
-"""Evidence: photos with their hash and origin, and the chain of who had them in hand."""
+"""Evidence: photos and recordings with their hash and origin, and the chain of who had them in hand."""
 
 from datetime import datetime
 from typing import Any
@@ -31,12 +31,13 @@ from backend.models.user import User
 
 
 class Evidence(Base):
-    """A photo. ``id``, ``declared_sha256`` and ``captured_at`` are the phone's own, made when it was taken.
+    """A photo or a recording.
 
-    ``upload_metadata`` is the header of the upload as it came, the file's name in it. ``sha256`` is of what has
-    arrived, ``preview_sha256`` of the smaller picture that was made of it. The area is that of the shift.
-    ``room_bytes`` is what it takes of its town's room: its length, or the longest it may become, or nothing once it is
-    rejected; ``dropped_at`` says when the bytes of what was rejected were thrown away.
+    ``id``, ``declared_sha256`` and ``captured_at`` are the phone's own, made when it was taken. ``upload_metadata`` is
+    the header of the upload as it came, the file's name in it. ``sha256`` is of what has arrived, ``preview_sha256`` of
+    the smaller picture, or the poster, that was made of it. The area is that of the shift. ``room_bytes`` is what it
+    takes of its town's room: its length, or the longest it may become, or nothing once it is rejected; ``dropped_at``
+    says when the bytes of what was rejected were thrown away.
     """
 
     __tablename__ = "evidence"
@@ -51,11 +52,12 @@ class Evidence(Base):
             "ix_evidence_to_drop", "town_id", "rejected_at",
             postgresql_where=text("state = 'rejected' and dropped_at is null"),
         ),
-        CheckConstraint("kind in ('image')", name="ck_evidence_kind"),
+        CheckConstraint("kind in ('image', 'video', 'audio')", name="ck_evidence_kind"),
         CheckConstraint(
             "state in ('uploading', 'received', 'sealed', 'rejected')", name="ck_evidence_state"
         ),
         CheckConstraint("length > 0", name="ck_evidence_length"),
+        CheckConstraint("duration_s is null or duration_s > 0 and kind <> 'image'", name="ck_evidence_duration"),
         CheckConstraint("room_bytes >= 0", name="ck_evidence_room"),
         CheckConstraint(
             "octet_length(declared_sha256) = 32 and (sha256 is null or octet_length(sha256) = 32)"
@@ -81,7 +83,7 @@ class Evidence(Base):
         ),
         CheckConstraint("dropped_at is null or state = 'rejected'", name="ck_evidence_dropped"),
         CheckConstraint(
-            "reason in ('hash_differs', 'not_an_image', 'too_many_pixels', 'expired')",
+            "reason in ('hash_differs', 'not_an_image', 'not_a_recording', 'too_many_pixels', 'expired')",
             name="ck_evidence_reason",
         ),
     )  # fmt: skip
@@ -102,6 +104,7 @@ class Evidence(Base):
     area_id: Mapped[UUID] = mapped_column(ForeignKey("areas.id"))
     width_px: Mapped[int | None]
     height_px: Mapped[int | None]
+    duration_s: Mapped[float | None]
     preview_sha256: Mapped[bytes | None] = mapped_column(LargeBinary)
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime]

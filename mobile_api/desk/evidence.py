@@ -41,6 +41,7 @@ class DeskEvidenceSchema(Schema):
     length = fields.Integer(allow_none=True, required=True, metadata={"description": "In bytes."})
     width_px = fields.Integer(allow_none=True, required=True)
     height_px = fields.Integer(allow_none=True, required=True)
+    duration_s = fields.Float(allow_none=True, required=True, metadata={"description": "Of a recording."})
     sha256 = fields.String(
         required=True, metadata={"description": "As it was declared when the photo was taken, hexadecimal."}
     )

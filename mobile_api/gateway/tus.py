@@ -1,9 +1,9 @@
-"""Uploads by the tus protocol 1.0.0 (https://tus.io/protocols/resumable-upload), of the officers' own photos.
+"""Uploads by the tus protocol 1.0.0 (https://tus.io/protocols/resumable-upload), of the officers' own evidence.
 
 Offered are creation, creation-with-upload, creation-defer-length, checksum (sha1 and sha256) and expiration.
-Termination is not: nobody deletes evidence. What a client needs to say of a photo stands in ``Upload-Metadata``: its
+Termination is not: nobody deletes evidence. What a client needs to say of a file stands in ``Upload-Metadata``: its
 ``id`` (UUIDv7) and ``sha256`` (64 hexadecimal digits), both made when it was taken, and ``captured_at``; ``filename``
-is kept as it came and names no file here.
+is kept as it came and names no file here. The same addresses speak the draft of the IETF (``resumable_draft``).
 
 An offset that is told has been written and brought to the disk before. What arrived before a cut is kept. Whoever is
 refused is told so by a problem document, with the header that the protocol has for it. No transaction is open while
@@ -26,17 +26,18 @@ from uuid import UUID
 
 from flask import Blueprint, Response, current_app, g, request
 
-from backend.adapters import pictures, storage
+from backend.adapters import recordings, storage
 from backend.adapters.storage import Part, Spool, Store
 from backend.core.config import Config
 from backend.core.errors import Conflict, Invalid, Refusal, TooLarge, Unreadable, Unsupported
 from backend.core.ids import id_of
 from backend.core.tokens import AccessClaims
 from backend.core.uow import unit_of_work
-from backend.core.vocabulary import EvidenceState
+from backend.core.vocabulary import EvidenceKind, EvidenceState
 from mobile_api import limits, problems
 from mobile_api.endpoint import claims_of_session
 from mobile_api.fields import EARLIEST, LATEST
+from mobile_api.gateway import resumable_draft as draft
 from mobile_api.identity import identity
 from workflows import access, evidence
 
@@ -84,13 +85,13 @@ class ChecksumMismatch(Refusal):
     status, code, title = 460, "checksum_mismatch", "The part was damaged on the way."
 
 
-class PhotoRejected(Refusal):
-    """422: all of it has arrived, and it is not what was declared, or no photo; ``fault`` says which."""
+class EvidenceRejected(Refusal):
+    """422: all of it has arrived, and it is not what was declared, or nothing of its kind; ``fault`` says which."""
 
     status, code, title = (
         422,
         "rejected",
-        "What has arrived is not what was declared at capture, or no photo.",
+        "What has arrived is not what was declared at capture, or nothing of its kind.",
     )
 
 
@@ -110,7 +111,12 @@ class Uploads(Blueprint):
 
 def _speak(response: Response) -> Response:
     """Say which version is spoken; and end a connection on which the rest of a refused body would follow."""
-    response.headers["Tus-Resumable"] = VERSION
+    if draft.interop() is None:
+        response.headers["Tus-Resumable"] = VERSION
+    if (
+        response.status_code == 409
+    ):  # What the caller wanted to begin or to go on with has nothing more than this.
+        response.headers.setdefault("Upload-Offset", "0")
     if response.status_code >= 400 and g.get("unread", True) and _brings_body():
         response.headers["Connection"] = "close"
     return response
@@ -147,20 +153,21 @@ def _other_method(allowed: str) -> Response:
 
 
 def _options() -> Response:
-    most = str(_config().evidence_max_mb * 1024 * 1024)
+    most = str(max(map(_most, EvidenceKind)))
     return _answer(
-        204,
+        200,
         {
             "Tus-Version": VERSION,
             "Tus-Extension": EXTENSIONS,
             "Tus-Max-Size": most,
             "Tus-Checksum-Algorithm": ",".join(ALGORITHMS),
+            "Upload-Limit": f"max-size={most}",
         },
     )
 
 
 def _check_version() -> None:
-    if request.headers.get("Tus-Resumable") != VERSION:
+    if request.headers.get("Tus-Resumable") != VERSION and draft.interop() is None:
         raise WrongVersion()
 
 
@@ -200,10 +207,16 @@ def _store() -> Store:
     return store
 
 
-def _room() -> evidence.Room:
+def _most(kind: str) -> int:
+    """Return how many bytes a file of a kind may have."""
+    config = _config()
+    return (config.evidence_max_mb if kind == EvidenceKind.IMAGE else config.recording_max_mb) << 20
+
+
+def _room(kind: str) -> evidence.Room:
     config = _config()
     return evidence.Room(
-        of_one=config.evidence_max_mb << 20,
+        of_one=_most(kind),
         of_town=config.evidence_quota_gb << 30,
         free=storage.threads.run(_store().free_bytes),
     )
@@ -214,10 +227,10 @@ def _room() -> evidence.Room:
 
 def _create(claims: AccessClaims) -> Response:
     declared = _declared()
-    brings = _brings_body()
-    if brings:
+    brings, last = _brings_body(), draft.completes()
+    if brings and last is None:
         _check_type()
-    room = _room()
+    room = _room(declared.kind)
     # Before the row: whoever has its id finds where its bytes go, and a file without a row is swept away in time.
     with _unit(claims) as uow:
         actor = identity().actor(uow, claims)
@@ -228,8 +241,10 @@ def _create(claims: AccessClaims) -> Response:
     if brings:
         if begun.state != EvidenceState.UPLOADING:
             raise _complete_already(begun.length)
-        offset = _take(claims, begun.id, at=0, length=begun.length)
-        headers["Upload-Offset"] = str(offset)
+        offset = _take(claims, begun, at=0, last=last)
+        headers |= _reached(offset, complete=offset == begun.length)
+    elif draft.interop() is not None:
+        headers |= _reached(0, complete=False)
     return _answer(201, headers)
 
 
@@ -253,6 +268,7 @@ def _declared() -> evidence.Declared:
         captured_at=_moment(told.get("captured_at", "")),
         length=_declared_length(),
         metadata=raw,
+        kind=recordings.kind_of(told.get("filetype", "")),
     )
 
 
@@ -291,6 +307,8 @@ def _moment(text: str) -> datetime:
 
 def _declared_length() -> int | None:
     given, deferred = request.headers.get("Upload-Length"), request.headers.get("Upload-Defer-Length")
+    if draft.interop() is not None and given is None:
+        return draft.whole_length(0, draft.completes())
     if (given is None) == (deferred is None):
         raise Unreadable("unreadable", "Upload-Length is needed, or Upload-Defer-Length: 1.")
     if given is None:
@@ -320,19 +338,21 @@ def _head(claims: AccessClaims, upload_id: UUID) -> Response:
     else:
         headers["Upload-Length"] = str(found.length)
     if found.state != EvidenceState.UPLOADING:
-        return _answer(200, {**headers, "Upload-Offset": str(found.length)})
+        return _answer(200, headers | _reached(found.length or 0, complete=True))
     with _spool().opened(upload_id) as part:
         # What the process before this one wrote may not have been on the disk when it died.
         storage.threads.run(part.sync)
-        if part.offset == found.length:
+        complete = part.offset == found.length
+        if complete:
             _complete(claims, upload_id, part)
-        return _answer(200, {**headers, "Upload-Offset": str(part.offset)})
+        return _answer(200, headers | _reached(part.offset, complete=complete))
 
 
 # --- Parts
 
 
 def _patch(claims: AccessClaims, upload_id: UUID) -> Response:
+    last = draft.completes()
     _check_type()
     at = _whole("Upload-Offset", request.headers.get("Upload-Offset"))
     given = request.headers.get("Upload-Length")
@@ -341,8 +361,15 @@ def _patch(claims: AccessClaims, upload_id: UUID) -> Response:
         found = evidence.upload(uow, identity().actor(uow, claims), upload_id)
     if found.state != EvidenceState.UPLOADING:
         raise _complete_already(found.length)
-    offset = _take(claims, upload_id, at=at, length=found.length, said=said)
-    return _answer(204, {"Upload-Offset": str(offset), "Upload-Expires": _http_date(found.expires_at)})
+    offset = _take(claims, found, at=at, said=said, last=last)
+    told = _reached(offset, complete=last or offset in (found.length, said))
+    return _answer(204, {**told, "Upload-Expires": _http_date(found.expires_at)})
+
+
+def _reached(offset: int, *, complete: bool) -> dict[str, str]:
+    """Say how much is here; to whoever speaks the draft also whether that is all."""
+    told = {"Upload-Offset": str(offset)}
+    return told if draft.interop() is None else told | {"Upload-Complete": draft.word(complete)}
 
 
 def _complete_already(length: int | None) -> WrongOffset:
@@ -350,7 +377,7 @@ def _complete_already(length: int | None) -> WrongOffset:
 
 
 def _take(
-    claims: AccessClaims, upload_id: UUID, *, at: int, length: int | None, said: int | None = None
+    claims: AccessClaims, found: Any, *, at: int, said: int | None = None, last: bool | None = None
 ) -> int:
     """Take in a part, and the whole if it is the last one; return how far the upload is then.
 
@@ -359,29 +386,48 @@ def _take(
     Raises:
         WrongOffset: the upload ends elsewhere. Locked: another part is being taken in.
         ChecksumMismatch: nothing of the part is kept. TooLarge: it is longer than what was declared.
-        PhotoRejected: it is complete, and not what was declared, or no photo.
+        EvidenceRejected: it is complete, and not what was declared, or nothing of its kind.
     """
-    checksum = _checksum()
+    checksum, upload_id, length = _checksum(), found.id, found.length
+    if length is None and said is None:
+        said = draft.whole_length(at, last)
     with _spool().opened(upload_id) as part:
         if at != part.offset:
             raise WrongOffset(part.offset)
         if said is not None and said < part.offset:
             raise Unreadable("unreadable", "Upload-Length is less than what has arrived.")
-        most = next((one for one in (length, said) if one is not None), _config().evidence_max_mb << 20)
+        most = next((one for one in (length, said) if one is not None), _most(found.kind))
         if at + (request.content_length or 0) > most:
             raise TooLarge("too_large", "This part is longer than what is left of the upload.")
         if said is not None:
-            room = _room()
-            with _unit(claims) as uow:
-                actor = identity().actor(uow, claims)
-                length = evidence.say_length(uow, actor, upload_id, said, room).length
+            length = _say_length(claims, found, part, said)
         if checksum is not None:
             _add_checked(part, *checksum, most=most)
         else:
             _add(part, _body(most - part.offset))
+        if last and length is None:  # It came in chunks: only now is it known how long it was.
+            length = _say_length(claims, found, part)
+        if last and part.offset != length:
+            raise Unreadable("unreadable", "Upload-Complete was said before all of it was here.")
         if part.offset == length:
             _complete(claims, upload_id, part)
         return part.offset
+
+
+def _say_length(claims: AccessClaims, found: Any, part: Part, length: int | None = None) -> int:
+    """Keep how long an upload is: as was said, or as long as what has arrived.
+
+    Raises:
+        WrongOffset: it was said before, and otherwise; with the offset, which every 409 of the protocol tells.
+    """
+    room = _room(found.kind)
+    length = part.offset if length is None else length
+    try:
+        with _unit(claims) as uow:
+            evidence.say_length(uow, identity().actor(uow, claims), found.id, length, room)
+    except Conflict as refused:
+        raise WrongOffset(part.offset, "length_known", refused.detail) from None
+    return length
 
 
 def _add(part: Part, pieces: Iterator[bytes]) -> None:
@@ -442,8 +488,10 @@ def _checksum() -> tuple[Callable[[], Any], bytes] | None:
 
 
 def _check_type() -> None:
-    if request.mimetype != OFFSET_TYPE:
-        raise Unsupported("unsupported_media_type", f"This address reads {OFFSET_TYPE}.")
+    interop = draft.interop()
+    wanted = OFFSET_TYPE if interop is None else draft.PART_TYPE
+    if interop != 5 and request.mimetype != wanted:
+        raise Unsupported("unsupported_media_type", f"This address reads {wanted}.")
 
 
 def _brings_body() -> bool:
@@ -489,19 +537,20 @@ def _complete(claims: AccessClaims, upload_id: UUID, part: Part) -> None:
     of the phone brings it here again.
 
     Raises:
-        PhotoRejected: it is not what was declared, or no photo.
+        EvidenceRejected: it is not what was declared, or nothing of its kind.
     """
     sha256 = part.sha256.digest()
-    media_type = pictures.media_type(part.head(pictures.HEAD_BYTES))
     with _unit(claims) as uow:
-        declared = evidence.upload(uow, identity().actor(uow, claims), upload_id).declared_sha256
+        begun = evidence.upload(uow, identity().actor(uow, claims), upload_id)
+        declared, kind = begun.declared_sha256, begun.kind
+    media_type = recordings.media_type(kind, part.head(recordings.HEAD_BYTES))
     if sha256 == declared and media_type is not None:
         storage.threads.run(_store().keep, claims.town_id, sha256, part.path)
     with _unit(claims) as uow:
         found = evidence.arrived(uow, upload_id, sha256=sha256, length=part.offset, media_type=media_type)
     storage.threads.run(_spool().drop, upload_id)
     if found.state == EvidenceState.REJECTED:
-        raise PhotoRejected(fault=found.reason)
+        raise EvidenceRejected(fault=found.reason)
 
 
 def _http_date(moment: datetime) -> str:

@@ -8,7 +8,7 @@ from marshmallow import Schema, fields
 
 from backend.core.identity import Actor
 from backend.core.uow import UnitOfWork
-from backend.core.vocabulary import Audience, EvidenceFault, EvidenceState
+from backend.core.vocabulary import Audience, EvidenceFault, EvidenceKind, EvidenceState
 from mobile_api import files
 from mobile_api.endpoint import Door
 from mobile_api.fields import Moment, Word
@@ -22,9 +22,11 @@ class OfficerEvidenceSchema(Schema):
     """One's own photo, and how far it has come."""
 
     id = fields.UUID(required=True)
+    kind = Word(EvidenceKind, required=True)
     state = Word(EvidenceState, required=True)
     captured_at = Moment(required=True)
     length = fields.Integer(allow_none=True, required=True, metadata={"description": "In bytes."})
+    duration_s = fields.Float(allow_none=True, required=True, metadata={"description": "Of a recording."})
     received_at = Moment(allow_none=True, required=True)
     sealed_at = Moment(allow_none=True, required=True)
     reason = Word(

@@ -186,6 +186,7 @@ def test_a_length_that_does_not_fit_what_has_arrived_is_not_said(duty: Beat) -> 
     assert part(duty.phone, where, data[100:200], 100, Upload_Length=str(len(data))).status_code == 204
     other = part(duty.phone, where, data[200:], 200, Upload_Length=str(len(data) + 1))
     assert (other.status_code, other.json["code"]) == (409, "length_known")
+    assert other.headers["Upload-Offset"] == "200"
     assert part(duty.phone, where, data[200:], 200).status_code == 204
     assert duty.phone.get(f"{OWN}/{photo_id}").json["state"] == "received"
 
@@ -194,12 +195,13 @@ def test_the_server_says_what_it_speaks_and_nobody_may_end_an_upload(duty: Beat,
     """Termination is not offered: it would let a phone delete what it has sent."""
     for path in (UPLOADS, f"{UPLOADS}/{uuid.uuid4()}"):
         told = caller.send("OPTIONS", path)
-        assert (told.status_code, told.headers["Tus-Version"]) == (204, "1.0.0")
+        assert (told.status_code, told.headers["Tus-Version"]) == (200, "1.0.0")
         assert told.headers["Tus-Extension"] == (
             "creation,creation-with-upload,creation-defer-length,checksum,expiration"
         )
         assert told.headers["Tus-Checksum-Algorithm"] == "sha1,sha256"
-        assert told.headers["Tus-Max-Size"] == str(30 * 1024 * 1024)
+        assert told.headers["Tus-Max-Size"] == str(4096 << 20)
+        assert told.headers["Upload-Limit"] == f"max-size={4096 << 20}"
     where = begin(duty.phone, photo()).headers["Location"]
     assert duty.phone.send("DELETE", where, headers=TUS).status_code == 405
     override = {**TUS, "X-HTTP-Method-Override": "DELETE"}
@@ -318,6 +320,7 @@ def test_an_announcement_that_comes_again_begins_nothing_new_and_an_id_is_its_ow
     mate = Beat(world, signed_in)
     stolen = mate.phone.send("POST", UPLOADS, headers=sent)
     assert (stolen.status_code, stolen.json["code"]) == (409, "id_taken")
+    assert stolen.headers["Upload-Offset"] == "0", "none of his own is here"
     assert mate.phone.send("HEAD", where, headers=TUS).status_code == 404
     assert part(mate.phone, where, data[50:], 50).status_code == 404
     other = begin(duty.phone, photo(seed=2), id=str(photo_id))

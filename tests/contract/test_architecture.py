@@ -95,7 +95,7 @@ def test_the_contracts_say_what_the_design_says() -> None:
     assert (below_http, {"flask", "marshmallow"}) in forbidden
     assert (
         set(PACKAGES),
-        {"cv2", "face_recognition", "firebase_admin", "PIL", "openpyxl", "weasyprint"},
+        {"cv2", "face_recognition", "firebase_admin", "PIL", "av", "openpyxl", "weasyprint"},
     ) in forbidden
     [pure] = [sources for sources, targets in forbidden if targets == {"sqlalchemy", "backend"}]
     # A new module of geo is pure unless it is one of those that ask PostGIS.

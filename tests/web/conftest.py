@@ -30,7 +30,9 @@ from tests.running.installation import Installation
 ROOT = Path(__file__).resolve().parents[2]
 WEB = ROOT / "web"
 CHROMIUM = os.environ.get("XUNGENG_CHROMIUM", "/usr/bin/chromium")
-FLAGS = ["--no-sandbox", "--enable-unsafe-swiftshader"]
+FLAGS = [
+    "--no-sandbox", "--enable-unsafe-swiftshader", "--use-fake-device-for-media-stream",
+]  # fmt: skip
 """WebGL is computed by the processor. The page itself is not put together by it as well: that took both cores."""
 BROWSERS_WORDS = (
     "Failed to load resource", "net::ERR_", "WebSocket connection to",

@@ -4,7 +4,8 @@ import 'fake-indexeddb/auto'
 import { openDB } from 'idb'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { ref } from 'vue'
-import { createPhotos, meaning, NotTaken, PhotoStore, Refused, type Bring, type Photo, type Photos, type PhotoSurroundings } from '@/officer/photos'
+import { createPhotos, kindOf, meaning, NotTaken, PhotoStore, Refused, type Bring, type Photo, type Photos, type PhotoSurroundings } from '@/officer/photos'
+import { Recording, typeFor } from '@/officer/recording'
 import { Offline, Problem, type Api } from '@/shared/api'
 import type { Change } from '@/shared/changes'
 import type { Session } from '@/shared/session'
@@ -58,6 +59,7 @@ const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
 
 beforeEach(() => {
   globalThis.indexedDB = new IDBFactory()
+  localStorage.clear()
   now = AT
   user.value = { id: 'officer' }
   server = new Server()
@@ -101,6 +103,82 @@ describe('taking', () => {
     await photos.take(abc('image/jpeg', AT - 4 * 60_000))
     await expect(photos.take(abc('image/jpeg', AT - 6 * 60_000))).rejects.toMatchObject({ why: 'old' })
     expect(photos.mine.value).toHaveLength(1)
+  })
+})
+
+describe('recordings', () => {
+  /** A recorder that hands out what it is given, piece by piece, as browsers do. */
+  class FakeRecorder extends EventTarget {
+    static last: FakeRecorder
+    state: 'inactive' | 'recording' = 'inactive'
+    constructor(
+      readonly stream: MediaStream,
+      readonly options: MediaRecorderOptions,
+    ) {
+      super()
+      FakeRecorder.last = this
+    }
+    start(): void {
+      this.state = 'recording'
+    }
+    hand(text: string): void {
+      this.dispatchEvent(Object.assign(new Event('dataavailable'), { data: new Blob([text]) }))
+    }
+    stop(): void {
+      this.state = 'inactive'
+      this.dispatchEvent(new Event('stop'))
+    }
+    static isTypeSupported = (type: string) => type === 'video/webm' || type === 'audio/mp4'
+  }
+  afterEach(() => vi.unstubAllGlobals())
+
+  it('hashes a film while it is recorded, and keeps it as it was handed out', async () => {
+    vi.stubGlobal('MediaRecorder', FakeRecorder)
+    const recording = new Recording({} as MediaStream, 'video', 'video/webm', () => AT - 60_000)
+    for (const piece of ['a', '', 'bc']) FakeRecorder.last.hand(piece)
+    recording.stop()
+    const made = await recording.done
+    expect([made.sha256, await made.blob.text(), made.blob.type]).toEqual([ABC, 'abc', 'video/webm'])
+    await photos.begin()
+    const kept = await photos.record({ ...made, poster: null })
+    expect([kept.name, kept.type, kept.captured_at, kindOf(kept)]).toEqual(['video.webm', 'video/webm', '2026-11-30T05:59:00.000Z', 'video'])
+    expect(photos.thumbs.has(kept.id)).toBe(false)
+    await photos.keep([kept.id], filed)
+    await settled(() => expect(photos.mine.value).toEqual([]))
+    expect(server.brought).toEqual([{ id: kept.id, begun: false, sha256: ABC }])
+  })
+  it('says which of the types it can write, or that it cannot', () => {
+    expect([typeFor('video', FakeRecorder), typeFor('audio', FakeRecorder)]).toEqual(['video/webm', 'audio/mp4'])
+    expect(typeFor('video', { isTypeSupported: () => false })).toBeNull()
+    expect(typeFor('audio', undefined)).toBeNull()
+  })
+})
+
+describe('pausing', () => {
+  it('stops what goes up where it is, also after the app was closed, and goes on when it is resumed', async () => {
+    const started: string[] = []
+    const stopped: string[] = []
+    const hanging: Bring = ({ id }, _blob, told) => {
+      told.begun()
+      started.push(id)
+      return new Promise((_, reject) => told.signal.addEventListener('abort', () => (stopped.push(id), reject(new Offline()))))
+    }
+    photos = opened({ bring: hanging })
+    await photos.begin()
+    const { id } = await photos.take(abc())
+    await photos.keep([id], filed)
+    await settled(() => expect(started).toEqual([id]))
+    photos.pause()
+    await settled(() => expect(stopped).toEqual([id]))
+    expect([photos.paused.value, photos.trouble.value]).toEqual([true, null])
+    photos.leave()
+    photos = opened()
+    await photos.begin()
+    await pause(50)
+    expect([photos.paused.value, server.brought]).toEqual([true, []])
+    photos.resume()
+    await settled(() => expect(photos.mine.value).toEqual([]))
+    expect(server.brought).toEqual([{ id, begun: true, sha256: ABC }])
   })
 })
 

@@ -11,6 +11,7 @@ export function usePhotoState() {
   const text = computed(() => {
     if (photos.trouble.value === 'storage') return t('photos.storage')
     if (!photos.unsent.value.length) return t('photos.checking')
+    if (photos.paused.value) return t('photos.paused')
     if (photos.trouble.value === 'signed_out') return t('uploads.signedOut')
     if (!online.value || photos.trouble.value === 'offline') return t('uploads.offline')
     return t(photos.trouble.value === 'busy' ? 'uploads.busy' : 'uploads.sending')

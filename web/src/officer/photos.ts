@@ -1,5 +1,5 @@
 /**
- * Photos that wait on this phone until the server has them and has sealed them.
+ * Photos and recordings that wait on this phone until the server has them and has sealed them.
  *
  * A photo is hashed and written to IndexedDB before anything else happens to it, with its id and its moment; from then
  * on none of the three changes. It goes up in parts (tus), so that a network that comes and goes costs a part and never
@@ -16,6 +16,7 @@ import { EVERYTHING, Patience, Sleep } from '@/shared/patience'
 import type { Session } from '@/shared/session'
 import { instant } from '@/shared/time'
 import type { Instant, OfficerEvidence } from '@/shared/types'
+import type { Recorded } from './recording'
 
 /** The envelope of this release. A new shape gets the next number, and `readPhoto` keeps reading this one. */
 export interface Photo {
@@ -34,6 +35,10 @@ export interface Photo {
   begun: boolean
   /** Why the server does not take it. */
   refusal?: string
+}
+/** What it is, by its type. */
+export function kindOf({ type }: Pick<Photo, 'type'>): 'image' | 'video' | 'audio' {
+  return type.startsWith('video/') ? 'video' : type.startsWith('audio/') ? 'audio' : 'image'
 }
 export interface Pixels {
   id: string
@@ -61,6 +66,7 @@ const STALL_MS = 60_000
 /** A file that is older than this was not taken for what is being filled in. */
 const FRESH_MS = 5 * 60_000
 /** What was taken for a form that was never filed is forgotten after a day. */
+const PAUSED = 'xungeng.officer.photos.paused'
 const DRAFTS_MS = 24 * 3_600_000
 /** Nothing of whoever does not come back stays longer: a day more than the server lets an upload take. */
 const OTHERS_MS = 15 * 24 * 3_600_000
@@ -175,6 +181,8 @@ export function createPhotos(session: Session, api: Api, changes: Pick<Changes, 
   /** Why something waits; `storage`: the phone does not read or write what is on it. */
   const trouble = ref<'offline' | 'busy' | 'signed_out' | 'storage' | null>(null)
 
+  /** The officer wants nothing to go up for now, also after the app was closed: a dear network, a battery. */
+  const paused = ref(globalThis.localStorage?.getItem(PAUSED) === '1')
   const unsent = computed(() => mine.value.filter(({ state }) => state === 'waiting'))
   const arrived = computed(() => mine.value.filter(({ state }) => state === 'arrived'))
   const refused = computed(() => mine.value.filter(({ state }) => state === 'refused'))
@@ -186,6 +194,8 @@ export function createPhotos(session: Session, api: Api, changes: Pick<Changes, 
   let opening: Promise<PhotoStore> | null = null
   let owner: string | null = null
   let abort = new AbortController()
+  /** What goes up just now. */
+  let going: AbortController | null = null
 
   /** Opened once more after it broke, or after another tab's newer release has closed it. */
   function shelf(): Promise<PhotoStore> {
@@ -253,10 +263,13 @@ export function createPhotos(session: Session, api: Api, changes: Pick<Changes, 
     if (!whose) return
     const store = await shelf()
     const found = await store.of(whose)
-    for (const { id } of found) {
+    for (const photo of found) {
+      const { id } = photo
       if (thumbs.has(id)) continue
       const pixels = await store.pixels(id)
-      if (owner === whose && pixels && !thumbs.has(id)) thumbs.set(id, URL.createObjectURL(pixels.thumb ?? pixels.blob))
+      // Of a recording there is what the camera saw, or nothing to look at.
+      const seen = pixels?.thumb ?? (kindOf(photo) === 'image' ? pixels?.blob : null)
+      if (owner === whose && seen && !thumbs.has(id)) thumbs.set(id, URL.createObjectURL(seen))
     }
     if (owner !== whose) return
     mine.value = found
@@ -294,6 +307,19 @@ export function createPhotos(session: Session, api: Api, changes: Pick<Changes, 
     const pixels = { blob: new Blob([bytes], { type: file.type }), thumb: await small(file) }
     await stored(async (store) => {
       await store.put(photo, pixels)
+      await recount()
+    })
+    return photo
+  }
+
+  /** Stores what was recorded and hashed here as a draft; it is on the phone when this returns. Throws `NotTaken`. */
+  async function record({ kind, blob, sha256, startedAt, poster }: Recorded): Promise<Photo> {
+    const whose = owner
+    if (!whose) throw new NotTaken('storage')
+    const name = `${kind}.${blob.type.includes('mp4') ? 'mp4' : 'webm'}`
+    const photo: Photo = { v: 1, id: newId(), owner: whose, name, type: blob.type, sha256, captured_at: instant(startedAt), state: 'draft', begun: false }
+    await stored(async (store) => {
+      await store.put(photo, { blob, thumb: poster })
       await recount()
     })
     return photo
@@ -347,6 +373,18 @@ export function createPhotos(session: Session, api: Api, changes: Pick<Changes, 
     }
   }
 
+  /** Nothing goes up until `resume`; what is going up stops where it is. */
+  function pause(): void {
+    paused.value = true
+    globalThis.localStorage?.setItem(PAUSED, '1')
+    going?.abort()
+  }
+  function resume(): void {
+    paused.value = false
+    globalThis.localStorage?.removeItem(PAUSED)
+    hurry()
+  }
+
   /** The network is back, or somebody asks: try everything at once. */
   function hurry(): void {
     patience.clear()
@@ -386,7 +424,7 @@ export function createPhotos(session: Session, api: Api, changes: Pick<Changes, 
   async function sendNext(signal: AbortSignal): Promise<number | 'now'> {
     await recount()
     if (signal.aborted) return 'now'
-    const open = [...unsent.value, ...arrived.value].filter(({ id }) => !held.has(id))
+    const open = [...(paused.value ? [] : unsent.value), ...arrived.value].filter(({ id }) => !held.has(id))
     if (!open.length) {
       trouble.value = null
       return Infinity
@@ -410,16 +448,19 @@ export function createPhotos(session: Session, api: Api, changes: Pick<Changes, 
     const store = await shelf()
     const pixels = await store.pixels(id)
     if (!pixels) throw new Refused('gone')
+    const stopping = (going = new AbortController())
     const told = {
       begun: () => void store.change(id, { begun: true }).catch(() => undefined),
       progress: (share: number) => progress.set(id, share),
-      signal,
+      signal: AbortSignal.any([signal, stopping.signal]),
     }
     try {
       await around.bring({ id, ...photo }, pixels.blob, told)
     } catch (error) {
       // All of it was there, and this phone had not written it down.
       if (!(error instanceof Problem && error.code === 'upload_complete')) throw error
+    } finally {
+      going = null
     }
     await store.change(id, { state: 'arrived', begun: true })
     well(id)
@@ -448,6 +489,7 @@ export function createPhotos(session: Session, api: Api, changes: Pick<Changes, 
   /** What passes is tried again; anything but an answer or a dead network is thrown on. */
   async function afterTrouble({ id, state }: Photo, error: unknown): Promise<void> {
     progress.delete(id)
+    if (paused.value && error instanceof Offline) return
     if (error instanceof Refused) {
       await (await shelf()).change(id, { state: 'refused', refusal: error.code })
       return well(id)
@@ -463,7 +505,7 @@ export function createPhotos(session: Session, api: Api, changes: Pick<Changes, 
     } else throw error
   }
 
-  return { mine, unsent, arrived, refused, progress, thumbs, trouble, begin, leave, sweep, take, keep, discard, dismiss, hurry }
+  return { mine, unsent, arrived, refused, progress, thumbs, trouble, paused, begin, leave, sweep, take, record, pause, resume, keep, discard, dismiss, hurry }
 }
 export type Photos = ReturnType<typeof createPhotos>
 

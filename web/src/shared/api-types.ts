@@ -31023,11 +31023,15 @@ export interface components {
             /** Format: uuid */
             id: string;
             /** @enum {string} */
+            kind: "image" | "video" | "audio";
+            /** @enum {string} */
             state: "uploading" | "received" | "sealed" | "rejected";
             /** Format: date-time */
             captured_at: string;
             /** @description In bytes. */
             length: number | null;
+            /** @description Of a recording. */
+            duration_s: number | null;
             /** Format: date-time */
             received_at: string | null;
             /** Format: date-time */
@@ -31036,7 +31040,7 @@ export interface components {
              * @description Why it was rejected.
              * @enum {string|null}
              */
-            reason: "hash_differs" | "not_an_image" | "too_many_pixels" | "expired" | null;
+            reason: "hash_differs" | "not_an_image" | "not_a_recording" | "too_many_pixels" | "expired" | null;
             has_preview: boolean;
             actions: string[];
         };
@@ -32664,7 +32668,7 @@ export interface components {
             /** Format: uuid */
             id: string;
             /** @enum {string} */
-            kind: "image";
+            kind: "image" | "video" | "audio";
             /** @enum {string} */
             state: "uploading" | "received" | "sealed" | "rejected";
             /** Format: uuid */
@@ -32686,12 +32690,14 @@ export interface components {
              * @description Why it was rejected.
              * @enum {string|null}
              */
-            reason: "hash_differs" | "not_an_image" | "too_many_pixels" | "expired" | null;
+            reason: "hash_differs" | "not_an_image" | "not_a_recording" | "too_many_pixels" | "expired" | null;
             media_type: string | null;
             /** @description In bytes. */
             length: number | null;
             width_px: number | null;
             height_px: number | null;
+            /** @description Of a recording. */
+            duration_s: number | null;
             /** @description As it was declared when the photo was taken, hexadecimal. */
             sha256: string;
             has_preview: boolean;

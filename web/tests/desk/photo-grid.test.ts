@@ -9,10 +9,10 @@ import { Offline, Problem } from '@/shared/api'
 import { createTranslations, locale, setLocale } from '@/shared/i18n'
 
 const api = vi.hoisted(() => ({ get: vi.fn(), response: vi.fn() }))
-vi.mock('@/desk/client', () => ({ api, session: {} }))
+vi.mock('@/desk/client', () => ({ api, session: {}, may: () => false }))
 
 const photo = (id: string, of: 'before' | 'after', more: Record<string, unknown> = {}): DeskPhoto =>
-  ({ id, of, evidence: { id, state: 'sealed', reason: null, has_preview: true, captured_at: '2026-11-30T06:00:00Z', sealed_at: null, width_px: null, sha256: 'ab', ...more } }) as unknown as DeskPhoto
+  ({ id, of, evidence: { id, kind: 'image', state: 'sealed', reason: null, has_preview: true, captured_at: '2026-11-30T06:00:00Z', sealed_at: null, width_px: null, sha256: 'ab', ...more } }) as unknown as DeskPhoto
 
 const before = locale.value
 let app: App | null = null
@@ -68,6 +68,22 @@ describe('the photos of a report', () => {
     await vi.waitFor(() => expect(one('a')!.textContent).toContain('It is no photo, or it is damaged.'))
     expect(one('a')!.dataset.state).toBe('rejected')
     expect(api.response).not.toHaveBeenCalled()
+  })
+  it('says of a recording what it is and how long, and gives out one that nothing is seen of', async () => {
+    api.get.mockResolvedValue({
+      items: [
+        photo('a', 'after', { kind: 'video', media_type: 'video/webm', duration_s: 75.4 }),
+        photo('b', 'after', { kind: 'audio', media_type: 'audio/webm', duration_s: 9, has_preview: false }),
+      ],
+    })
+    api.response.mockResolvedValue({ blob: async () => new Blob(['x']) })
+    shown('en', 2)
+    await vi.waitFor(() => expect(one('a')?.querySelector('img')).not.toBeNull())
+    expect(one('a')!.textContent).toContain('Video 1:15')
+    expect(one('b')!.textContent).toContain('Audio 0:09')
+    expect(one('a')!.querySelector('[data-testid=save-unseen]')).toBeNull()
+    expect(one('b')!.querySelector('[data-testid=save-unseen]')).not.toBeNull()
+    expect(api.response).toHaveBeenCalledTimes(1)
   })
   it('counts a photo among those of its kind', async () => {
     api.get.mockResolvedValue({ items: [photo('a', 'before'), photo('b', 'after'), photo('c', 'after')] })

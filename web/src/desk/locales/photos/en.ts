@@ -13,6 +13,7 @@ export default {
   withheld: 'Not shown to you',
   missing: 'The stored file is missing; tell the operator',
   failed: 'Could not be loaded',
+  kind: { video: 'Video {length}', audio: 'Audio {length}' },
   noPreview: 'No preview',
   again: 'Try again',
   listFailed: 'The photos could not be read.',
@@ -35,6 +36,7 @@ export default {
   reason: {
     hash_differs: 'What arrived is not what was added on the phone.',
     not_an_image: 'It is no photo, or it is damaged.',
+    not_a_recording: 'It is no recording, or it is damaged.',
     too_many_pixels: 'It has too many pixels.',
     expired: 'It never arrived in full.',
   },

@@ -13,6 +13,7 @@ export default {
   withheld: '无权查看',
   missing: '存储的文件缺失，请告知运维人员',
   failed: '无法加载',
+  kind: { video: '录像 {length}', audio: '录音 {length}' },
   noPreview: '没有预览',
   again: '重试',
   listFailed: '照片读取失败。',
@@ -35,6 +36,7 @@ export default {
   reason: {
     hash_differs: '送达的内容与在手机上添加时不一致。',
     not_an_image: '不是照片，或已损坏。',
+    not_a_recording: '不是录像或录音，或已损坏。',
     too_many_pixels: '像素过多。',
     expired: '未能完整送达。',
   },
