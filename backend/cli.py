@@ -229,11 +229,15 @@ def verify_custody(keys: tuple[str, ...]) -> None:
     wrong = 0
     with opened(config):
         try:
-            believed = [seals.Signer(config.custody_key).public, *(bytes.fromhex(key) for key in keys)]
+            own = [seals.Signer(config.custody_key).public] if config.custody_key.exists() else []
+            believed = [*own, *config.custody_keys, *(bytes.fromhex(key) for key in keys)]
         except ValueError as error:
             raise ConfigError(f"A key cannot be read: {error}.") from None
         outside = list(seals.Outside(config.custody_heads).read())
-        click.echo(f"key           {believed[0].hex()}")
+        if not believed:
+            raise ConfigError(f"There is no key in {config.custody_key}; name the public key with --key.")
+        for key in believed:
+            click.echo(f"key           {key.hex()}")
         with unit_of_work() as uow:
             towns = upkeep.towns(uow)
         for town_id in towns:

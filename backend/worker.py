@@ -340,7 +340,9 @@ def sign_custody(timestamp: int) -> None:
 def _verify_custody(uow: UnitOfWork) -> None:
     signer, outside = seals.Signer(_settings().custody_key), seals.Outside(_settings().custody_heads)
     told = [one for one in outside.read() if one.get("town") == str(uow.town)]
-    for wrong in custody_heads.verify(uow, told, seals.is_signed, keys=[signer.public], chains=False):
+    for wrong in custody_heads.verify(
+        uow, told, seals.is_signed, keys=[signer.public, *_settings().custody_keys], chains=False
+    ):
         log.error(
             "the custody log does not hold",
             what=wrong.what, town_id=str(uow.town), head=wrong.head, place=wrong.place,
