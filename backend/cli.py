@@ -229,11 +229,15 @@ def verify_custody(keys: tuple[str, ...]) -> None:
     wrong = 0
     with opened(config):
         try:
-            believed = [seals.Signer(config.custody_key).public, *(bytes.fromhex(key) for key in keys)]
+            own = [seals.Signer(config.custody_key).public] if config.custody_key.exists() else []
+            believed = [*own, *config.custody_keys, *(bytes.fromhex(key) for key in keys)]
         except ValueError as error:
             raise ConfigError(f"A key cannot be read: {error}.") from None
         outside = list(seals.Outside(config.custody_heads).read())
-        click.echo(f"key           {believed[0].hex()}")
+        if not believed:
+            raise ConfigError(f"There is no key in {config.custody_key}; name the public key with --key.")
+        for key in believed:
+            click.echo(f"key           {key.hex()}")
         with unit_of_work() as uow:
             towns = upkeep.towns(uow)
         for town_id in towns:
@@ -258,6 +262,39 @@ def _say_verified(found: Any) -> None:
         else ""
     )
     click.echo(f"verified      {found.items} items, {found.entries} entries, {found.heads} heads{window}")
+
+
+@cli.group()
+def evidence() -> None:
+    """Photos and recordings."""
+
+
+@evidence.command("check")
+def check_evidence() -> None:
+    """Read every file again and compare it with what was sealed. Exit code 4: something is altered or missing."""
+    from datetime import UTC, datetime
+
+    from backend import worker
+    from backend.adapters.storage import Folder
+    from backend.core.uow import unit_of_work
+    from workflows import upkeep
+
+    config, began = Config.from_env(), datetime.now(UTC)
+    files, bytes_read, wrong = 0, 0, 0
+    with opened(config):
+        with unit_of_work() as uow:
+            towns = upkeep.towns(uow)
+        for town_id in towns:
+            for kept, damage in worker.check_town(town_id, Folder(config.evidence_dir), before=began):
+                files, bytes_read = files + 1, bytes_read + kept.length
+                if damage is not None:
+                    wrong += 1
+                    click.echo(f"{damage.upper():13} {kept.id}")
+                if files % 500 == 0:
+                    click.echo(f"checked       {files} so far, {bytes_read / 1e9:.1f} GB", err=True)
+    click.echo(f"checked       {files} pieces, {bytes_read / 1e6:.1f} MB; {wrong} damaged")
+    if wrong:
+        sys.exit(4)
 
 
 @cli.command()

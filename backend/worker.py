@@ -13,10 +13,10 @@ import logging
 import math
 import tempfile
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,7 +37,7 @@ from backend.core.config import Config, libpq_url
 from backend.core.jobs import DEFAULT_QUEUE, PHOTO_QUEUE, SCHEMA
 from backend.core.preflight import Unreachable
 from backend.core.uow import UnitOfWork, unit_of_work
-from backend.core.vocabulary import EvidenceKind
+from backend.core.vocabulary import EvidenceDamage, EvidenceKind
 from backend.models import Evidence
 from workflows import (
     alarms,
@@ -50,6 +50,7 @@ from workflows import (
     dispatching,
     duty_levels,
     evidence,
+    evidence_checks,
     hand_overs,
     patrol_clocks,
     plans,
@@ -75,6 +76,7 @@ SPARE = 3
 MOST_CHANGES = 100
 """Alarms that one look raises or ends in one town; the next look, twenty seconds on, goes on with the rest."""
 SPOOLED_FOR_S = 3600.0
+CHECKS_FOR_S = 4 * 3600.0
 """A file of the spool that is younger may be of an upload whose row is not committed yet."""
 NAME = "xungeng"
 CONNECT_S = 5.0
@@ -289,6 +291,40 @@ def verify_custody(timestamp: int) -> None:
     in_every_town(_verify_custody)
 
 
+@app.periodic(cron="12 17 * * *")
+@app.task(name="evidence.check", queueing_lock="evidence.check", lock="evidence.check")
+def check_evidence(timestamp: int) -> None:
+    """Read again what nobody has read for a week, for a few hours at most, and say loudly what is no longer whole."""
+    store, until = storage.Folder(_settings().evidence_dir), time.monotonic() + CHECKS_FOR_S
+    with unit_of_work() as uow:
+        towns = upkeep.towns(uow)
+    for town_id in towns:
+        for kept, damage in check_town(town_id, store):
+            if damage is not None:
+                log.error(
+                    "evidence is damaged", town_id=str(town_id), evidence_id=str(kept.id), damage=str(damage)
+                )
+            if time.monotonic() > until:
+                log.warning("reading evidence again takes longer than a night")
+                return
+
+
+def check_town(
+    town_id: UUID, store: storage.Store, *, before: datetime | None = None
+) -> Iterator[tuple[evidence_checks.Kept, EvidenceDamage | None]]:
+    """Read again what is due in a town, and yield what was found of each piece; each is written down by itself."""
+    while True:
+        with unit_of_work(town_id) as uow:
+            some = evidence_checks.due(uow, before=before)
+        for kept in some:
+            damage = evidence_checks.look(store, kept)
+            with unit_of_work(town_id) as uow:
+                evidence_checks.checked(uow, kept.id, damage)
+            yield kept, damage
+        if len(some) < evidence_checks.AT_ONCE:
+            return
+
+
 @app.periodic(cron="* * * * *")
 @app.task(name="custody.sign", queueing_lock="custody.sign", lock="custody.sign")
 def sign_custody(timestamp: int) -> None:
@@ -304,7 +340,9 @@ def sign_custody(timestamp: int) -> None:
 def _verify_custody(uow: UnitOfWork) -> None:
     signer, outside = seals.Signer(_settings().custody_key), seals.Outside(_settings().custody_heads)
     told = [one for one in outside.read() if one.get("town") == str(uow.town)]
-    for wrong in custody_heads.verify(uow, told, seals.is_signed, keys=[signer.public], chains=False):
+    for wrong in custody_heads.verify(
+        uow, told, seals.is_signed, keys=[signer.public, *_settings().custody_keys], chains=False
+    ):
         log.error(
             "the custody log does not hold",
             what=wrong.what, town_id=str(uow.town), head=wrong.head, place=wrong.place,

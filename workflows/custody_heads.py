@@ -5,7 +5,8 @@ that have grown (leaves and nodes as in RFC 6962), and the hash of the head befo
 database and written into a file outside as well. What follows from it: an entry older than the last head that is
 altered, put in, taken out or cut off, with all hashes made to fit, no longer gives the root that was signed; a database
 that was put back to an earlier day has fewer heads than the file. What is younger than the last head is held by the
-chains alone: that is the window, about a minute.
+chains alone: that is the window, about a minute. An entry that is added by hand and says that it is of now is not told
+from one that the application has added; one that says it is older, is.
 
 The leaves of a head are kept beside it, so that it does not matter in which order transactions commit: what one head
 has missed is in the next.
@@ -17,7 +18,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -31,6 +32,8 @@ from workflows import custody
 BEGINNING = bytes(32)
 """What the first head follows."""
 AT_ONCE = 500
+WRITTEN_WITHIN = timedelta(minutes=5)
+"""So long after its moment at most a head stands outside as well."""
 
 
 class Signer(Protocol):
@@ -106,7 +109,7 @@ def _grown(uow: UnitOfWork) -> list[Custody]:
     )
     last = select(func.max(CustodyHead.at)).where(CustodyHead.town_id == uow.town)
     if (since := uow.session.scalar(last)) is not None:
-        # No transaction that adds to a chain lasts for longer; the nightly clock says what was missed nevertheless.
+        # No transaction that adds to a chain lasts for longer. What is older and under no head, `verify` names.
         ends = ends.where(Custody.at > since - custody.LONGEST)
     return list(uow.session.scalars(ends.order_by(Custody.evidence_id)))
 
@@ -193,8 +196,10 @@ def verify(
     Without ``chains`` the entries between the ends of the chains are not read.
     """
     heads = after(uow, 0)
-    yield from _outside(heads, outside)
+    yield from _outside(heads, outside, uow.now - WRITTEN_WITHIN)
     yield from _heads(heads, is_signed, keys)
+    if heads:
+        yield from _backdated(uow, heads[-1].at - custody.LONGEST)
     signed: dict[UUID, int] = {}
     for head in heads:
         leaves = _leaves(uow, head)
@@ -218,8 +223,29 @@ def verify(
     report(count)
 
 
-def _outside(heads: Sequence[CustodyHead], outside: Sequence[dict[str, Any]]) -> Iterator[Wrong]:
+def _backdated(uow: UnitOfWork, before: datetime) -> Iterator[Wrong]:
+    """Yield the first entry of each chain that says it is older than the last head, and that no head is about."""
+    later = select(CustodyLeaf.seq).where(
+        CustodyLeaf.evidence_id == Custody.evidence_id, CustodyLeaf.seq >= Custody.seq
+    )
+    found = (
+        select(Custody.evidence_id, func.min(Custody.seq).label("place"))
+        .where(Custody.town_id == uow.town, Custody.at < before, ~later.exists())
+        .group_by(Custody.evidence_id)
+        .order_by(Custody.evidence_id)
+    )
+    for row in uow.session.execute(found):
+        yield Wrong("an entry is older than the last head and under none", None, row.evidence_id, row.place)
+
+
+def _outside(
+    heads: Sequence[CustodyHead], outside: Sequence[dict[str, Any]], before: datetime
+) -> Iterator[Wrong]:
     known = {head.n: line(head) for head in heads}
+    written = {told.get("n") for told in outside}
+    for head in heads:
+        if head.n not in written and head.at < before:
+            yield Wrong("this head does not stand outside", head=head.n)
     for told in outside:
         n = told.get("n")
         if n not in known:

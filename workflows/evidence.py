@@ -429,7 +429,7 @@ def original(uow: UnitOfWork, actor: Actor, evidence_id: UUID, *, own: bool = Fa
     """Return the sealed original; the look is written into the custody log before anything is given out.
 
     Raises:
-        WrongState: it is not sealed.
+        WrongState: it is not sealed. Conflict: ``evidence_damaged``; the file is not what was sealed.
     """
     found = _sealed(uow, actor, evidence_id, own)
     assert found.sha256 is not None
@@ -459,6 +459,11 @@ def _sealed(uow: UnitOfWork, actor: Actor, evidence_id: UUID, own: bool) -> Evid
     found = _door(own)(uow, actor, evidence_id, lock=True)
     if found.state != E.SEALED:
         raise WrongState(str(found.state), [])
+    if found.damage is not None:
+        # Not even its preview: nothing of it is what was sealed for sure.
+        raise Conflict(
+            "evidence_damaged", "The file is not what was sealed any more; it is given out to nobody."
+        )
     return found
 
 

@@ -29,6 +29,7 @@ class Signer:
     """
 
     def __init__(self, path: Path) -> None:
+        """Read the key, or make it where there is none."""
         self._key = _key(path)
         self.public = self._key.public_key().public_bytes(*RAW)
 

@@ -120,6 +120,7 @@ class Config:
     evidence_max_mb: int = 30
     """The largest photo that is taken in, in MiB."""
     recording_max_mb: int = 4096
+    custody_keys: tuple[bytes, ...] = ()
     """The largest video or audio file that is taken in, in MiB."""
     evidence_quota_gb: int = 100
     """How much evidence one town may keep, in GiB."""
@@ -307,6 +308,7 @@ def _read(env: Mapping[str, str]) -> Config:
         deviation_s=_number(env, "XUNGENG_DEVIATION_S", 120, low=10, high=3600),
         report_sample_percent=_number(env, "XUNGENG_REPORT_SAMPLE_PERCENT", 10, low=0, high=100),
         evidence_max_mb=_number(env, "XUNGENG_EVIDENCE_MAX_MB", 30, low=1, high=1024),
+        custody_keys=_keys(env, "XUNGENG_CUSTODY_KEYS"),
         recording_max_mb=_number(env, "XUNGENG_RECORDING_MAX_MB", 4096, low=1, high=16 * 1024),
         evidence_quota_gb=_number(env, "XUNGENG_EVIDENCE_QUOTA_GB", 100, low=1, high=1_000_000),
         image_megapixels=_number(env, "XUNGENG_IMAGE_MEGAPIXELS", 64, low=1, high=400),
@@ -352,6 +354,17 @@ def _file(env: Mapping[str, str], name: str) -> Path | None:
     if not path.is_file() or not os.access(path, os.R_OK):
         raise ConfigError(f"{name} names {text}, which is not a file that can be read.")
     return path
+
+
+def _keys(env: Mapping[str, str], name: str) -> tuple[bytes, ...]:
+    """Read public keys of 32 bytes, in hexadecimal, with commas or spaces between."""
+    try:
+        found = tuple(bytes.fromhex(one) for one in (_text(env, name) or "").replace(",", " ").split())
+    except ValueError:
+        found = (b"",)
+    if any(len(key) != 32 for key in found):
+        raise ConfigError(f"{name} has to be public keys of 64 hexadecimal digits, with commas between.")
+    return found
 
 
 def _prefixes(text: str | None) -> tuple[str, ...]:

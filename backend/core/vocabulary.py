@@ -325,6 +325,15 @@ class CustodyAct(StrEnum):
     REJECTED = "rejected"
     PREVIEWED = "previewed"
     VIEWED = "viewed"
+    DAMAGED = "damaged"
+    RESTORED = "restored"
+
+
+class EvidenceDamage(StrEnum):
+    """What is wrong with a file that was sealed."""
+
+    ALTERED = "altered"
+    MISSING = "missing"
 
 
 class CallKind(StrEnum):

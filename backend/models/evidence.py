@@ -86,6 +86,16 @@ class Evidence(Base):
             "reason in ('hash_differs', 'not_an_image', 'not_a_recording', 'too_many_pixels', 'expired')",
             name="ck_evidence_reason",
         ),
+        CheckConstraint(
+            "(damaged_at is null) = (damage is null) and damage in ('altered', 'missing')"
+            " and (damaged_at is null or state = 'sealed')",
+            name="ck_evidence_damage",
+        ),
+        Index(
+            "ix_evidence_to_check", "town_id", text("checked_at nulls first"), "id",
+            postgresql_where=text("state = 'sealed'"),
+        ),
+        Index("ix_evidence_damaged", "town_id", postgresql_where=text("damaged_at is not null")),
     )  # fmt: skip
 
     id: Mapped[Id]
@@ -112,6 +122,9 @@ class Evidence(Base):
     sealed_at: Mapped[datetime | None]
     rejected_at: Mapped[datetime | None]
     dropped_at: Mapped[datetime | None]
+    checked_at: Mapped[datetime | None]
+    damaged_at: Mapped[datetime | None]
+    damage: Mapped[str | None]
     reason: Mapped[str | None]
     version: Mapped[int] = mapped_column(default=1)
 
@@ -186,7 +199,8 @@ class Custody(Base):
             "octet_length(previous_hash) = 32 and octet_length(entry_hash) = 32", name="ck_custody_hashes"
         ),
         CheckConstraint(
-            "action in ('created', 'received', 'sealed', 'rejected', 'previewed', 'viewed')",
+            "action in ('created', 'received', 'sealed', 'rejected', 'previewed', 'viewed',"
+            " 'damaged', 'restored')",
             name="ck_custody_action",
         ),
     )

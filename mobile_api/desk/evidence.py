@@ -10,7 +10,14 @@ from marshmallow import Schema, fields, validate
 from backend.core.identity import Actor
 from backend.core.paging import Page
 from backend.core.uow import UnitOfWork
-from backend.core.vocabulary import Audience, CustodyAct, EvidenceFault, EvidenceKind, EvidenceState
+from backend.core.vocabulary import (
+    Audience,
+    CustodyAct,
+    EvidenceDamage,
+    EvidenceFault,
+    EvidenceKind,
+    EvidenceState,
+)
 from mobile_api import files
 from mobile_api.desk.task_schemas import DeskPersonSchema
 from mobile_api.endpoint import Door
@@ -46,6 +53,13 @@ class DeskEvidenceSchema(Schema):
         required=True, metadata={"description": "As it was declared when the photo was taken, hexadecimal."}
     )
     has_preview = fields.Boolean(required=True)
+    damage = Word(
+        EvidenceDamage, allow_none=True, required=True,
+        metadata={"description": "What is wrong with the file by now; it is given out to nobody."},
+    )  # fmt: skip
+    checked_at = Moment(
+        allow_none=True, required=True, metadata={"description": "When the file was last read again."}
+    )
     actions = fields.List(fields.String(), required=True)
 
 

@@ -177,7 +177,21 @@ def an_older_database(uow: UnitOfWork, _item: UUID, at: int, chance: Random) -> 
     uow.session.flush()
 
 
-TAMPERINGS = (edited, one_gone, one_more, cut, a_bit, with_leaves, an_older_database)
+def at_the_end(uow: UnitOfWork, item: UUID, at: int, _: Random) -> None:
+    """An entry that says it is of last week, after all that was signed."""
+    entries = chain(uow, item)
+    rewritten(uow, item, [*entries, {**entries[at], "action": "viewed", "at": uow.now - timedelta(days=7)}])
+
+
+def another_item(uow: UnitOfWork, item: UUID, at: int, _: Random) -> None:
+    """A whole chain of something that was never brought, from last week."""
+    entries = [{**one, "at": uow.now - timedelta(days=7)} for one in chain(uow, item)]
+    rewritten(uow, new_id(), entries)
+
+
+TAMPERINGS = (
+    edited, one_gone, one_more, cut, a_bit, with_leaves, an_older_database, at_the_end, another_item,
+)  # fmt: skip
 
 
 def test_what_is_older_than_the_last_head_is_not_changed_unseen(
@@ -199,7 +213,7 @@ def test_what_is_older_than_the_last_head_is_not_changed_unseen(
         looked_at(uow, town, items[0], 2)
     missed: list[str] = []
     windows: list[Verified] = []
-    count = thin(1000, 42)
+    count = thin(1000, 45)
     with unit_of_work(town.id, engine=owning) as uow:
         uow.session.execute(text("set local session_replication_role = replica"))
         assert wrongs(uow, signer, outside, windows.append) == []
@@ -270,6 +284,17 @@ def test_no_role_changes_or_empties_them(town: Town, owning: Engine, signer: Sig
 
 
 # --- Outside
+
+
+def test_a_head_that_does_not_stand_outside_is_named_after_a_while(town: Town, signer: Signer) -> None:
+    """F34: whoever empties the file as well is seen until it is written anew; a minute's delay is none."""
+    with unit_of_work(town.id) as uow:
+        on_shift(uow, town, town["officer_a"])
+        announced(uow, town)
+        custody_heads.make(uow, signer)
+        assert wrongs(uow, signer, []) == []
+        uow.now += custody_heads.WRITTEN_WITHIN + timedelta(seconds=1)
+        assert [one.what for one in wrongs(uow, signer, [])] == ["this head does not stand outside"]
 
 
 def test_the_clock_signs_and_writes_outside_and_an_end_that_a_power_cut_left_is_mended(

@@ -32701,6 +32701,16 @@ export interface components {
             /** @description As it was declared when the photo was taken, hexadecimal. */
             sha256: string;
             has_preview: boolean;
+            /**
+             * @description What is wrong with the file by now; it is given out to nobody.
+             * @enum {string|null}
+             */
+            damage: "altered" | "missing" | null;
+            /**
+             * Format: date-time
+             * @description When the file was last read again.
+             */
+            checked_at: string | null;
             actions: string[];
         };
         DeskPhoto: {
@@ -32727,7 +32737,7 @@ export interface components {
             /** Format: date-time */
             at: string;
             /** @enum {string} */
-            action: "created" | "received" | "sealed" | "rejected" | "previewed" | "viewed";
+            action: "created" | "received" | "sealed" | "rejected" | "previewed" | "viewed" | "damaged" | "restored";
             /** @description Null: the system. */
             actor: components["schemas"]["DeskPerson"] | null;
             /**

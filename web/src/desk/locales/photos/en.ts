@@ -30,8 +30,12 @@ export default {
     title: 'Custody log',
     system: 'System',
     empty: 'No entries',
-    acts: { created: 'announced', received: 'received', sealed: 'sealed', rejected: 'rejected', previewed: 'made the small picture', viewed: 'looked' },
+    acts: { created: 'announced', received: 'received', sealed: 'sealed', rejected: 'rejected', previewed: 'made the small picture', viewed: 'looked', damaged: 'found damaged when read again', restored: 'found whole again' },
     of: { original: 'original', preview: 'small picture' },
+  },
+  damage: {
+    altered: 'The file is not what was sealed; it is not given out.',
+    missing: 'The file is gone; it is not given out.',
   },
   reason: {
     hash_differs: 'What arrived is not what was added on the phone.',

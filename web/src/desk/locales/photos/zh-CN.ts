@@ -30,8 +30,12 @@ export default {
     title: '保管记录',
     system: '系统',
     empty: '没有记录',
-    acts: { created: '登记', received: '送达', sealed: '封存', rejected: '退回', previewed: '生成小图', viewed: '查看' },
+    acts: { created: '登记', received: '送达', sealed: '封存', rejected: '退回', previewed: '生成小图', viewed: '查看', damaged: '重读发现损坏', restored: '重读已恢复' },
     of: { original: '原件', preview: '小图' },
+  },
+  damage: {
+    altered: '文件与封存时不一致，不予出示。',
+    missing: '文件已不在，不予出示。',
   },
   reason: {
     hash_differs: '送达的内容与在手机上添加时不一致。',
