@@ -63,12 +63,12 @@ def _reach() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def town(owner_engine: Engine) -> Town:
-    return factories.make_town(owner_engine, f"notices-{new_id().hex[-6:]}")
+    return factories.make_town(owner_engine, f"notices-{new_id().hex[-12:]}")
 
 
 @pytest.fixture(scope="module")
 def elsewhere(owner_engine: Engine) -> Town:
-    return factories.make_town(owner_engine, f"elsewhere-{new_id().hex[-6:]}")
+    return factories.make_town(owner_engine, f"elsewhere-{new_id().hex[-12:]}")
 
 
 @pytest.fixture

@@ -59,7 +59,7 @@ def owner(live_config: Config) -> Iterator[Engine]:
 
 @pytest.fixture
 def town(live_engine: Engine, owner: Engine) -> Town:
-    return make_town(owner, f"sender-{new_id().hex[-6:]}")
+    return make_town(owner, f"sender-{new_id().hex[-12:]}")
 
 
 @pytest.fixture
@@ -370,7 +370,7 @@ def test_a_town_with_much_to_tell_holds_up_no_other(
     live_engine: Engine, owner: Engine, town: Town, cloud: Vendor
 ) -> None:
     cloud.answers["/sms"] = Says(200)
-    other = make_town(owner, f"quiet-{new_id().hex[-6:]}")
+    other = make_town(owner, f"quiet-{new_id().hex[-12:]}")
     settings = NoticeSettings(sms=Gateway(cloud.url + "/sms", "t"), templates=SMS)
     reach.use(settings)
     offer(town, people(owner, town, 4 * delivering.BATCH, lambda n: f"+86138{n:08d}"))

@@ -29,6 +29,7 @@ from bench.servers import Server
 from tests.api.test_fixes import BAD, REFUSALS
 from tests.durability.phones import ROUTE
 from tests.durability.town import DurableTown, Officer, durable_town
+from tests.running.installation import wait_until
 from workflows import gate
 
 Answer = tuple[int, dict[str, str], bytes]
@@ -273,12 +274,19 @@ def test_who_hangs_up_before_the_answer_leaves_no_trace_but_his_fix(
         f"Authorization: Bearer {officer.token}\r\n\r\n"
     ).encode()
     before = running.log.read_text()
-    raw(running.port, request + body, hang_up=True)
+    # Whoever is gone before the server has begun was never there; here it has, and waits for the table.
+    with (
+        psycopg.connect(town.owner) as holding,
+        socket.create_connection(("127.0.0.1", running.port)) as phone,
+    ):
+        holding.execute("lock table latest_positions in access exclusive mode")
+        phone.sendall(request + body)
+        waiting = (
+            "select count(*) from pg_locks where relation = 'latest_positions'::regclass and not granted"
+        )
+        wait_until(lambda: holding.execute(waiting).fetchone() != (0,), 20)
     raw(running.port, request + body[:10], hang_up=True)
-    deadline = time.monotonic() + 5
-    while stored(town, officer) == 0 and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert stored(town, officer) == 1
+    wait_until(lambda: stored(town, officer) == 1, 20)
     assert post(running.port, officer, batch(officer))[0] == 200
     assert "Traceback" not in running.log.read_text()[len(before) :]
 

@@ -50,7 +50,7 @@ def test_photos_taken_offline_arrive_after_cuts_and_the_desk_sees_them_sealed(
     expect(page.locator("[data-test=photos-after] img")).to_have_count(1)
     # One more is taken and taken back: it goes nowhere.
     page.set_input_files("[data-test=take-after]", before)
-    page.locator("[data-test=photos-after] li button").nth(1).click()
+    page.get_by_role("group", name="处置后照片").get_by_role("button", name="移除第 2 张照片").click()
     expect(page.locator("[data-test=photos-after]")).to_have_attribute("data-count", "1")
     page.click("[data-test=file-handled]")
     expect(page.locator("[data-test=report][data-state=pending]")).to_have_count(1)

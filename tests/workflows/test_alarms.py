@@ -38,7 +38,7 @@ def watch(uow: UnitOfWork) -> int:
 
 @pytest.fixture(scope="module")
 def town(owner_engine: Engine) -> Town:
-    return factories.make_town(owner_engine, f"alarms-{new_id().hex[-6:]}")
+    return factories.make_town(owner_engine, f"alarms-{new_id().hex[-12:]}")
 
 
 @pytest.fixture

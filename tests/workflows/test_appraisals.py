@@ -67,7 +67,7 @@ FORMULA = FORMULAS["2026-1"]
 
 @pytest.fixture(scope="module")
 def town(owner_engine: Engine) -> Town:
-    return factories.make_town(owner_engine, f"appraisal-{new_id().hex[-6:]}")
+    return factories.make_town(owner_engine, f"appraisal-{new_id().hex[-12:]}")
 
 
 @pytest.fixture

@@ -96,7 +96,7 @@ def test_what_becomes_of_eight_hours_with_eight_more_after_them(
 
 @pytest.fixture(scope="module")
 def town(owner_engine: Engine) -> Town:
-    return factories.make_town(owner_engine, f"attend-{new_id().hex[-6:]}")
+    return factories.make_town(owner_engine, f"attend-{new_id().hex[-12:]}")
 
 
 def did(uow: UnitOfWork, person: Person, at: datetime, until: datetime | None, area_id: Any) -> None:

@@ -31,7 +31,7 @@ LASTS = timedelta(minutes=5)
 
 @pytest.fixture(scope="module")
 def town(owner_engine: Engine) -> Town:
-    made = factories.make_town(owner_engine, f"call-{new_id().hex[-6:]}")
+    made = factories.make_town(owner_engine, f"call-{new_id().hex[-12:]}")
     for number in range(6):
         factories.add_officer(owner_engine, made, f"o{number}")
     return made
@@ -410,7 +410,7 @@ def test_what_an_officer_is_asked_is_his_to_see_until_it_is_history(here: UnitOf
 @pytest.fixture
 def live_town(live_engine: Engine, live_config: Any) -> Iterator[Town]:
     owner = create_engine(live_config.owner_url, poolclass=NullPool)
-    made = factories.make_town(owner, f"live-{new_id().hex[-6:]}")
+    made = factories.make_town(owner, f"live-{new_id().hex[-12:]}")
     for number in range(50):
         factories.add_officer(owner, made, f"p{number}")
     yield made

@@ -33,7 +33,7 @@ QUESTION = {
 
 @pytest.fixture(scope="module")
 def town(owner_engine: Engine) -> Town:
-    return factories.make_town(owner_engine, f"points-{new_id().hex[-6:]}")
+    return factories.make_town(owner_engine, f"points-{new_id().hex[-12:]}")
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ from workflows.offering import Whom
 
 @pytest.fixture(scope="module")
 def town(owner_engine: Engine) -> Town:
-    made = factories.make_town(owner_engine, f"due-{new_id().hex[-6:]}")
+    made = factories.make_town(owner_engine, f"due-{new_id().hex[-12:]}")
     for number in range(3):
         factories.add_officer(owner_engine, made, f"o{number}")
     return made

@@ -32,7 +32,7 @@ AWAY = 1_310.0
 
 @pytest.fixture(scope="module")
 def town(owner_engine: Engine) -> Town:
-    return factories.make_town(owner_engine, f"ways-{new_id().hex[-6:]}")
+    return factories.make_town(owner_engine, f"ways-{new_id().hex[-12:]}")
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ TRACKERS = [p for p in Protocol if p is not Protocol.OFFICER]
 
 @pytest.fixture(scope="module")
 def town(owner_engine: Engine) -> Town:
-    return factories.make_town(owner_engine, f"devices-{new_id().hex[-6:]}")
+    return factories.make_town(owner_engine, f"devices-{new_id().hex[-12:]}")
 
 
 @pytest.fixture

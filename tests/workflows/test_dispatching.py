@@ -32,7 +32,7 @@ LIMITS = shifts.Limits(longest=timedelta(hours=14), grace=timedelta(minutes=30))
 
 @pytest.fixture(scope="module")
 def town(owner_engine: Engine) -> Town:
-    town = factories.make_town(owner_engine, f"dispatch-{new_id().hex[-6:]}")
+    town = factories.make_town(owner_engine, f"dispatch-{new_id().hex[-12:]}")
     for number in range(3, 7):
         town.people[f"officer_a{number}"] = factories.add_officer(owner_engine, town, f"officer_a{number}")
     return town

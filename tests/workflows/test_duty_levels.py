@@ -31,7 +31,7 @@ L = DutyLevel
 
 @pytest.fixture(scope="module")
 def town(owner_engine: Engine) -> Town:
-    return factories.make_town(owner_engine, f"levels-{new_id().hex[-6:]}")
+    return factories.make_town(owner_engine, f"levels-{new_id().hex[-12:]}")
 
 
 @pytest.fixture

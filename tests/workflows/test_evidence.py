@@ -40,7 +40,7 @@ ROOM = evidence.Room(1 << 20, 1 << 40, 1 << 40)
 
 @pytest.fixture(scope="module")
 def town(owner_engine: Engine) -> Town:
-    return factories.make_town(owner_engine, f"evidence-{new_id().hex[-6:]}")
+    return factories.make_town(owner_engine, f"evidence-{new_id().hex[-12:]}")
 
 
 @pytest.fixture

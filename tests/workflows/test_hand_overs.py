@@ -18,7 +18,7 @@ from workflows import hand_overs, shifts, task_looks
 
 @pytest.fixture(scope="module")
 def town(owner_engine: Engine) -> Town:
-    return factories.make_town(owner_engine, f"over-{new_id().hex[-6:]}")
+    return factories.make_town(owner_engine, f"over-{new_id().hex[-12:]}")
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from workflows import journal
 
 @pytest.fixture(scope="module")
 def town(owner_engine: Engine) -> Town:
-    return factories.make_town(owner_engine, f"journal-{new_id().hex[-6:]}")
+    return factories.make_town(owner_engine, f"journal-{new_id().hex[-12:]}")
 
 
 @pytest.fixture

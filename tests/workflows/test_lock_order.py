@@ -37,7 +37,7 @@ MEET_S = 1.0
 @pytest.fixture
 def town(live_engine: Engine, live_config: Any) -> Iterator[Town]:
     owner = create_engine(live_config.owner_url, poolclass=NullPool)
-    yield factories.make_town(owner, f"order-{new_id().hex[-6:]}")
+    yield factories.make_town(owner, f"order-{new_id().hex[-12:]}")
     owner.dispose()
 
 

@@ -689,12 +689,12 @@ COMMITTING = "xungeng_machine"
 
 @pytest.fixture(scope="module")
 def town(owner_engine: Engine) -> Town:
-    return factories.make_town(owner_engine, f"machine-{new_id().hex[-6:]}")
+    return factories.make_town(owner_engine, f"machine-{new_id().hex[-12:]}")
 
 
 @pytest.fixture(scope="module")
 def elsewhere(owner_engine: Engine) -> Town:
-    return factories.make_town(owner_engine, f"machine-{new_id().hex[-6:]}")
+    return factories.make_town(owner_engine, f"machine-{new_id().hex[-12:]}")
 
 
 def presser(town: Town, role: Role, near: bool, act: tuple[str, str] | None = None) -> Actor:
@@ -1035,7 +1035,7 @@ def live_town(live_engines: tuple[Engine, Engine]) -> Iterator[Town]:
     app, owner = live_engines
     before = db._engine
     db.set_engine(app)
-    yield factories.make_town(owner, f"live-{new_id().hex[-6:]}")
+    yield factories.make_town(owner, f"live-{new_id().hex[-12:]}")
     db.set_engine(before)
 
 

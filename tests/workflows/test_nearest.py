@@ -23,7 +23,7 @@ MANY = 10_000
 
 @pytest.fixture(scope="module")
 def town(owner_engine: Engine) -> Town:
-    made = factories.make_town(owner_engine, f"near-{new_id().hex[-6:]}")
+    made = factories.make_town(owner_engine, f"near-{new_id().hex[-12:]}")
     for number in range(5):
         factories.add_officer(owner_engine, made, f"o{number}")
     return made

@@ -39,7 +39,7 @@ MINUTE = timedelta(minutes=1)
 
 @pytest.fixture(scope="module")
 def town(owner_engine: Engine) -> Town:
-    return filled(owner_engine, f"outage-{new_id().hex[-6:]}")
+    return filled(owner_engine, f"outage-{new_id().hex[-12:]}")
 
 
 def filled(engine: Engine, code: str) -> Town:

@@ -25,7 +25,7 @@ MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 
 @pytest.fixture(scope="module")
 def town(owner_engine: Engine) -> Town:
-    return factories.make_town(owner_engine, f"patrols-{new_id().hex[-6:]}")
+    return factories.make_town(owner_engine, f"patrols-{new_id().hex[-12:]}")
 
 
 @pytest.fixture

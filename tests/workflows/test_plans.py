@@ -28,7 +28,7 @@ SHANGHAI = ZoneInfo("Asia/Shanghai")
 
 @pytest.fixture(scope="module")
 def town(owner_engine: Engine) -> Town:
-    return factories.make_town(owner_engine, f"plans-{new_id().hex[-6:]}")
+    return factories.make_town(owner_engine, f"plans-{new_id().hex[-12:]}")
 
 
 @pytest.fixture

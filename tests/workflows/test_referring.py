@@ -25,7 +25,7 @@ from workflows.tasks import TASK
 
 @pytest.fixture(scope="module")
 def town(owner_engine: Engine) -> Town:
-    return factories.make_town(owner_engine, f"refer-{new_id().hex[-6:]}")
+    return factories.make_town(owner_engine, f"refer-{new_id().hex[-12:]}")
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ from workflows.results import Referral, Result
 
 @pytest.fixture(scope="module")
 def town(owner_engine: Engine) -> Town:
-    return factories.make_town(owner_engine, f"reports-{new_id().hex[-6:]}")
+    return factories.make_town(owner_engine, f"reports-{new_id().hex[-12:]}")
 
 
 @pytest.fixture

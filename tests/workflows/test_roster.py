@@ -38,7 +38,7 @@ DAY = timedelta(days=1)
 
 @pytest.fixture(scope="module")
 def town(owner_engine: Engine) -> Town:
-    return factories.make_town(owner_engine, f"roster-{new_id().hex[-6:]}")
+    return factories.make_town(owner_engine, f"roster-{new_id().hex[-12:]}")
 
 
 @pytest.fixture

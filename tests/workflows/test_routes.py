@@ -21,7 +21,7 @@ from workflows import access, patrol_looks, routes
 
 @pytest.fixture(scope="module")
 def town(owner_engine: Engine) -> Town:
-    return factories.make_town(owner_engine, f"routes-{new_id().hex[-6:]}")
+    return factories.make_town(owner_engine, f"routes-{new_id().hex[-12:]}")
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ MINUTE = timedelta(minutes=1)
 
 @pytest.fixture(scope="module")
 def town(owner_engine: Engine) -> Town:
-    return factories.make_town(owner_engine, f"scans-{new_id().hex[-6:]}")
+    return factories.make_town(owner_engine, f"scans-{new_id().hex[-12:]}")
 
 
 @pytest.fixture

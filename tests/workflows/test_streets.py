@@ -33,7 +33,7 @@ AT = datetime.fromisoformat("2026-03-02T10:00:00+00:00")
 
 @pytest.fixture(scope="module")
 def town(owner_engine: Engine) -> Town:
-    return factories.make_town(owner_engine, f"streets-{new_id().hex[-6:]}")
+    return factories.make_town(owner_engine, f"streets-{new_id().hex[-12:]}")
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ from workflows.results import Result
 
 @pytest.fixture(scope="module")
 def town(owner_engine: Engine) -> Town:
-    made = factories.make_town(owner_engine, f"tasks-{new_id().hex[-6:]}")
+    made = factories.make_town(owner_engine, f"tasks-{new_id().hex[-12:]}")
     for number in range(4):
         factories.add_officer(owner_engine, made, f"o{number}")
     return made

@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="module")
 def town(owner_engine: Engine) -> Town:
-    town = factories.make_town(owner_engine, f"telling-{new_id().hex[-6:]}")
+    town = factories.make_town(owner_engine, f"telling-{new_id().hex[-12:]}")
     town.people["officer_a3"] = factories.add_officer(owner_engine, town, "officer_a3")
     return town
 

@@ -80,7 +80,7 @@ def test_of_a_duty_stays_who_stood_it_and_of_a_request_what_became_of_it(
     uow: UnitOfWork, owner_engine: Engine
 ) -> None:
     """P22: who was away from his post when, and what he had asked off for, go when visits go."""
-    town = factories.make_town(owner_engine, f"old-{new_id().hex[-6:]}")
+    town = factories.make_town(owner_engine, f"old-{new_id().hex[-12:]}")
     uow.enter_town(town.id)
     post, kept = make_post(uow, town), []
     for age in (399, 401):
