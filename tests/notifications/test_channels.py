@@ -292,7 +292,7 @@ def test_wecom_brings_a_message_to_a_person(cloud: Vendor, wecom: Wecom) -> None
     assert first.json["enable_duplicate_check"] == 1
     assert first.json["textcard"]["url"] == MESSAGE.link
     wecom.send(replace(MESSAGE, link=None), Target("zhang.wei"))
-    assert str(MESSAGE.event_id.hex[-12:]) in cloud.of(SEND)[-1].json["text"]["content"]
+    assert str(MESSAGE.event_id.hex[-6:]) in cloud.of(SEND)[-1].json["text"]["content"]
 
 
 @pytest.mark.parametrize("link", [MESSAGE.link, None])

@@ -201,8 +201,8 @@ class Town:
         for client in self._clients:
             client.close()
 
-    def end_at_desk(self, shift_id: str) -> None:
-        """The supervisor ends somebody's shift."""
+    def end_at_desk(self, shift_id: str) -> str:
+        """The supervisor ends somebody's shift; the moment at which it ended."""
         desk = self.api(self.accounts["supervisor"])
         answer = desk.post(
             f"/api/v1/desk/shifts/{shift_id}/end",
@@ -210,6 +210,7 @@ class Town:
             headers={"Idempotency-Key": str(uuid4())},
         )
         assert answer.status_code == 200, answer.text
+        return str(answer.json()["ended_at"])
 
     def track(self, officer: dict[str, Any], shift_id: str) -> list[dict[str, Any]]:
         """Every fix that the server has of the officer's shift."""
