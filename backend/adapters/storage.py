@@ -175,7 +175,7 @@ class Part:
             at += len(data)
         return sha256
 
-    def add(self, data: bytes) -> None:
+    def add(self, data: bytes | memoryview) -> None:
         """Write more at the end. It counts once ``sync`` has returned.
 
         Raises:
@@ -226,7 +226,7 @@ class Chunk:
         self._end = 0
 
     @_needing_room()
-    def add(self, data: bytes) -> None:
+    def add(self, data: bytes | memoryview) -> None:
         """Write more at the end."""
         self._end = _write(self._file.fileno(), data, self._end)
 
@@ -343,7 +343,7 @@ class _Reading(Iterator[bytes]):
         self._file.close()
 
 
-def _write(handle: int, data: bytes, at: int) -> int:
+def _write(handle: int, data: bytes | memoryview, at: int) -> int:
     """Write all of it at a place, and return where it ends."""
     rest = memoryview(data)
     while rest:
