@@ -73,7 +73,13 @@ class Line:
         """What the last answer brought."""
 
     def ask(
-        self, method: str, path: str, headers: Mapping[str, str], file: int | None = None, at: int = 0, count: int = 0
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        file: int | None = None,
+        at: int = 0,
+        count: int = 0,
     ) -> http.client.HTTPResponse:
         """Send a request; its body comes out of an open file without passing through here."""
         self._begin(method, path, headers, count if file is not None else None)
@@ -237,7 +243,7 @@ def tus_side(town: Town, data: Path) -> Iterator[Side]:
         "FOLDER": str(data),
         "TOKEN_KEY": derive_key(town.secret.encode(), "access-token").hex(),
     }
-    program = [node_program(), peer_packages() / "evidence" / "tus.mjs"]
+    program: list[str | Path] = [node_program(), peer_packages() / "evidence" / "tus.mjs"]
     with server(program, port, env=env) as running:
         yield Side(running, "/files", lambda recording: data / f"{recording.sha256}.kept", tokens_of(town))
 

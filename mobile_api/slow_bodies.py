@@ -15,6 +15,8 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from itertools import cycle
 from typing import Any
 
 import gevent
@@ -39,6 +41,8 @@ PAUSE_MS = 2
 """Whoever sends nothing for so long is waited for in the loop again."""
 
 Environ = dict[str, Any]
+Writing = Callable[[], AbstractContextManager[Callable[[memoryview], None]]]
+"""Opens what pieces are written with; a piece is another's again once the one after it was written."""
 WsgiApp = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
 
 
@@ -109,7 +113,7 @@ class _Body:
         reader.length -= len(data)
         return bytes(data)
 
-    def rush(self, run: Callable[..., int], write: Callable[[memoryview], None], most: int) -> int:
+    def rush(self, run: Callable[..., Any], writing: Writing, most: int) -> int:
         """Have ``run``, which works beside the loop, write what comes for as long as it comes fast; return how much.
 
         A sender who is as fast as the disk costs the loop nothing so. Where that cannot be done, nothing is.
@@ -120,18 +124,12 @@ class _Body:
         most = min(most, RUSH_MOST_BYTES, reader.length)
         if most < SOME_BYTES:
             return 0
-        came = 0
-
-        def count(data: memoryview) -> None:
-            nonlocal came
-            came += len(data)
-            write(data)
-
+        came: list[int] = []
         try:
-            run(_rush, self._socket.fileno(), count, most)
+            run(_rush, self._socket.fileno(), writing, most, came)
         finally:
-            reader.length -= came
-        return came
+            reader.length -= sum(came)
+        return sum(came)
 
     @property
     def _reader(self) -> Any:
@@ -183,22 +181,33 @@ class _Body:
             below.shutdown(socket.SHUT_RD)
 
 
-def _rush(descriptor: int, write: Callable[[memoryview], None], most: int) -> int:
+def _rush(descriptor: int, writing: Writing, most: int, came: list[int]) -> None:
     """Write what comes at a socket until it pauses, ends or breaks, which whoever reads there next will meet."""
-    buffer, came = memoryview(bytearray(RUSH_BYTES)), 0
+    # Two, since what was written last may be looked at still.
+    buffers = cycle([memoryview(bytearray(RUSH_BYTES)), memoryview(bytearray(RUSH_BYTES))])
     waiting = get_original("select", "poll")()
     waiting.register(descriptor, select.POLLIN)
-    while came < most:
-        try:
-            count = os.readv(descriptor, [buffer[: min(RUSH_BYTES, most - came)]])
-        except BlockingIOError:
-            if not waiting.poll(PAUSE_MS):
-                break
-            continue
-        except OSError:
-            break
-        if not count:
-            break
-        write(buffer[:count])
-        came += count
-    return came
+    left = most
+    with writing() as write:
+        for buffer in buffers:
+            try:
+                while (count := _read(descriptor, buffer[: min(RUSH_BYTES, left)])) is None:
+                    if not waiting.poll(PAUSE_MS):
+                        return
+            except OSError:
+                return
+            if not count:
+                return
+            came.append(count)
+            write(buffer[:count])
+            left -= count
+            if not left:
+                return
+
+
+def _read(descriptor: int, buffer: memoryview) -> int | None:
+    """Read what is there; None if nothing is."""
+    try:
+        return os.readv(descriptor, [buffer])
+    except BlockingIOError:
+        return None

@@ -18,7 +18,7 @@ import hashlib
 import hmac
 import re
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import closing, nullcontext
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Any
@@ -30,15 +30,17 @@ from backend.adapters import recordings, storage
 from backend.adapters.storage import Part, Spool, Store
 from backend.core.config import Config
 from backend.core.errors import Conflict, Invalid, Refusal, TooLarge, Unreadable, Unsupported
+from backend.core.identity import Actor
 from backend.core.ids import id_of
 from backend.core.tokens import AccessClaims
-from backend.core.uow import unit_of_work
+from backend.core.uow import UnitOfWork, unit_of_work
 from backend.core.vocabulary import EvidenceKind, EvidenceState
 from mobile_api import limits, problems
 from mobile_api.endpoint import claims_of_session
 from mobile_api.fields import EARLIEST, LATEST
 from mobile_api.gateway import resumable_draft as draft
 from mobile_api.identity import identity
+from mobile_api.slow_bodies import Writing
 from workflows import access, evidence
 
 VERSION = "1.0.0"
@@ -141,7 +143,7 @@ def _one(upload_id: UUID) -> Response:
     _check_version()
     if method not in ("HEAD", "PATCH"):
         return _other_method("HEAD, OPTIONS, PATCH")
-    claims = _admitted(method.lower(), SEE if method == "HEAD" else SEND)
+    claims = _counted(method.lower(), SEE if method == "HEAD" else SEND)
     return _head(claims, upload_id) if method == "HEAD" else _patch(claims, upload_id)
 
 
@@ -178,15 +180,36 @@ def _admitted(act: str, limit: limits.Limit) -> AccessClaims:
     Raises:
         Unauthenticated, TooMany, Forbidden: as with any other endpoint.
     """
+    claims = _counted(act, limit)
+    with _unit(claims) as uow:
+        _officer(uow, claims)
+    return claims
+
+
+def _counted(act: str, limit: limits.Limit) -> AccessClaims:
+    """Return who calls, having counted the call for his session.
+
+    Raises:
+        Unauthenticated, TooMany: as with any other endpoint.
+    """
     counters: limits.Limits = current_app.extensions["xungeng.limits"]
     try:
         claims = claims_of_session()
     finally:  # Without a token it counts for the address.
         counters.check(limit, f"tus.{act}", limits.caller_of(request))
     counters.check_misses(limits.caller_of(request))
-    with _unit(claims) as uow:
-        access.require(identity().actor(uow, claims), *MAY)
     return claims
+
+
+def _officer(uow: UnitOfWork, claims: AccessClaims) -> Actor:
+    """Return who calls, who has to be somebody that takes photos.
+
+    Raises:
+        Forbidden: he is not.
+    """
+    actor = identity().actor(uow, claims)
+    access.require(actor, *MAY)
+    return actor
 
 
 def _unit(claims: AccessClaims) -> Any:
@@ -330,7 +353,7 @@ def _whole(name: str, text: str | None) -> int:
 
 def _head(claims: AccessClaims, upload_id: UUID) -> Response:
     with _unit(claims) as uow:
-        found = evidence.upload(uow, identity().actor(uow, claims), upload_id)
+        found = evidence.upload(uow, _officer(uow, claims), upload_id)
     headers = {"Upload-Expires": _http_date(found.expires_at)}
     if found.upload_metadata:
         headers["Upload-Metadata"] = found.upload_metadata
@@ -353,13 +376,14 @@ def _head(claims: AccessClaims, upload_id: UUID) -> Response:
 
 
 def _patch(claims: AccessClaims, upload_id: UUID) -> Response:
-    last = draft.completes()
-    _check_type()
-    at = _whole("Upload-Offset", request.headers.get("Upload-Offset"))
-    given = request.headers.get("Upload-Length")
-    said = _whole("Upload-Length", given) if given else None
     with _unit(claims) as uow:
-        found = evidence.upload(uow, identity().actor(uow, claims), upload_id)
+        actor = _officer(uow, claims)
+        last = draft.completes()
+        _check_type()
+        at = _whole("Upload-Offset", request.headers.get("Upload-Offset"))
+        given = request.headers.get("Upload-Length")
+        said = _whole("Upload-Length", given) if given else None
+        found = evidence.upload(uow, actor, upload_id)
     if found.state != EvidenceState.UPLOADING:
         raise _complete_already(found.length)
     offset = _take(claims, found, at=at, said=said, last=last)
@@ -434,7 +458,7 @@ def _say_length(claims: AccessClaims, found: Any, part: Part, length: int | None
 def _add(part: Part, most: int) -> None:
     """Add what arrives, and keep it whatever happens then."""
     try:
-        _gather(most, part.add)
+        _gather(most, part.add, part.adding)
     finally:
         storage.threads.run(part.sync)
 
@@ -448,13 +472,13 @@ def _add_checked(part: Part, algorithm: Callable[[], Any], expected: bytes, *, m
         chunk.add(data)
 
     with closing(storage.threads.run(_spool().chunk)) as chunk:
-        _gather(most - part.offset, wait)
+        _gather(most - part.offset, wait, lambda: nullcontext(wait))
         if not hmac.compare_digest(seen.digest(), expected):
             raise ChecksumMismatch()
         storage.threads.run(part.add_checked, chunk)
 
 
-def _gather(most: int, write: Callable[[Bytes], None]) -> None:
+def _gather(most: int, write: Callable[[Bytes], None], writing: Writing) -> None:
     """Write what arrives beside the sockets, as much as is worth it at once; what came before a cut as well."""
     gathered, arriving = bytearray(), _Arriving(most)
 
@@ -469,7 +493,7 @@ def _gather(most: int, write: Callable[[Bytes], None]) -> None:
             gathered += piece
             if len(gathered) >= WRITE_BYTES:
                 pour()
-                arriving.rush(write)
+                arriving.rush(writing)
     finally:
         pour()
     g.unread = False
@@ -533,11 +557,11 @@ class _Arriving:
         self._took(len(piece))
         return bytes(piece)
 
-    def rush(self, write: Callable[[Bytes], None]) -> None:
+    def rush(self, writing: Writing) -> None:
         """Write what comes for as long as it comes fast; what comes slowly is left to ``some``."""
         rush = getattr(self._stream, "rush", None)
         if rush is not None and self._left:
-            self._took(rush(storage.threads.run, write, min(self._left, self._most)))
+            self._took(rush(storage.threads.run, writing, min(self._left, self._most)))
 
     def _took(self, count: int) -> None:
         self._most -= count
