@@ -203,7 +203,7 @@ def in_pairs(
     quiet: bool = False,
     in_turn: bool = False,
 ) -> Pairs:
-    """Measure A B A B …, or A B B A … ``in_turn``; a pair that foreign processes disturb is done again, twice at most."""
+    """Measure A B A B … (``in_turn`` A B B A …); a pair disturbed by foreign processes is done again, twice at most."""
     pairs: list[tuple[float, float]] = []
     for number in range(count):
         for attempt in range(3):
