@@ -211,7 +211,7 @@ class Doom:
 def bring_at_once(
     town: DurableTown, running: Server, officers: Sequence[Officer], turn: int, folder: Path
 ) -> tuple[list[Network], int, int]:
-    """Let each officer's client bring a file, and kill their server once amid that; networks, bytes lost, wrong files."""
+    """Let each officer's client bring a file, and kill their server once; the networks, bytes lost, wrong files."""
     doom = Doom(running.pid, random.Random(f"round {turn}").randrange(1, len(officers) * 300_000))
     brought: list[tuple[str, subprocess.Popen[str], UUID, bytes, Network]] = []
     lost = wrong = 0
@@ -259,6 +259,39 @@ def test_clients_bring_photos_and_recordings_through_networks_that_break_and_ser
     )
     assert stalled
     assert town.scalar("select count(*) from evidence where state = 'uploading'") == 0
+
+
+def test_what_came_fast_before_a_cut_is_there_to_its_last_byte_and_what_was_damaged_is_not(
+    town: DurableTown, thin: Callable[[int, int], int]
+) -> None:
+    """F28, F30: parts that are read beside the sockets; offset errors: 0, accepted bad parts: 0."""
+    [officer] = town.officers(1)
+    with town.web() as running:
+        for seed in range(thin(20, 2)):
+            rng = random.Random(f"fast {seed}")
+            data = noise(rng, rng.randrange(6 << 20, 12 << 20), MP4)
+            evidence_id, header = metadata(data, filetype="video/mp4")
+            begun = ask(
+                running.port, officer, "POST", UPLOADS, Upload_Metadata=header, Upload_Length=str(len(data))
+            )
+            path, told = begun.headers["Location"], {"Content_Type": OFFSET_TYPE}
+            at = rng.randrange(1 << 20, len(data) - (1 << 20))
+            connection = connected(running.port, officer, evidence_id, len(data))
+            connection.sendall(data[:at])
+            connection.shutdown(socket.SHUT_WR)
+            assert answer_of(connection).startswith(b"HTTP/1.1 400 ")
+            there = ask(running.port, officer, "HEAD", path)
+            assert int(there.headers["Upload-Offset"]) == at
+            damaged = bytearray(data[at:])
+            damaged[rng.randrange(len(damaged))] ^= 1
+            for body, status in ((bytes(damaged), 460), (data[at:], 204)):
+                checked = {"Upload_Checksum": checksum(data[at:], "sha256")}
+                sent = ask(
+                    running.port, officer, "PATCH", path, body, Upload_Offset=str(at), **told, **checked
+                )
+                assert sent.status == status
+            assert state_of(town, evidence_id) == "received"
+            assert stored(town, data)
 
 
 def test_uploads_hold_up_nobody_else(town: DurableTown, thin: Callable[[int, int], int]) -> None:
