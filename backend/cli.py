@@ -227,6 +227,16 @@ def verify_bundle(bundle: str, keys: tuple[str, ...]) -> None:
     sys.exit(bundle_verifier.main([bundle, *keys]))
 
 
+@custody.command("sign")
+def sign_custody() -> None:
+    """Sign now what was added to the log since the last minute, for a backup or a bundle that cannot wait."""
+    from backend import worker
+
+    config = Config.from_env()
+    with opened(config):
+        worker.sign_heads(config)
+
+
 @custody.command("key")
 def show_custody_key() -> None:
     """Print the public key that whoever is given a bundle needs; tell it by another way than with the bundle."""

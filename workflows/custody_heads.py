@@ -71,8 +71,11 @@ class Verified:
 def make(uow: UnitOfWork, signer: Signer) -> CustodyHead | None:
     """Sign what has been added to the town's chains since the last head; None where nothing was.
 
-    The caller holds that no other process does the same, and writes the head outside once it is committed.
+    Who makes one at the same time waits for this one. The caller writes the head outside once it is committed.
     """
+    uow.session.execute(
+        select(func.pg_advisory_xact_lock(func.hashtextextended(f"custody_heads:{uow.town}", 0)))
+    )
     grown = _grown(uow)
     if not grown:
         return None

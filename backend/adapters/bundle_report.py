@@ -7,7 +7,7 @@ from typing import Any
 
 from backend.adapters import pages
 
-MOST_ROWS = 18
+MOST_ROWS = 12
 """So many pieces are on the page; all of them are in the manifest."""
 KINDS = {"image": "照片 Photo", "video": "视频 Video", "audio": "录音 Audio"}
 
@@ -21,8 +21,8 @@ dt { color: #444 } dd { margin: 0; overflow-wrap: anywhere }
 table { border-collapse: collapse; width: 100%; table-layout: fixed }
 th, td { border-bottom: 0.2mm solid #999; text-align: left; vertical-align: top; padding: 1mm 1.5mm 1mm 0 }
 th { font-weight: bold } td { overflow-wrap: anywhere } .n { width: 8mm }
-.k { width: 24mm } .w { width: 38mm } .o { width: 26mm }
-code { font: 7pt/1.3 "Noto Sans Mono", monospace; overflow-wrap: anywhere }
+.k { width: 20mm } .w { width: 33mm } .o { width: 22mm }
+code { font: 6pt/1.3 "Noto Sans Mono", monospace; overflow-wrap: anywhere }
 p { margin: 4mm 0 0 }
 """
 

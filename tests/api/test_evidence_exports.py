@@ -19,10 +19,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
+from pypdfium2 import PdfDocument
 from sqlalchemy import text
 
 from backend import worker
-from backend.adapters import bundle_verifier, seals
+from backend.adapters import bundle_report, bundle_verifier, seals
 from backend.adapters.bundle_verifier import NoBundle, Wrong, canonical, root_over, verify
 from backend.core.uow import unit_of_work
 from tests.api.conftest import Caller, World
@@ -214,6 +215,17 @@ def test_an_outsider_verifies_a_bundle_with_python_and_the_public_key_alone(
         manifest = json.loads(archive.read("manifest.json"))
     assert {one["id"] for one in manifest["items"]} == {str(one) for one in items}
     assert manifest["reason"] == WHY["reason"]
+
+
+def test_the_page_for_people_is_one_page_however_much_is_in_the_bundle(
+    given_out: tuple[Path, bytes, list[UUID]],
+) -> None:
+    path, _, _ = given_out
+    with zipfile.ZipFile(path) as archive:
+        manifest = json.loads(archive.read("manifest.json"))
+    manifest["items"] = [manifest["items"][0] | {"officer": {"name": "欧阳娜娜<b>" * 2}}] * 100
+    manifest["reason"] = "派出所调取" * 40
+    assert len(PdfDocument(bundle_report.render(manifest))) == 1
 
 
 Members = dict[str, bytes]

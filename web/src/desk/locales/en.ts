@@ -1,6 +1,7 @@
 import calls from './calls/en'
 import dispatch from './dispatch/en'
 import letters from './letters/en'
+import exports from './exports/en'
 import photos from './photos/en'
 import posts from './posts/en'
 import reports from './reports/en'
@@ -40,6 +41,7 @@ export default {
     rounds: 'Rounds',
     appraisals: 'Appraisal',
     calls: 'Roll calls',
+    exports: 'Bundles',
     replay: 'Replay',
     tracks: 'Tracks',
     devices: 'Devices',
@@ -793,6 +795,7 @@ export default {
   calls,
   dispatch,
   letters,
+  exports,
   photos,
   posts,
   reports,

@@ -1,6 +1,7 @@
 import calls from './calls/zh-CN'
 import dispatch from './dispatch/zh-CN'
 import letters from './letters/zh-CN'
+import exports from './exports/zh-CN'
 import photos from './photos/zh-CN'
 import posts from './posts/zh-CN'
 import reports from './reports/zh-CN'
@@ -40,6 +41,7 @@ export default {
     rounds: '巡更',
     appraisals: '考核',
     calls: '点名',
+    exports: '证据包',
     replay: '回放',
     tracks: '轨迹',
     devices: '设备',
@@ -793,6 +795,7 @@ export default {
   calls,
   dispatch,
   letters,
+  exports,
   photos,
   posts,
   reports,
