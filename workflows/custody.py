@@ -42,8 +42,8 @@ class Broken:
 
 def write(
     uow: UnitOfWork, actor: Actor, evidence: Evidence, action: CustodyAct, **digests: bytes | int | str | None
-) -> None:
-    """Add an entry to the chain of a locked piece of evidence.
+) -> int:
+    """Add an entry to the chain of a locked piece of evidence, and return its place.
 
     ``digests`` says which content it was: hashes, and how long it is.
     """
@@ -77,6 +77,7 @@ def write(
         )
     )
     uow.session.flush()
+    return seq
 
 
 def hash_of(
@@ -90,7 +91,15 @@ def hash_of(
     digests: Mapping[str, Any],
 ) -> bytes:
     """Return the SHA-256 of an entry: of the hash before it, a line feed, and its members as sorted JSON in UTF-8."""
-    members = {
+    members = _members(evidence_id, seq, at, actor_id, action, digests)
+    text = json.dumps(members, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(previous.hex().encode() + b"\n" + text.encode()).digest()
+
+
+def _members(
+    evidence_id: UUID, seq: int, at: datetime, actor_id: UUID | None, action: str, digests: Mapping[str, Any]
+) -> dict[str, Any]:
+    return {
         "evidence_id": str(evidence_id),
         "seq": seq,
         "at": at.astimezone(UTC).isoformat(timespec="microseconds"),
@@ -98,8 +107,11 @@ def hash_of(
         "action": str(action),
         "digests": dict(digests),
     }
-    text = json.dumps(members, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(previous.hex().encode() + b"\n" + text.encode()).digest()
+
+
+def said_of(entry: Custody) -> dict[str, Any]:
+    """Return what an entry says, as it is hashed."""
+    return _members(entry.evidence_id, entry.seq, entry.at, entry.actor_id, entry.action, entry.digests)
 
 
 def of(uow: UnitOfWork, evidence_id: UUID) -> list[Custody]:

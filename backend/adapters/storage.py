@@ -39,7 +39,7 @@ threads = NativeThreads(4, "evidence")
 
 
 @contextmanager
-def _needing_room() -> Iterator[None]:
+def needing_room() -> Iterator[None]:
     """Say of a disk that has no room what it is: the operator has to make some, and nothing is broken.
 
     Raises:
@@ -91,7 +91,7 @@ class Folder:
         name = digest.hex()
         return self.root / str(town_id) / name[:2] / name[2:4] / name
 
-    @_needing_room()
+    @needing_room()
     def keep(self, town_id: UUID, digest: bytes, file: Path) -> None:
         target = self.path(town_id, digest)
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -114,10 +114,7 @@ class Folder:
             _sync(folder)
 
     def read(self, town_id: UUID, digest: bytes) -> Iterator[bytes]:
-        try:
-            return _Reading(open(self.path(town_id, digest), "rb"))
-        except FileNotFoundError:
-            raise Gone("content_missing", "The content is not where it was kept.") from None
+        return reading(self.path(town_id, digest))
 
     def copy_to(self, town_id: UUID, digest: bytes, file: IO[bytes]) -> None:
         for part in self.read(town_id, digest):
@@ -181,7 +178,7 @@ class Part:
         Raises:
             Full: the disk has no room for it; what was there before stays.
         """
-        with _needing_room():
+        with needing_room():
             try:
                 at = _write(self._handle, data, self.offset)
             except OSError:
@@ -206,7 +203,7 @@ class Part:
             self.offset, self.sha256 = before, sha256
             raise
 
-    @_needing_room()
+    @needing_room()
     def sync(self) -> None:
         """Bring what was written to the disk."""
         os.fsync(self._handle)
@@ -219,13 +216,13 @@ class Part:
 class Chunk:
     """A part of an upload that waits in a file without a name until it is checked."""
 
-    @_needing_room()
+    @needing_room()
     def __init__(self, folder: Path) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 (``close`` does)
         self._end = 0
 
-    @_needing_room()
+    @needing_room()
     def add(self, data: bytes) -> None:
         """Write more at the end."""
         self._end = _write(self._file.fileno(), data, self._end)
@@ -258,7 +255,7 @@ class Spool:
         """The file of an upload."""
         return self.root / str(upload_id)
 
-    @_needing_room()
+    @needing_room()
     def make(self, upload_id: UUID) -> None:
         """Begin an upload, or leave it as it is where it has begun."""
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -323,6 +320,18 @@ class Spool:
                 if upload_id is not None and entry.stat().st_mtime < before:
                     found.append(upload_id)
         return found
+
+
+def reading(path: Path) -> Iterator[bytes]:
+    """Return what is in a file, a part at a time.
+
+    Raises:
+        Gone: there is no such file.
+    """
+    try:
+        return _Reading(open(path, "rb"))
+    except FileNotFoundError:
+        raise Gone("content_missing", "The content is not where it was kept.") from None
 
 
 class _Reading(Iterator[bytes]):

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
+from uuid import UUID
 
 from backend.core.notice_settings import (
     Gateway,
@@ -147,6 +148,15 @@ class Config:
     def custody_key(self) -> Path:
         """The key that signs the heads of the custody log; made at the first need."""
         return self.secrets_dir / "custody.pem"
+
+    @property
+    def exports_dir(self) -> Path:
+        """Where bundles of evidence lie until their time is over."""
+        return self.data_dir / "exports"
+
+    def bundle(self, town_id: UUID, export_id: UUID) -> Path:
+        """Where a bundle of evidence lies."""
+        return self.exports_dir / str(town_id) / f"{export_id}.zip"
 
     @property
     def custody_heads(self) -> Path:

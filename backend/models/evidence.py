@@ -200,7 +200,7 @@ class Custody(Base):
         ),
         CheckConstraint(
             "action in ('created', 'received', 'sealed', 'rejected', 'previewed', 'viewed',"
-            " 'damaged', 'restored')",
+            " 'damaged', 'restored', 'shared', 'downloaded')",
             name="ck_custody_action",
         ),
     )
