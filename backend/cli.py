@@ -77,8 +77,10 @@ def _has_cluster(config: Config) -> bool:
 def opened(config: Config) -> Iterator[Engine]:
     """The database with its schema in place, as the application sees it, and units of work open on it."""
     from backend.core import db, logs, migrating, preflight
+    from workflows import custody
 
     logs.configure(config, "commands")
+    custody.use(config.custody_macs)
     if config.embedded and not _has_cluster(config):
         raise ConfigError(
             f"There is no installation in {config.data_dir}: start script/server, or say with XUNGENG_DATA where it is."

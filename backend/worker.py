@@ -117,6 +117,7 @@ def use(config: Config) -> None:
     """Let the tasks of this process work with ``config``; its engine has to be set as well."""
     global _config
     _config = config
+    custody.use(config.custody_macs)
 
 
 def in_every_town(act: Callable[[UnitOfWork], Any], *, to_the_end: bool = False) -> list[Any]:

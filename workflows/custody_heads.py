@@ -5,8 +5,8 @@ that have grown (leaves and nodes as in RFC 6962), and the hash of the head befo
 database and written into a file outside as well. What follows from it: an entry older than the last head that is
 altered, put in, taken out or cut off, with all hashes made to fit, no longer gives the root that was signed; a database
 that was put back to an earlier day has fewer heads than the file. What is younger than the last head is held by the
-chains alone: that is the window, about a minute. An entry that is added by hand and says that it is of now is not told
-from one that the application has added; one that says it is older, is.
+chains and by the MAC of each entry alone: that is the window, about a minute. An entry that is added by hand has no
+good MAC, whichever moment it gives.
 
 The leaves of a head are kept beside it, so that it does not matter in which order transactions commit: what one head
 has missed is in the next.
@@ -255,10 +255,12 @@ def verify(
     if not chains:
         return
     count = Verified(len(heads), 0, 0, 0, None)
+    macs_since = custody.first_mac_at(uow)
     for evidence_id, entries in _chains(uow):
-        place = custody.first_wrong(entries)
-        if place is not None:
+        if (place := custody.first_wrong(entries)) is not None:
             yield Wrong("the chain does not hold", evidence_id=evidence_id, place=place)
+        elif (place := custody.first_forged(entries, macs_since)) is not None:
+            yield Wrong("an entry was not added by the application", evidence_id=evidence_id, place=place)
         unsigned = [one.at for one in entries if one.seq > signed.get(evidence_id, 0)]
         count = Verified(
             count.heads, count.items + 1, count.entries + len(entries), count.open_entries + len(unsigned),
