@@ -34,6 +34,7 @@ from mobile_api.public.blueprints import BLUEPRINTS as PUBLIC
 from mobile_api.resident.blueprints import BLUEPRINTS as RESIDENT
 from mobile_api.slow_bodies import Patience
 from notifications import reach
+from workflows import custody
 from workflows.sessions import Sessions
 from workflows.throttling import Throttling
 
@@ -127,6 +128,7 @@ def create_app(config: Config, *, propagate_failures: bool = False, hot_routes: 
     app.json.ensure_ascii = False  # type: ignore[attr-defined]
     sessions = Sessions(config)
     reach.use(config.notices)
+    custody.use(config.custody_macs)
     app.extensions["xungeng.config"] = config
     app.extensions["xungeng.sessions"] = sessions
     app.extensions["xungeng.identity"] = Identity(sessions.tokens)

@@ -77,8 +77,10 @@ def _has_cluster(config: Config) -> bool:
 def opened(config: Config) -> Iterator[Engine]:
     """The database with its schema in place, as the application sees it, and units of work open on it."""
     from backend.core import db, logs, migrating, preflight
+    from workflows import custody
 
     logs.configure(config, "commands")
+    custody.use(config.custody_macs)
     if config.embedded and not _has_cluster(config):
         raise ConfigError(
             f"There is no installation in {config.data_dir}: start script/server, or say with XUNGENG_DATA where it is."
@@ -215,6 +217,34 @@ def migrate(direction: str, target: str | None, yes: bool) -> None:
 @cli.group()
 def custody() -> None:
     """The custody log of evidence."""
+
+
+@cli.command("verify", context_settings={"ignore_unknown_options": True})
+@click.argument("bundle", type=click.Path(exists=True, dir_okay=False))
+@click.argument("keys", nargs=-1)
+def verify_bundle(bundle: str, keys: tuple[str, ...]) -> None:
+    """Verify a bundle of evidence, as the verify.py that lies in it does; KEYS are public keys, hexadecimal."""
+    from backend.adapters import bundle_verifier
+
+    sys.exit(bundle_verifier.main([bundle, *keys]))
+
+
+@custody.command("sign")
+def sign_custody() -> None:
+    """Sign now what was added to the log since the last minute, for a backup or a bundle that cannot wait."""
+    from backend import worker
+
+    config = Config.from_env()
+    with opened(config):
+        worker.sign_heads(config)
+
+
+@custody.command("key")
+def show_custody_key() -> None:
+    """Print the public key that whoever is given a bundle needs; tell it by another way than with the bundle."""
+    from backend.adapters import seals
+
+    click.echo(seals.Signer(Config.from_env().custody_key).public.hex())
 
 
 @custody.command("verify")

@@ -30,14 +30,15 @@ from procrastinate.jobs import Status
 from procrastinate.testing import InMemoryConnector
 
 from backend import worker_outbox
-from backend.adapters import pictures, recordings, seals, storage
+from backend.adapters import bundles, pictures, recordings, seals, storage
 from backend.core import db, preflight
 from backend.core.clock import now
 from backend.core.config import Config, libpq_url
+from backend.core.errors import Full, Gone
 from backend.core.jobs import DEFAULT_QUEUE, PHOTO_QUEUE, SCHEMA
 from backend.core.preflight import Unreachable
 from backend.core.uow import UnitOfWork, unit_of_work
-from backend.core.vocabulary import EvidenceDamage, EvidenceKind
+from backend.core.vocabulary import EvidenceDamage, EvidenceKind, ExportFault
 from backend.models import Evidence
 from workflows import (
     alarms,
@@ -51,6 +52,7 @@ from workflows import (
     duty_levels,
     evidence,
     evidence_checks,
+    evidence_exports,
     hand_overs,
     patrol_clocks,
     plans,
@@ -76,6 +78,8 @@ SPARE = 3
 MOST_CHANGES = 100
 """Alarms that one look raises or ends in one town; the next look, twenty seconds on, goes on with the rest."""
 SPOOLED_FOR_S = 3600.0
+PROGRESS_EVERY_S = 2.0
+EXTENSIONS = pictures.EXTENSIONS | recordings.EXTENSIONS
 CHECKS_FOR_S = 4 * 3600.0
 """A file of the spool that is younger may be of an upload whose row is not committed yet."""
 NAME = "xungeng"
@@ -113,6 +117,7 @@ def use(config: Config) -> None:
     """Let the tasks of this process work with ``config``; its engine has to be set as well."""
     global _config
     _config = config
+    custody.use(config.custody_macs)
 
 
 def in_every_town(act: Callable[[UnitOfWork], Any], *, to_the_end: bool = False) -> list[Any]:
@@ -329,12 +334,74 @@ def check_town(
 @app.task(name="custody.sign", queueing_lock="custody.sign", lock="custody.sign")
 def sign_custody(timestamp: int) -> None:
     """Sign what was added to the chains of each town, and write outside which heads stand in the database by now."""
-    signer, outside = seals.Signer(_settings().custody_key), seals.Outside(_settings().custody_heads)
+    sign_heads(_settings())
+
+
+def sign_heads(config: Config) -> None:
+    """Do what the clock does, or an operator who does not wait for it."""
+    signer, outside = seals.Signer(config.custody_key), seals.Outside(config.custody_heads)
     in_every_town(partial(custody_heads.make, signer=signer))
     written = custody_heads.newest(outside.read())
     for lines in in_every_town(partial(custody_heads.unwritten, written=written)):
         if lines:
             outside.add(lines)
+
+
+@app.periodic(cron="* * * * * */10")
+@app.task(name="evidence.export", queueing_lock="evidence.export", lock="evidence.export")
+def export_evidence(timestamp: int) -> None:
+    """Make the bundles that were asked for and whose entries are under a head, and throw away those whose time is
+    over."""
+    config = _settings()
+    bundles.sweep(config.exports_dir)
+    with unit_of_work() as uow:
+        towns = upkeep.towns(uow)
+    for town_id in towns:
+        with unit_of_work(town_id) as uow:
+            waiting = evidence_exports.to_make(uow)
+        for export_id in waiting:
+            make_bundle(config, town_id, export_id, storage.Folder(config.evidence_dir))
+        with unit_of_work(town_id) as uow:
+            over = evidence_exports.over(uow)
+        for export_id in over:
+            config.bundle(town_id, export_id).unlink(missing_ok=True)
+
+
+def make_bundle(config: Config, town_id: UUID, export_id: UUID, store: storage.Store) -> None:
+    """Make one bundle; no transaction is open while files are read."""
+    with unit_of_work(town_id) as uow:
+        found = evidence_exports.contents(uow, export_id)
+    said_at = time.monotonic()
+
+    def packed(length: int) -> None:
+        nonlocal said_at
+        if time.monotonic() - said_at > PROGRESS_EVERY_S:
+            said_at = time.monotonic()
+            with unit_of_work(town_id) as uow:
+                evidence_exports.packed(uow, export_id, length)
+
+    members = [
+        bundles.Member(
+            str(one.id), one.sha256, one.length, EXTENSIONS[one.media_type], one.said, one.log,
+            partial(store.read, town_id, one.sha256),
+        )
+        for one in found.pieces
+    ]  # fmt: skip
+    fault = None
+    try:
+        written = bundles.write(
+            config.bundle(town_id, export_id), said=found.said, members=members, heads=found.heads,
+            signer=seals.Signer(config.custody_key), made_at=now(), packed=packed,
+        )  # fmt: skip
+    except (bundles.Altered, Gone):
+        fault = ExportFault.EVIDENCE_DAMAGED
+    except Full:
+        fault = ExportFault.STORAGE_FULL
+    with unit_of_work(town_id) as uow:
+        if fault is not None:
+            evidence_exports.failed(uow, export_id, fault)
+        else:
+            evidence_exports.made(uow, export_id, sha256=written.sha256, length=written.length)
 
 
 def _verify_custody(uow: UnitOfWork) -> None:

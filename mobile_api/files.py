@@ -1,8 +1,11 @@
 """Files given out: always as a download with a name of ours, never to be shown in place."""
 
+from pathlib import Path
+from uuid import UUID
+
 from flask import Response, current_app
 
-from backend.adapters import pictures, recordings
+from backend.adapters import pictures, recordings, storage
 from backend.core.vocabulary import EvidenceKind
 from workflows.evidence import Content
 
@@ -28,6 +31,16 @@ def original(found: Content) -> Response:
 def preview(found: Content) -> Response:
     """Return a photo made smaller."""
     return _evidence(found, found.media_type, f"preview-{found.evidence.id}.jpg")
+
+
+def bundle(path: Path, export_id: UUID, length: int) -> Response:
+    """Return a bundle of evidence, a part at a time."""
+    response = Response(storage.reading(path), mimetype="application/zip")
+    response.content_length = length
+    response.headers["Content-Disposition"] = f'attachment; filename="evidence-{export_id}.zip"'
+    response.headers["Cache-Control"] = "private, no-store"
+    response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
+    return response
 
 
 def _evidence(found: Content, media_type: str, name: str, length: int | None = None) -> Response:

@@ -23,6 +23,7 @@ from backend.adapters import passwords
 from backend.core.config import OWNER_ROLE, Config
 from backend.embedded.cluster import Cluster
 from clusters import Database, running_cluster, temporary_folder
+from workflows import custody
 
 TEMPLATE = "xungeng_template"
 
@@ -106,6 +107,12 @@ def thin(request: pytest.FixtureRequest) -> Callable[[int, int], int]:
         return full_count if full else thin_count
 
     return count
+
+
+@pytest.fixture(autouse=True)
+def _custody_key() -> None:
+    """One key for the MACs of the custody log in all of a process's tests, whichever installations they made."""
+    custody.use([b"the key of the custody log of tests"])
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -20,6 +20,7 @@ from sqlalchemy import (
     literal,
     or_,
     select,
+    true,
 )
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -45,6 +46,7 @@ from backend.models import (
     Delivery,
     Device,
     Evidence,
+    EvidenceExport,
     HandOver,
     HandOverTask,
     ImportedTrack,
@@ -128,6 +130,8 @@ GRANTS: dict[tuple[str, str], frozenset[Role]] = {
     ("record", "evidence"): frozenset({OFFICER}),
     ("see", "evidence"): frozenset({DISPATCHER, SUPERVISOR}),
     ("see", "custody"): frozenset({SUPERVISOR, AUDITOR}),
+    ("share", "evidence"): frozenset({SUPERVISOR}),
+    ("see", "evidence_export"): frozenset({SUPERVISOR, AUDITOR}),
     ("see", "task_kind"): frozenset({DISPATCHER, SUPERVISOR, ADMIN, OFFICER}),
     ("manage", "task_kind"): frozenset({SUPERVISOR, ADMIN}),
     ("see", "alarm"): frozenset({DISPATCHER, SUPERVISOR}),
@@ -705,6 +709,39 @@ def custody(uow: UnitOfWork, actor: Actor, evidence_id: UUID) -> Evidence:
     ):
         return found
     raise NotVisible()
+
+
+def evidence_to_share(uow: UnitOfWork, actor: Actor, evidence_id: UUID) -> Evidence:
+    """The door to giving evidence out, locked: of a shift in the areas in which the actor is a supervisor."""
+    require(actor, "share", "evidence")
+    found = uow.session.scalar(
+        select(Evidence)
+        .where(Evidence.id == evidence_id)
+        .with_for_update(of=Evidence)
+        .execution_options(populate_existing=True)
+    )
+    if found is None or not covers(uow, actor, "share", "evidence", found.area_id):
+        raise NotVisible()
+    return found
+
+
+def evidence_exports(uow: UnitOfWork, actor: Actor) -> ColumnElement[bool]:
+    """Return the condition that the actor may know of a bundle: his own, and for an auditor any of the town's."""
+    require(actor, "see", "evidence_export")
+    return true() if AUDITOR in actor.roles else EvidenceExport.requested_by == actor.user_id
+
+
+def evidence_export(uow: UnitOfWork, actor: Actor, export_id: UUID, *, own: bool = False) -> EvidenceExport:
+    """The door to a bundle of evidence; what is in it only who asked for it gets, while he may still share."""
+    may_know = evidence_exports(uow, actor)
+    if own:
+        require(actor, "share", "evidence")
+        may_know = EvidenceExport.requested_by == actor.user_id
+    query = select(EvidenceExport).where(EvidenceExport.id == export_id, may_know)
+    found = uow.session.scalar(query.options(joinedload(EvidenceExport.requester)))
+    if found is None:
+        raise NotVisible()
+    return found
 
 
 def _is_shown_within(uow: UnitOfWork, actor: Actor, found: Evidence) -> bool:

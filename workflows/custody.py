@@ -1,10 +1,13 @@
 """The custody log: one hash chain for each piece of evidence, added to and never changed.
 
 An entry's hash covers all that it says and the hash of the one before it, so that an entry that is altered, put in or
-taken out breaks the chain from there on. It holds digests of content and references, no names and no places.
+taken out breaks the chain from there on. Each carries a MAC of its hash by a key outside the database (``use``), so
+that an entry which the application has not added is known as that. It holds digests of content and references, no names
+and no places.
 """
 
 import hashlib
+import hmac
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,8 +31,19 @@ ROUND_DAYS = 7
 """Within so many days each chain is verified, also one to which nothing was added."""
 LONGEST = timedelta(hours=1)
 """So long at most after its moment an entry is committed."""
+VERSION = 2
+"""What an entry says of itself, under its hash: that it carries a MAC. Nobody takes the MAC away unseen."""
 AT_ONCE = 200
 """Chains that are read together."""
+
+
+_keys: Sequence[bytes] = ()
+
+
+def use(keys: Sequence[bytes]) -> None:
+    """Let this process write and verify MACs: by the first key new ones are made, by each of them old ones hold."""
+    global _keys
+    _keys = tuple(keys)
 
 
 @dataclass(frozen=True)
@@ -42,8 +56,8 @@ class Broken:
 
 def write(
     uow: UnitOfWork, actor: Actor, evidence: Evidence, action: CustodyAct, **digests: bytes | int | str | None
-) -> None:
-    """Add an entry to the chain of a locked piece of evidence.
+) -> int:
+    """Add an entry to the chain of a locked piece of evidence, and return its place.
 
     ``digests`` says which content it was: hashes, and how long it is.
     """
@@ -53,11 +67,12 @@ def write(
         .order_by(Custody.seq.desc())
         .limit(1)
     ).first()
-    told = {
+    told: dict[str, Any] = {
         name: value.hex() if isinstance(value, bytes) else value
         for name, value in digests.items()
         if value is not None
     }
+    told["v"] = VERSION
     seq, previous = (last.seq + 1, last.entry_hash) if last else (1, BEGINNING)
     entry_hash = hash_of(
         previous,
@@ -74,9 +89,18 @@ def write(
             digests=told,
             previous_hash=previous,
             entry_hash=entry_hash,
+            mac=mac_of(entry_hash),
         )
     )
     uow.session.flush()
+    return seq
+
+
+def mac_of(entry_hash: bytes, key: bytes | None = None) -> bytes:
+    """Return the MAC of an entry (HMAC-SHA256), by the key that is used now or by another one."""
+    if key is None and not _keys:
+        raise RuntimeError("Entries of the custody log need use() first.")
+    return hmac.digest(key or _keys[0], b"custody:" + entry_hash, "sha256")
 
 
 def hash_of(
@@ -90,7 +114,15 @@ def hash_of(
     digests: Mapping[str, Any],
 ) -> bytes:
     """Return the SHA-256 of an entry: of the hash before it, a line feed, and its members as sorted JSON in UTF-8."""
-    members = {
+    members = _members(evidence_id, seq, at, actor_id, action, digests)
+    text = json.dumps(members, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(previous.hex().encode() + b"\n" + text.encode()).digest()
+
+
+def _members(
+    evidence_id: UUID, seq: int, at: datetime, actor_id: UUID | None, action: str, digests: Mapping[str, Any]
+) -> dict[str, Any]:
+    return {
         "evidence_id": str(evidence_id),
         "seq": seq,
         "at": at.astimezone(UTC).isoformat(timespec="microseconds"),
@@ -98,8 +130,11 @@ def hash_of(
         "action": str(action),
         "digests": dict(digests),
     }
-    text = json.dumps(members, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(previous.hex().encode() + b"\n" + text.encode()).digest()
+
+
+def said_of(entry: Custody) -> dict[str, Any]:
+    """Return what an entry says, as it is hashed."""
+    return _members(entry.evidence_id, entry.seq, entry.at, entry.actor_id, entry.action, entry.digests)
 
 
 def of(uow: UnitOfWork, evidence_id: UUID) -> list[Custody]:
@@ -136,6 +171,26 @@ def first_wrong(entries: Iterable[Custody]) -> int | None:
     return None
 
 
+def first_mac_at(uow: UnitOfWork) -> datetime | None:
+    """Return since when the town's entries carry MACs; None where none does."""
+    query = select(Custody.at).where(Custody.town_id == uow.town, Custody.digests.has_key("v"))
+    return uow.session.scalar(query.order_by(Custody.at).limit(1))
+
+
+def first_forged(entries: Iterable[Custody], macs_since: datetime | None) -> int | None:
+    """Return at which place of a chain the first entry stands that the application has not added, or None.
+
+    An entry without a MAC has to be from before there were any, or from a process of before that still ran then.
+    """
+    for place, entry in enumerate(entries, 1):
+        if entry.mac is None:
+            if "v" in entry.digests or (macs_since is not None and entry.at >= macs_since + LONGEST):
+                return place
+        elif not any(hmac.compare_digest(entry.mac, mac_of(entry.entry_hash, key)) for key in _keys):
+            return place
+    return None
+
+
 def verify(uow: UnitOfWork, *, since: datetime) -> Iterator[Broken]:
     """Yield the town's broken chains, of those that grew since then and of today's share of all.
 
@@ -148,12 +203,14 @@ def verify(uow: UnitOfWork, *, since: datetime) -> Iterator[Broken]:
         Evidence.town_id == uow.town, or_(Evidence.id.in_(grew), todays)
     )
     after: UUID | None = None
+    macs_since = first_mac_at(uow)
     while True:
         following = items if after is None else items.where(Evidence.id > after)
         found = uow.session.execute(following.order_by(Evidence.id).limit(AT_ONCE)).all()
         for evidence_id, state in found:
             entries = of(uow, evidence_id)
-            if place := first_wrong(entries) or _missed(entries, state):
+            place = first_wrong(entries) or _missed(entries, state) or first_forged(entries, macs_since)
+            if place:
                 yield Broken(evidence_id, place)
         uow.session.expunge_all()
         if len(found) < AT_ONCE:

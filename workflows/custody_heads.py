@@ -5,8 +5,8 @@ that have grown (leaves and nodes as in RFC 6962), and the hash of the head befo
 database and written into a file outside as well. What follows from it: an entry older than the last head that is
 altered, put in, taken out or cut off, with all hashes made to fit, no longer gives the root that was signed; a database
 that was put back to an earlier day has fewer heads than the file. What is younger than the last head is held by the
-chains alone: that is the window, about a minute. An entry that is added by hand and says that it is of now is not told
-from one that the application has added; one that says it is older, is.
+chains and by the MAC of each entry alone: that is the window, about a minute. An entry that is added by hand has no
+good MAC, whichever moment it gives.
 
 The leaves of a head are kept beside it, so that it does not matter in which order transactions commit: what one head
 has missed is in the next.
@@ -71,8 +71,11 @@ class Verified:
 def make(uow: UnitOfWork, signer: Signer) -> CustodyHead | None:
     """Sign what has been added to the town's chains since the last head; None where nothing was.
 
-    The caller holds that no other process does the same, and writes the head outside once it is committed.
+    Who makes one at the same time waits for this one. The caller writes the head outside once it is committed.
     """
+    uow.session.execute(
+        select(func.pg_advisory_xact_lock(func.hashtextextended(f"custody_heads:{uow.town}", 0)))
+    )
     grown = _grown(uow)
     if not grown:
         return None
@@ -131,6 +134,47 @@ def root_of(leaves: Iterable[bytes]) -> bytes:
         ]
         level = paired + level[len(paired) * 2 :]
     return level[0]
+
+
+def path_of(leaves: Sequence[bytes], index: int) -> list[bytes]:
+    """Return the nodes that lead from a leaf to the root of the tree over the leaves (RFC 6962, 2.1.1)."""
+    level = [hashlib.sha256(b"\x00" + leaf).digest() for leaf in leaves]
+    path = []
+    while len(level) > 1:
+        beside = index ^ 1
+        if beside < len(level):
+            path.append(level[beside])
+        paired = [
+            hashlib.sha256(b"\x01" + a + b).digest() for a, b in zip(level[::2], level[1::2], strict=False)
+        ]
+        level, index = paired + level[len(paired) * 2 :], index // 2
+    return path
+
+
+@dataclass(frozen=True)
+class Proof:
+    """That an entry is under a head: the leaf at or after it, its index among the head's, and its path to the root."""
+
+    head: CustodyHead
+    seq: int
+    index: int
+    path: list[bytes]
+
+
+def proof_of(uow: UnitOfWork, evidence_id: UUID, seq: int) -> Proof | None:
+    """Return the proof that an entry is under a head; None while it is not."""
+    leaf = uow.session.scalar(
+        select(CustodyLeaf)
+        .where(CustodyLeaf.evidence_id == evidence_id, CustodyLeaf.seq >= seq)
+        .order_by(CustodyLeaf.seq)
+        .limit(1)
+    )
+    if leaf is None:
+        return None
+    head = uow.session.get_one(CustodyHead, (leaf.town_id, leaf.n))
+    leaves = _leaves(uow, head)
+    index = next(at for at, one in enumerate(leaves) if one.evidence_id == evidence_id)
+    return Proof(head, leaf.seq, index, path_of([leaf_of(one) for one in leaves], index))
 
 
 def document(head: CustodyHead) -> dict[str, Any]:
@@ -211,10 +255,12 @@ def verify(
     if not chains:
         return
     count = Verified(len(heads), 0, 0, 0, None)
+    macs_since = custody.first_mac_at(uow)
     for evidence_id, entries in _chains(uow):
-        place = custody.first_wrong(entries)
-        if place is not None:
+        if (place := custody.first_wrong(entries)) is not None:
             yield Wrong("the chain does not hold", evidence_id=evidence_id, place=place)
+        elif (place := custody.first_forged(entries, macs_since)) is not None:
+            yield Wrong("an entry was not added by the application", evidence_id=evidence_id, place=place)
         unsigned = [one.at for one in entries if one.seq > signed.get(evidence_id, 0)]
         count = Verified(
             count.heads, count.items + 1, count.entries + len(entries), count.open_entries + len(unsigned),

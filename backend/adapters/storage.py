@@ -42,7 +42,7 @@ threads = NativeThreads(4, "evidence")
 
 
 @contextmanager
-def _needing_room() -> Iterator[None]:
+def needing_room() -> Iterator[None]:
     """Say of a disk that has no room what it is: the operator has to make some, and nothing is broken.
 
     Raises:
@@ -94,7 +94,7 @@ class Folder:
         name = digest.hex()
         return self.root / str(town_id) / name[:2] / name[2:4] / name
 
-    @_needing_room()
+    @needing_room()
     def keep(self, town_id: UUID, digest: bytes, file: Path) -> None:
         target = self.path(town_id, digest)
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -117,10 +117,7 @@ class Folder:
             _sync(folder)
 
     def read(self, town_id: UUID, digest: bytes) -> Iterator[bytes]:
-        try:
-            return _Reading(open(self.path(town_id, digest), "rb"))
-        except FileNotFoundError:
-            raise Gone("content_missing", "The content is not where it was kept.") from None
+        return reading(self.path(town_id, digest))
 
     def copy_to(self, town_id: UUID, digest: bytes, file: IO[bytes]) -> None:
         for part in self.read(town_id, digest):
@@ -208,7 +205,7 @@ class Part:
 
             yield add
 
-    @_needing_room()
+    @needing_room()
     def _append(self, data: bytes | memoryview) -> None:
         try:
             at = _write(self._handle, data, self.offset)
@@ -237,7 +234,7 @@ class Part:
             self._on_its_way = min(self._on_its_way, before)
             raise
 
-    @_needing_room()
+    @needing_room()
     def sync(self) -> None:
         """Bring what was written to the disk."""
         os.fsync(self._handle)
@@ -250,13 +247,13 @@ class Part:
 class Chunk:
     """A part of an upload that waits in a file without a name until it is checked."""
 
-    @_needing_room()
+    @needing_room()
     def __init__(self, folder: Path) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 (``close`` does)
         self._end = 0
 
-    @_needing_room()
+    @needing_room()
     def add(self, data: bytes | memoryview) -> None:
         """Write more at the end."""
         self._end = _write(self._file.fileno(), data, self._end)
@@ -289,7 +286,7 @@ class Spool:
         """The file of an upload."""
         return self.root / str(upload_id)
 
-    @_needing_room()
+    @needing_room()
     def make(self, upload_id: UUID) -> None:
         """Begin an upload, or leave it as it is where it has begun."""
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -354,6 +351,18 @@ class Spool:
                 if upload_id is not None and entry.stat().st_mtime < before:
                     found.append(upload_id)
         return found
+
+
+def reading(path: Path) -> Iterator[bytes]:
+    """Return what is in a file, a part at a time.
+
+    Raises:
+        Gone: there is no such file.
+    """
+    try:
+        return _Reading(open(path, "rb"))
+    except FileNotFoundError:
+        raise Gone("content_missing", "The content is not where it was kept.") from None
 
 
 class _Reading(Iterator[bytes]):

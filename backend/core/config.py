@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
+from uuid import UUID
 
 from backend.core.notice_settings import (
     Gateway,
@@ -121,6 +122,7 @@ class Config:
     """The largest photo that is taken in, in MiB."""
     recording_max_mb: int = 4096
     custody_keys: tuple[bytes, ...] = ()
+    custody_macs: tuple[bytes, ...] = ()
     """The largest video or audio file that is taken in, in MiB."""
     evidence_quota_gb: int = 100
     """How much evidence one town may keep, in GiB."""
@@ -147,6 +149,15 @@ class Config:
     def custody_key(self) -> Path:
         """The key that signs the heads of the custody log; made at the first need."""
         return self.secrets_dir / "custody.pem"
+
+    @property
+    def exports_dir(self) -> Path:
+        """Where bundles of evidence lie until their time is over."""
+        return self.data_dir / "exports"
+
+    def bundle(self, town_id: UUID, export_id: UUID) -> Path:
+        """Where a bundle of evidence lies."""
+        return self.exports_dir / str(town_id) / f"{export_id}.zip"
 
     @property
     def custody_heads(self) -> Path:
@@ -309,6 +320,7 @@ def _read(env: Mapping[str, str]) -> Config:
         report_sample_percent=_number(env, "XUNGENG_REPORT_SAMPLE_PERCENT", 10, low=0, high=100),
         evidence_max_mb=_number(env, "XUNGENG_EVIDENCE_MAX_MB", 30, low=1, high=1024),
         custody_keys=_keys(env, "XUNGENG_CUSTODY_KEYS"),
+        custody_macs=_mac_keys(env, data_dir),
         recording_max_mb=_number(env, "XUNGENG_RECORDING_MAX_MB", 4096, low=1, high=16 * 1024),
         evidence_quota_gb=_number(env, "XUNGENG_EVIDENCE_QUOTA_GB", 100, low=1, high=1_000_000),
         image_megapixels=_number(env, "XUNGENG_IMAGE_MEGAPIXELS", 64, low=1, high=400),
@@ -546,6 +558,24 @@ def _secret_key(env: Mapping[str, str], data_dir: Path) -> bytes:
     if len(key) < MINIMUM_SECRET_BYTES:
         raise ConfigError(f"The secret key in {path} is shorter than {MINIMUM_SECRET_BYTES} bytes.")
     return key
+
+
+def _mac_keys(env: Mapping[str, str], data_dir: Path) -> tuple[bytes, ...]:
+    """Read the keys of the custody log's MACs, the one that is used now first, or make one."""
+    given = _text(env, "XUNGENG_CUSTODY_MAC_KEY")
+    path = data_dir / "secrets" / "custody.mac"
+    try:
+        if given is None:
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            if not path.exists():
+                _write_once(path, secrets.token_urlsafe(48))
+            given = path.read_text()
+    except OSError as error:
+        raise ConfigError(f"The key {path} cannot be read: {error.strerror or error}.") from None
+    keys = tuple(one.encode() for one in given.replace(",", " ").split())
+    if not keys or any(len(key) < MINIMUM_SECRET_BYTES for key in keys):
+        raise ConfigError(f"XUNGENG_CUSTODY_MAC_KEY has to be at least {MINIMUM_SECRET_BYTES} bytes long.")
+    return keys
 
 
 def _write_once(path: Path, text: str) -> None:

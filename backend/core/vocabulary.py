@@ -327,6 +327,15 @@ class CustodyAct(StrEnum):
     VIEWED = "viewed"
     DAMAGED = "damaged"
     RESTORED = "restored"
+    SHARED = "shared"
+    DOWNLOADED = "downloaded"
+
+
+class ExportFault(StrEnum):
+    """Why a bundle of evidence could not be made."""
+
+    EVIDENCE_DAMAGED = "evidence_damaged"
+    STORAGE_FULL = "storage_full"
 
 
 class EvidenceDamage(StrEnum):

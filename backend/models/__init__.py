@@ -16,6 +16,7 @@ from backend.models.deadline import Deadline, LadderRung, Number
 from backend.models.device import Device, DeviceCredential, PhoneSetup
 from backend.models.duty_level import LevelSwitch
 from backend.models.evidence import Custody, CustodyHead, CustodyLeaf, Evidence, EvidenceRoom, TaskPhoto
+from backend.models.evidence_export import EvidenceExport, EvidenceExportItem
 from backend.models.fix import Fix, GateCounter, LateDay, LatestPosition, QuarantinedFix, TrackDay
 from backend.models.imported_track import ImportedTrack
 from backend.models.journal import Disclosure, Journal
@@ -60,6 +61,8 @@ __all__ = [
     "DeviceCredential",
     "Disclosure",
     "Evidence",
+    "EvidenceExport",
+    "EvidenceExportItem",
     "EvidenceRoom",
     "Fix",
     "GateCounter",

@@ -188,19 +188,24 @@ class EvidenceRoom(Base):
 
 
 class Custody(Base):
-    """One entry of an item's chain: what happened to it, by whom; digests of content and no personal data."""
+    """One entry of an item's chain: what happened to it, by whom; digests of content and no personal data.
+
+    ``digests`` has ``v`` where the entry carries a MAC.
+    """
 
     __tablename__ = "custody"
     __table_args__ = (
         PrimaryKeyConstraint("evidence_id", "seq", name="pk_custody"),
         Index("ix_custody_at", "town_id", "at"),
+        Index("ix_custody_first_mac", "town_id", "at", postgresql_where=text("digests ? 'v'")),
+        CheckConstraint("mac is null or octet_length(mac) = 32", name="ck_custody_mac"),
         CheckConstraint("seq > 0", name="ck_custody_seq"),
         CheckConstraint(
             "octet_length(previous_hash) = 32 and octet_length(entry_hash) = 32", name="ck_custody_hashes"
         ),
         CheckConstraint(
             "action in ('created', 'received', 'sealed', 'rejected', 'previewed', 'viewed',"
-            " 'damaged', 'restored')",
+            " 'damaged', 'restored', 'shared', 'downloaded')",
             name="ck_custody_action",
         ),
     )
@@ -214,6 +219,7 @@ class Custody(Base):
     digests: Mapped[dict[str, Any]]
     previous_hash: Mapped[bytes] = mapped_column(LargeBinary)
     entry_hash: Mapped[bytes] = mapped_column(LargeBinary)
+    mac: Mapped[bytes | None] = mapped_column(LargeBinary)
 
     # No foreign key: who is in the log stays there.
     actor: Mapped[User | None] = relationship(

@@ -186,6 +186,7 @@ BODIES: dict[tuple[str, str], Make] = {
     ("POST", f"{DESK}/roster"): a_planned_shift,
     ("PUT", f"{DESK}/roster/<planned_shift_id>"): a_planned_shift,
     ("POST", f"{DESK}/roster/<planned_shift_id>/cancel"): lambda ids: {"reason": "tried"},
+    ("POST", f"{DESK}/evidence-exports"): lambda ids: {"evidence_ids": [ids["evidence_id"]], "reason": "tried"},
     ("POST", f"{DESK}/roster-requests/<roster_request_id>/refuse"): lambda ids: {"reason": "tried"},
     ("POST", f"{OFFICER}/roster-requests"): lambda ids: {
         "kind": "excuse", "planned_id": ids["planned_shift_id"], "reason": "tried",

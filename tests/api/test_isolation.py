@@ -38,6 +38,7 @@ from workflows import (
     calls,
     duty_levels,
     evidence,
+    evidence_exports,
     hand_overs,
     reporting,
     roster_requests,
@@ -121,8 +122,17 @@ class Prey:
                 since_at=begins_at, until_at=begins_at + timedelta(minutes=30), reason="market day",
                 command_id=new_id(),
             )  # fmt: skip
+            export = evidence_exports.request(
+                uow, world.here["supervisor"].actor(), command_id=None, evidence_ids=[photo_id], reason="to court",
+                case_number=None,
+            )  # fmt: skip
+            evidence_exports.made(uow, export.id, sha256=bytes(32), length=6)
+            bundle = world.config.bundle(world.here.id, export.id)
+            bundle.parent.mkdir(parents=True, exist_ok=True)
+            bundle.write_bytes(b"bundle")
         lon, lat = world.here.place(area)
         self.ids |= {
+            "export_id": str(export.id),
             "planned_shift_id": str(planned.id), "roster_request_id": str(asked.id), "hand_over_id": str(given.id),
             "duty_id": str(duty.id), "post_id": str(duty.post_id), "switch_id": str(switch.id),
             "evidence_id": str(photo_id), "report_id": str(report.id), "reported_id": str(reported),
@@ -426,7 +436,7 @@ def _takes_no_body(world: World, method: str, path: str) -> bool:
     return "requestBody" not in document["paths"][template][method.lower()]
 
 
-FILES = (".gpx", ".mvt", "/content", "/preview", "/template")
+FILES = (".gpx", ".mvt", "/content", "/preview", "/template", "/bundle")
 """Looks whose answers are no JSON."""
 
 

@@ -19,7 +19,7 @@ NOBODY_COMMANDS = {
     ("patrol", "settle"), ("patrol", "late"), ("patrol", "overdue"), ("visit", "withdraw"),
     ("patrol", "deviate"), ("visit", "reopen"), ("device", "open_code"), ("post_duty", "schedule"),
     ("post_duty", "late"), ("post_duty", "absent"), ("duty_level", "begin"), ("duty_level", "lapse"),
-    ("appraisal", "create"),
+    ("appraisal", "create"), ("evidence_export", "finish"), ("evidence_export", "fail"),
 }  # fmt: skip
 """Acts without a command of a client: who signs in is not known before, towns begin with kinds that the operator
 brings, labels are printed as often as somebody asks, what is missed is missed by the clock, for whom an outage stands

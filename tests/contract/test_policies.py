@@ -37,7 +37,15 @@ from workflows.machine import Machine
 from workflows.tracks import DeviceIdentity
 
 ROOT = Path(__file__).resolve().parents[2]
-APPEND_ONLY = {"fixes", "journal", "disclosures", "quarantined_fixes", "custody", "towns"}
+APPEND_ONLY = {
+    "fixes",
+    "journal",
+    "disclosures",
+    "quarantined_fixes",
+    "custody",
+    "towns",
+    "evidence_export_items",
+}
 every_machine = pytest.mark.parametrize("machine", generated_docs.MACHINES, ids=lambda machine: machine.kind)
 
 
@@ -259,7 +267,7 @@ def test_append_only_tables_refuse_changes_to_the_app(engine: Engine, owner_engi
 
 KEPT = (
     "task_kinds", "tasks", "assignments", "alarms", "reports", "calls", "call_answers", "planned_shifts",
-    "roster_requests", "hand_overs",
+    "roster_requests", "hand_overs", "evidence_exports",
 )  # fmt: skip
 """What people were told and did; retired or ended by a state, never taken away."""
 

@@ -232,7 +232,8 @@ def test_every_clock_ticks_without_a_fault_on_an_empty_installation(
     assert names == {
         "shifts.close_forgotten", "upkeep.partitions", "upkeep.forget", "upkeep.close_days", "upkeep.order_days",
         "jobs.resume_stalled", "deadlines.see_to", "alarms.watch", "evidence.tidy", "plans.make_ahead",
-        "visits.watch", "custody.verify", "custody.sign", "evidence.check", "silences.note", "appraisals.work",
+        "visits.watch", "custody.verify", "custody.sign", "evidence.check",
+        "evidence.export", "silences.note", "appraisals.work",
     }  # fmt: skip
     for entry in periodic:
         if entry.task.name != "jobs.resume_stalled":

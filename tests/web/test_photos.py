@@ -6,8 +6,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Page, expect
 
+from backend.adapters.bundle_verifier import verify
 from tests.photos import photo
 from tests.web.conftest import Phone, Town
 from tests.web.test_desk import seated
@@ -107,6 +108,7 @@ def test_photos_taken_offline_arrive_after_cuts_and_the_desk_sees_them_sealed(
         seat.keyboard.press("Escape")
         expect(large).to_have_count(0)
         shown = api.get(f"/api/v1/desk/reports/{filed['id']}/evidence").json()["items"]
+        _gives_out(seat, town, tmp_path)
         assert [one["of"] for one in shown] == ["before", "after"]
         # Their officer sees the same at his report, and each picture is looked at once.
         looks: list[str] = []
@@ -120,6 +122,27 @@ def test_photos_taken_offline_arrive_after_cuts_and_the_desk_sees_them_sealed(
             content = api.get(f"/api/v1/desk/evidence/{one['id']}/content")
             assert content.content == file.read_bytes()
     assert phone.complaints == []
+
+
+def _gives_out(seat: Page, town: Town, folder: Path) -> None:
+    """Both are given to the police, and what they get holds (F37)."""
+    seat.get_by_test_id("share").click()
+    form = seat.get_by_test_id("share-form")
+    form.get_by_role("button", name="制作证据包").click()
+    expect(form.get_by_role("alert")).to_contain_text("写明事由")
+    form.get_by_label("提供给谁").fill("派出所调取，核实现场")
+    form.get_by_role("button", name="制作证据包").click()
+    bundle = seat.get_by_test_id("exports").locator("[data-export]").first
+    expect(bundle).to_have_attribute("data-state", "making")
+    expect(bundle).to_contain_text("2 件")
+    assert town.installation.command("custody", "sign").returncode == 0
+    expect(bundle).to_have_attribute("data-state", "ready", timeout=60_000)
+    with seat.expect_download() as taken:
+        bundle.get_by_test_id("take-bundle").click()
+    file = folder / taken.value.suggested_filename
+    taken.value.save_as(file)
+    key = town.installation.command("custody", "key").stdout.strip()
+    assert len(verify(str(file), [bytes.fromhex(key)])["items"]) == 2
 
 
 def test_whoever_signs_out_is_told_of_the_photos_that_are_not_sent(

@@ -90,6 +90,8 @@ def rewritten(uow: UnitOfWork, item: UUID, entries: list[dict[str, Any]]) -> Non
                 town_id=uow.town,
                 previous_hash=previous,
                 entry_hash=entry_hash,
+                # Whoever has this key as well, and not the one that signs heads.
+                mac=custody.mac_of(entry_hash),
                 **said,
             )
         )
@@ -233,6 +235,80 @@ def test_what_is_older_than_the_last_head_is_not_changed_unseen(
         )
     assert missed == []
     assert (told.open_entries, told.heads) == (2, 4)
+
+
+# --- The MACs
+
+
+def added(uow: UnitOfWork, item: UUID, mac: Callable[[bytes], bytes | None]) -> int:
+    """Add an entry that says it is of now, with all hashes made to fit; return its place."""
+    last = custody.of(uow, item)[-1]
+    said: dict[str, Any] = {
+        "seq": last.seq + 1,
+        "at": uow.now,
+        "actor_id": None,
+        "action": "viewed",
+        "digests": {},
+    }
+    entry_hash = custody.hash_of(last.entry_hash, evidence_id=item, **said)
+    uow.session.add(
+        Custody(
+            evidence_id=item, town_id=uow.town, previous_hash=last.entry_hash, entry_hash=entry_hash,
+            mac=mac(entry_hash), **said,
+        )
+    )  # fmt: skip
+    uow.session.flush()
+    return last.seq + 1
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_an_entry_of_now_that_the_application_has_not_added_is_named(
+    town: Town, signer: Signer, signed: bool
+) -> None:
+    """F33: also when the next head has signed it; what was added with the key that was used before is good."""
+    with unit_of_work(town.id) as uow:
+        on_shift(uow, town, town["officer_a"])
+        items = [announced(uow, town) for _ in range(4)]
+        custody.use([b"a newer key of the custody log", *custody._keys])
+        looked_at(uow, town, items[0], 1)
+        # What a process of before has still added in the hour of the upgrade is none.
+        added(uow, items[0], lambda _: None)
+        uow.now += 2 * custody.LONGEST
+        looked_at(uow, town, items[0], 1)
+        stolen = custody.of(uow, items[0])[-1].mac
+        forged = {
+            item: added(uow, item, mac)
+            for item, mac in zip(
+                items[1:],
+                (lambda _: None, lambda _: stolen, lambda said: custody.mac_of(said, b"some other key")),
+                strict=True,
+            )
+        }
+        heads = [custody_heads.line(head)] if signed and (head := custody_heads.make(uow, signer)) else []
+        found = {one.evidence_id: one.place for one in wrongs(uow, signer, heads)}
+        assert found == forged
+        nightly = {
+            one.evidence_id: one.place for one in custody.verify(uow, since=uow.now - timedelta(days=1))
+        }
+        assert nightly == forged
+
+
+def test_entries_of_before_there_were_macs_are_good(town: Town, owning: Engine, signer: Signer) -> None:
+    with unit_of_work(town.id) as uow:
+        on_shift(uow, town, town["officer_a"])
+        old = announced(uow, town)
+    with unit_of_work(town.id, engine=owning) as uow:
+        uow.session.execute(text("set local session_replication_role = replica"))
+        no_mac = update(Custody).where(Custody.evidence_id == old).values(mac=None)
+        uow.session.execute(no_mac)
+        assert [(one.evidence_id, one.place) for one in wrongs(uow, signer, [])] == [(old, 1)], "taken away"
+        rewritten(uow, old, [one | {"digests": {"length": 5}} for one in chain(uow, old)])
+        uow.session.execute(no_mac)
+        assert wrongs(uow, signer, []) == []
+    with unit_of_work(town.id) as uow:
+        announced(uow, town)
+        looked_at(uow, town, old, 1)
+        assert wrongs(uow, signer, []) == []
 
 
 # --- The heads

@@ -107,7 +107,7 @@ def test_a_flipped_bit_and_a_missing_file_are_found_and_nothing_of_them_is_given
                     look(uow, town["officer_a"].actor(), photo_id, own=True)
                 assert refused.value.code == "evidence_damaged"
             entries = custody.of(uow, photo_id)
-            assert (entries[-1].action, entries[-1].digests) == ("damaged", {"damage": damage})
+            assert (entries[-1].action, entries[-1].digests) == ("damaged", {"damage": damage, "v": 2})
             assert custody.first_wrong(entries) is None
     assert str(whole[0]) not in said
     with unit_of_work(town.id) as uow:

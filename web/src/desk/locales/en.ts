@@ -1,6 +1,7 @@
 import calls from './calls/en'
 import dispatch from './dispatch/en'
 import letters from './letters/en'
+import exports from './exports/en'
 import photos from './photos/en'
 import posts from './posts/en'
 import reports from './reports/en'
@@ -40,6 +41,7 @@ export default {
     rounds: 'Rounds',
     appraisals: 'Appraisal',
     calls: 'Roll calls',
+    exports: 'Bundles',
     replay: 'Replay',
     tracks: 'Tracks',
     devices: 'Devices',
@@ -542,6 +544,8 @@ export default {
       depart: 'depart',
       escalate: 'escalate',
       finish: 'finish',
+      request: 'request',
+      fail: 'fail',
       move: 'moved with who called',
       hand_back: 'hand back',
       nobody_left: 'nobody left to ask',
@@ -625,6 +629,7 @@ export default {
       post_duty: 'Post duty',
       duty_level: 'Duty level',
       evidence: 'Photo',
+      evidence_export: 'Evidence bundle',
       report: 'Report',
       call: 'Call',
       call_answer: 'Answer to a call',
@@ -790,6 +795,7 @@ export default {
   calls,
   dispatch,
   letters,
+  exports,
   photos,
   posts,
   reports,

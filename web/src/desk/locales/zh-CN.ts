@@ -1,6 +1,7 @@
 import calls from './calls/zh-CN'
 import dispatch from './dispatch/zh-CN'
 import letters from './letters/zh-CN'
+import exports from './exports/zh-CN'
 import photos from './photos/zh-CN'
 import posts from './posts/zh-CN'
 import reports from './reports/zh-CN'
@@ -40,6 +41,7 @@ export default {
     rounds: '巡更',
     appraisals: '考核',
     calls: '点名',
+    exports: '证据包',
     replay: '回放',
     tracks: '轨迹',
     devices: '设备',
@@ -542,6 +544,8 @@ export default {
       depart: '出发',
       escalate: '升级',
       finish: '完成',
+      request: '申请',
+      fail: '失败',
       move: '随呼救人移动',
       hand_back: '退回',
       nobody_left: '无人可派',
@@ -625,6 +629,7 @@ export default {
       post_duty: '值守',
       duty_level: '勤务等级',
       evidence: '照片',
+      evidence_export: '证据包',
       report: '上报',
       call: '点名/广播',
       call_answer: '应答',
@@ -790,6 +795,7 @@ export default {
   calls,
   dispatch,
   letters,
+  exports,
   photos,
   posts,
   reports,

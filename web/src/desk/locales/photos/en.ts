@@ -30,7 +30,7 @@ export default {
     title: 'Custody log',
     system: 'System',
     empty: 'No entries',
-    acts: { created: 'announced', received: 'received', sealed: 'sealed', rejected: 'rejected', previewed: 'made the small picture', viewed: 'looked', damaged: 'found damaged when read again', restored: 'found whole again' },
+    acts: { created: 'announced', received: 'received', sealed: 'sealed', rejected: 'rejected', previewed: 'made the small picture', viewed: 'looked', damaged: 'found damaged when read again', restored: 'found whole again', shared: 'gave out', downloaded: 'took the bundle' },
     of: { original: 'original', preview: 'small picture' },
   },
   damage: {

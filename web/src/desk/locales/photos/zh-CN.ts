@@ -30,7 +30,7 @@ export default {
     title: '保管记录',
     system: '系统',
     empty: '没有记录',
-    acts: { created: '登记', received: '送达', sealed: '封存', rejected: '退回', previewed: '生成小图', viewed: '查看', damaged: '重读发现损坏', restored: '重读已恢复' },
+    acts: { created: '登记', received: '送达', sealed: '封存', rejected: '退回', previewed: '生成小图', viewed: '查看', damaged: '重读发现损坏', restored: '重读已恢复', shared: '提供', downloaded: '下载证据包' },
     of: { original: '原件', preview: '小图' },
   },
   damage: {
