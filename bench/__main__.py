@@ -14,6 +14,7 @@ BENCHES = {
     "live": "from the committed fix to the supervisors' sockets: delay, fan-out, memory",
     "dispatch": "the nearest officers, and a call for help from the press to the phone of who comes",
     "replay": "an officer's day and a town's day read back",
+    "evidence": "recordings brought to the store and hashed as they arrive, kills in mid-file, memory of 200 uploads",
     "rounds": "precision and recall of visits, and which forgeries of them are noticed",
     "growth": "how the hot queries slow down as the history grows",
 }

@@ -197,14 +197,22 @@ class Pairs:
 
 
 def in_pairs(
-    ours: Callable[[], float], theirs: Callable[[], float], count: int, quiet: bool = False
+    ours: Callable[[], float],
+    theirs: Callable[[], float],
+    count: int,
+    quiet: bool = False,
+    in_turn: bool = False,
 ) -> Pairs:
-    """Measure A B A B …; a pair disturbed by foreign processes is done again, twice at most."""
+    """Measure A B A B … (``in_turn`` A B B A …); a pair disturbed by foreign processes is done again, twice at most."""
     pairs: list[tuple[float, float]] = []
-    for _ in range(count):
+    for number in range(count):
         for attempt in range(3):
             with foreign_cpu() as foreign:
-                pair = ours(), theirs()
+                if in_turn and number % 2:
+                    second = theirs()
+                    pair = ours(), second
+                else:
+                    pair = ours(), theirs()
             if quiet or foreign.cores <= FOREIGN_CPU_LIMIT or attempt == 2:
                 break
         pairs.append(pair)

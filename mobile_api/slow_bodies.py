@@ -9,13 +9,19 @@ does this too; here it holds without one.
 from __future__ import annotations
 
 import contextlib
+import os
+import select
 import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from itertools import cycle
 from typing import Any
 
 import gevent
+from gevent.monkey import get_original
+from gunicorn.http.body import LengthReader
 
 from backend.core.addresses import network_of
 from backend.core.errors import Refusal, TooMany
@@ -26,8 +32,17 @@ WAITED_FOR = 200
 """Bodies of one address that are being waited for. What comes beyond them has to be there already: a whole town's
 phones may share an address with one that misbehaves."""
 AT_ONCE_S = 0.25
+SOME_BYTES = 64 * 1024
+"""At most so much is read at once in the loop."""
+RUSH_BYTES = 512 * 1024
+RUSH_MOST_BYTES = 32 * 1024 * 1024
+"""So much is read beside the loop until somebody else has his turn."""
+PAUSE_MS = 2
+"""Whoever sends nothing for so long is waited for in the loop again."""
 
 Environ = dict[str, Any]
+Writing = Callable[[], AbstractContextManager[Callable[[memoryview], None]]]
+"""Opens what pieces are written with; a piece is another's again once the one after it was written."""
 WsgiApp = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
 
 
@@ -75,6 +90,55 @@ class _Body:
     def read(self, *size: Any) -> bytes:
         return self._in_time(self._stream.read, *size)
 
+    def some(self, most: int) -> bytes:
+        """Return what is there of the body, at most so much of it, once there is anything; nothing at its end.
+
+        Unlike ``read`` it leaves nothing behind that has arrived before a connection breaks, and copies nothing twice.
+        """
+        reader = self._reader
+        if reader is None:
+            return self.read(min(most, 8 * 1024))
+        most = min(most, SOME_BYTES, reader.length)
+        if not most:
+            return b""
+        if held := reader.unreader.take_buffered():
+            data = held[:most]
+            reader.unreader.unread(held[most:])
+        else:
+            try:
+                data = self._in_time(self._socket.recv, most)
+            except BaseException:
+                self._stream.failed = True
+                raise
+        reader.length -= len(data)
+        return bytes(data)
+
+    def rush(self, run: Callable[..., Any], writing: Writing, most: int) -> int:
+        """Have ``run``, which works beside the loop, write what comes for as long as it comes fast; return how much.
+
+        A sender who is as fast as the disk costs the loop nothing so. Where that cannot be done, nothing is.
+        """
+        reader = self._reader
+        if reader is None or not isinstance(self._socket, gevent.socket.socket):
+            return 0  # Chunks have to be told apart, and TLS has its own state.
+        most = min(most, RUSH_MOST_BYTES, reader.length)
+        if most < SOME_BYTES:
+            return 0
+        came: list[int] = []
+        try:
+            run(_rush, self._socket.fileno(), writing, most, came)
+        finally:
+            reader.length -= sum(came)
+        return sum(came)
+
+    @property
+    def _reader(self) -> Any:
+        """What gunicorn reads a body of known length with; None where it is another, or has begun."""
+        reader = getattr(self._stream, "reader", None)
+        begun = getattr(self._stream, "buf", None)
+        plain = isinstance(reader, LengthReader) and begun is not None and not begun.tell()
+        return reader if plain else None
+
     def readline(self, *size: Any) -> bytes:
         return self._in_time(self._stream.readline, *size)
 
@@ -115,3 +179,35 @@ class _Body:
             # The socket below TLS, whose state the answer still needs.
             below: Any = getattr(self._socket, "_sock", self._socket)
             below.shutdown(socket.SHUT_RD)
+
+
+def _rush(descriptor: int, writing: Writing, most: int, came: list[int]) -> None:
+    """Write what comes at a socket until it pauses, ends or breaks, which whoever reads there next will meet."""
+    # Two, since what was written last may be looked at still.
+    buffers = cycle([memoryview(bytearray(RUSH_BYTES)), memoryview(bytearray(RUSH_BYTES))])
+    waiting = get_original("select", "poll")()
+    waiting.register(descriptor, select.POLLIN)
+    left = most
+    with writing() as write:
+        for buffer in buffers:
+            try:
+                while (count := _read(descriptor, buffer[: min(RUSH_BYTES, left)])) is None:
+                    if not waiting.poll(PAUSE_MS):
+                        return
+            except OSError:
+                return
+            if not count:
+                return
+            came.append(count)
+            write(buffer[:count])
+            left -= count
+            if not left:
+                return
+
+
+def _read(descriptor: int, buffer: memoryview) -> int | None:
+    """Read what is there; None if nothing is."""
+    try:
+        return os.readv(descriptor, [buffer])
+    except BlockingIOError:
+        return None

@@ -10,6 +10,7 @@ Writing, hashing and ``fsync`` take long: in a gevent process callers do it by `
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import fcntl
 import hashlib
@@ -19,7 +20,7 @@ import tempfile
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Protocol
@@ -27,11 +28,13 @@ from uuid import UUID
 
 from backend.core.errors import Full, Gone, Locked
 from backend.core.ids import id_of
-from backend.core.native import NativeThreads
+from backend.core.native import Beside, NativeThreads
 
 READ_BYTES = 256 * 1024
 MOST_HASHES = 512
 """So many uploads' hashes are remembered between their parts; of any other the prefix is read again."""
+BEGIN_BYTES = 1024 * 1024
+"""As soon as so much is written the disk begins with it, so that a sync has little left to wait for."""
 SPARE_BYTES = 512 * 1024 * 1024
 """What is left free on the disk for everybody else."""
 
@@ -168,7 +171,7 @@ class Part:
     def __init__(self, path: Path, handle: int, sha256: hashlib._Hash | None) -> None:
         self.path = path
         self._handle = handle
-        self.offset = os.fstat(handle).st_size
+        self.offset = self._on_its_way = os.fstat(handle).st_size
         self.sha256 = sha256 if sha256 is not None else self._read_again()
 
     def _read_again(self) -> hashlib._Hash:
@@ -178,20 +181,47 @@ class Part:
             at += len(data)
         return sha256
 
-    def add(self, data: bytes) -> None:
+    def add(self, data: bytes | memoryview) -> None:
         """Write more at the end. It counts once ``sync`` has returned.
 
         Raises:
             Full: the disk has no room for it; what was there before stays.
         """
-        with needing_room():
-            try:
-                at = _write(self._handle, data, self.offset)
-            except OSError:
-                os.ftruncate(self._handle, self.offset)
-                raise
+        self._append(data)
         self.sha256.update(data)
+
+    @contextmanager
+    def adding(self) -> Iterator[Callable[[memoryview], None]]:
+        """Yield what adds pieces like ``add``, each being hashed while it is written and the next one is awaited.
+
+        A piece has to stay as it is until the next one has been added.
+        """
+        with Beside() as beside:
+
+            def add(data: memoryview) -> None:
+                beside.wait()
+                before = self.sha256.copy()
+                beside.begin(self.sha256.update, data)
+                try:
+                    self._append(data)
+                except BaseException:
+                    beside.wait()
+                    self.sha256 = before
+                    raise
+
+            yield add
+
+    @needing_room()
+    def _append(self, data: bytes | memoryview) -> None:
+        try:
+            at = _write(self._handle, data, self.offset)
+        except OSError:
+            os.ftruncate(self._handle, self.offset)
+            raise
         self.offset = at
+        if at - self._on_its_way >= BEGIN_BYTES:
+            begin_writing(self._handle, self._on_its_way, at - self._on_its_way)
+            self._on_its_way = at
 
     def add_checked(self, chunk: Chunk) -> None:
         """Write at the end what has waited for its checksum, and sync: all of it, or nothing.
@@ -207,6 +237,7 @@ class Part:
         except BaseException:
             os.ftruncate(self._handle, before)
             self.offset, self.sha256 = before, sha256
+            self._on_its_way = min(self._on_its_way, before)
             raise
 
     @needing_room()
@@ -229,7 +260,7 @@ class Chunk:
         self._end = 0
 
     @needing_room()
-    def add(self, data: bytes) -> None:
+    def add(self, data: bytes | memoryview) -> None:
         """Write more at the end."""
         self._end = _write(self._file.fileno(), data, self._end)
 
@@ -363,13 +394,23 @@ class _Reading(Iterator[bytes]):
         self._file.close()
 
 
-def _write(handle: int, data: bytes, at: int) -> int:
+def _write(handle: int, data: bytes | memoryview, at: int) -> int:
     """Write all of it at a place, and return where it ends."""
     rest = memoryview(data)
     while rest:
         written = os.pwrite(handle, rest, at)
         rest, at = rest[written:], at + written
     return at
+
+
+_sync_file_range = getattr(ctypes.CDLL(None), "sync_file_range", None)
+_WRITE = 2
+
+
+def begin_writing(handle: int, at: int, length: int) -> None:
+    """Ask the kernel to bring a part of a file to the disk soon; nothing is promised, and ``sync`` has to follow."""
+    if _sync_file_range is not None:
+        _sync_file_range(handle, ctypes.c_int64(at), ctypes.c_int64(length), _WRITE)
 
 
 def _sync(path: Path | str) -> None:

@@ -39,3 +39,64 @@ class NativeThreads:
         if is_module_patched("threading"):
             return ThreadPool(self._most, hub=get_hub())
         return ThreadPoolExecutor(self._most, thread_name_prefix=self._name)
+
+
+class Beside:
+    """One more native thread of whoever is on a native thread already, who gives it one piece of work at a time."""
+
+    def __init__(self) -> None:
+        # Unpatched: under gevent ``threading`` is green, and a green lock knows one thread alone.
+        start, make_lock = _native("start_new_thread"), _native("allocate_lock")
+        self._given, self._idle, self._ended = make_lock(), make_lock(), make_lock()
+        self._given.acquire()
+        self._ended.acquire()
+        self._work: tuple[Callable[..., Any], tuple[Any, ...]] | None = None
+        self._failed: BaseException | None = None
+        start(self._run, ())
+
+    def _run(self) -> None:
+        while True:
+            self._given.acquire()
+            if self._work is None:
+                break
+            work, arguments = self._work
+            try:
+                work(*arguments)
+            except BaseException as error:
+                self._failed = error
+            self._idle.release()
+        self._ended.release()
+
+    def begin(self, work: Callable[..., Any], *arguments: Any) -> None:
+        """Have it done once what was given before is done, which is waited for."""
+        self._idle.acquire()
+        self._work = (work, arguments)
+        self._given.release()
+
+    def wait(self) -> None:
+        """Wait until what was given is done; raise what it raised."""
+        with self._idle:
+            failed, self._failed = self._failed, None
+        if failed is not None:
+            raise failed
+
+    def __enter__(self) -> Beside:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self.wait()
+        finally:
+            self._work = None
+            self._given.release()
+            self._ended.acquire()
+
+
+def _native(name: str) -> Any:
+    try:
+        from gevent.monkey import get_original
+    except ImportError:
+        import _thread
+
+        return getattr(_thread, name)
+    return get_original("_thread", name)

@@ -17,8 +17,8 @@ import binascii
 import hashlib
 import hmac
 import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+from collections.abc import Callable, Mapping
+from contextlib import closing, nullcontext
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Any
@@ -30,15 +30,17 @@ from backend.adapters import recordings, storage
 from backend.adapters.storage import Part, Spool, Store
 from backend.core.config import Config
 from backend.core.errors import Conflict, Invalid, Refusal, TooLarge, Unreadable, Unsupported
+from backend.core.identity import Actor
 from backend.core.ids import id_of
 from backend.core.tokens import AccessClaims
-from backend.core.uow import unit_of_work
+from backend.core.uow import UnitOfWork, unit_of_work
 from backend.core.vocabulary import EvidenceKind, EvidenceState
 from mobile_api import limits, problems
 from mobile_api.endpoint import claims_of_session
 from mobile_api.fields import EARLIEST, LATEST
 from mobile_api.gateway import resumable_draft as draft
 from mobile_api.identity import identity
+from mobile_api.slow_bodies import Writing
 from workflows import access, evidence
 
 VERSION = "1.0.0"
@@ -48,11 +50,12 @@ OFFSET_TYPE = "application/offset+octet-stream"
 ALGORITHMS = {"sha1": hashlib.sha1, "sha256": hashlib.sha256}
 MOST_METADATA = 4096
 READ_BYTES = 8 * 1024
-"""So much is read at once: what is lost with a connection that breaks is less than this."""
+"""So much is read at once of a body that comes in chunks: what is lost with one that breaks is less than this."""
 WRITE_BYTES = 256 * 1024
 METHODS = ["GET", "HEAD", "POST", "PATCH", "OPTIONS", "DELETE", "PUT"]
 SEE, SEND, BEGIN = limits.Limit("600/minute"), limits.Limit("1200/minute"), limits.ACT
 MAY = ("record", "evidence")
+Bytes = bytes | memoryview
 
 
 class WrongVersion(Refusal):
@@ -140,7 +143,7 @@ def _one(upload_id: UUID) -> Response:
     _check_version()
     if method not in ("HEAD", "PATCH"):
         return _other_method("HEAD, OPTIONS, PATCH")
-    claims = _admitted(method.lower(), SEE if method == "HEAD" else SEND)
+    claims = _counted(method.lower(), SEE if method == "HEAD" else SEND)
     return _head(claims, upload_id) if method == "HEAD" else _patch(claims, upload_id)
 
 
@@ -177,15 +180,36 @@ def _admitted(act: str, limit: limits.Limit) -> AccessClaims:
     Raises:
         Unauthenticated, TooMany, Forbidden: as with any other endpoint.
     """
+    claims = _counted(act, limit)
+    with _unit(claims) as uow:
+        _officer(uow, claims)
+    return claims
+
+
+def _counted(act: str, limit: limits.Limit) -> AccessClaims:
+    """Return who calls, having counted the call for his session.
+
+    Raises:
+        Unauthenticated, TooMany: as with any other endpoint.
+    """
     counters: limits.Limits = current_app.extensions["xungeng.limits"]
     try:
         claims = claims_of_session()
     finally:  # Without a token it counts for the address.
         counters.check(limit, f"tus.{act}", limits.caller_of(request))
     counters.check_misses(limits.caller_of(request))
-    with _unit(claims) as uow:
-        access.require(identity().actor(uow, claims), *MAY)
     return claims
+
+
+def _officer(uow: UnitOfWork, claims: AccessClaims) -> Actor:
+    """Return who calls, who has to be somebody that takes photos.
+
+    Raises:
+        Forbidden: he is not.
+    """
+    actor = identity().actor(uow, claims)
+    access.require(actor, *MAY)
+    return actor
 
 
 def _unit(claims: AccessClaims) -> Any:
@@ -329,7 +353,7 @@ def _whole(name: str, text: str | None) -> int:
 
 def _head(claims: AccessClaims, upload_id: UUID) -> Response:
     with _unit(claims) as uow:
-        found = evidence.upload(uow, identity().actor(uow, claims), upload_id)
+        found = evidence.upload(uow, _officer(uow, claims), upload_id)
     headers = {"Upload-Expires": _http_date(found.expires_at)}
     if found.upload_metadata:
         headers["Upload-Metadata"] = found.upload_metadata
@@ -352,13 +376,14 @@ def _head(claims: AccessClaims, upload_id: UUID) -> Response:
 
 
 def _patch(claims: AccessClaims, upload_id: UUID) -> Response:
-    last = draft.completes()
-    _check_type()
-    at = _whole("Upload-Offset", request.headers.get("Upload-Offset"))
-    given = request.headers.get("Upload-Length")
-    said = _whole("Upload-Length", given) if given else None
     with _unit(claims) as uow:
-        found = evidence.upload(uow, identity().actor(uow, claims), upload_id)
+        actor = _officer(uow, claims)
+        last = draft.completes()
+        _check_type()
+        at = _whole("Upload-Offset", request.headers.get("Upload-Offset"))
+        given = request.headers.get("Upload-Length")
+        said = _whole("Upload-Length", given) if given else None
+        found = evidence.upload(uow, actor, upload_id)
     if found.state != EvidenceState.UPLOADING:
         raise _complete_already(found.length)
     offset = _take(claims, found, at=at, said=said, last=last)
@@ -404,7 +429,7 @@ def _take(
         if checksum is not None:
             _add_checked(part, *checksum, most=most)
         else:
-            _add(part, _body(most - part.offset))
+            _add(part, most - part.offset)
         if last and length is None:  # It came in chunks: only now is it known how long it was.
             length = _say_length(claims, found, part)
         if last and part.offset != length:
@@ -430,10 +455,10 @@ def _say_length(claims: AccessClaims, found: Any, part: Part, length: int | None
     return length
 
 
-def _add(part: Part, pieces: Iterator[bytes]) -> None:
+def _add(part: Part, most: int) -> None:
     """Add what arrives, and keep it whatever happens then."""
     try:
-        _gather(pieces, part.add)
+        _gather(most, part.add, part.adding)
     finally:
         storage.threads.run(part.sync)
 
@@ -442,20 +467,20 @@ def _add_checked(part: Part, algorithm: Callable[[], Any], expected: bytes, *, m
     """Add a part that has a checksum: all of it, or nothing."""
     seen = algorithm()
 
-    def wait(data: bytes) -> None:
+    def wait(data: Bytes) -> None:
         seen.update(data)
         chunk.add(data)
 
     with closing(storage.threads.run(_spool().chunk)) as chunk:
-        _gather(_body(most - part.offset), wait)
+        _gather(most - part.offset, wait, lambda: nullcontext(wait))
         if not hmac.compare_digest(seen.digest(), expected):
             raise ChecksumMismatch()
         storage.threads.run(part.add_checked, chunk)
 
 
-def _gather(pieces: Iterator[bytes], write: Callable[[bytes], None]) -> None:
+def _gather(most: int, write: Callable[[Bytes], None], writing: Writing) -> None:
     """Write what arrives beside the sockets, as much as is worth it at once; what came before a cut as well."""
-    gathered = bytearray()
+    gathered, arriving = bytearray(), _Arriving(most)
 
     def pour() -> None:
         data = bytes(gathered)
@@ -464,12 +489,14 @@ def _gather(pieces: Iterator[bytes], write: Callable[[bytes], None]) -> None:
             storage.threads.run(write, data)
 
     try:
-        for piece in pieces:
+        while piece := arriving.some():
             gathered += piece
             if len(gathered) >= WRITE_BYTES:
                 pour()
+                arriving.rush(writing)
     finally:
         pour()
+    g.unread = False
 
 
 def _checksum() -> tuple[Callable[[], Any], bytes] | None:
@@ -498,33 +525,50 @@ def _brings_body() -> bool:
     return "HTTP_TRANSFER_ENCODING" in request.environ or bool(request.content_length)
 
 
-def _body(most: int) -> Iterator[bytes]:
-    """Yield the body as it arrives.
+class _Arriving:
+    """The body of a part as it arrives, and no more than ``most`` of it.
 
     Raises:
         Unreadable: it broke off. TooLarge: it is longer than ``most``. Or what waits for slow bodies says (408, 429).
     """
-    stream, chunked = request.environ["wsgi.input"], "HTTP_TRANSFER_ENCODING" in request.environ
-    left = None if chunked else request.content_length or 0
-    renew = getattr(stream, "renew", None)
-    while left is None or left > 0:
-        if renew is not None:
+
+    def __init__(self, most: int) -> None:
+        self._stream = request.environ["wsgi.input"]
+        chunked = "HTTP_TRANSFER_ENCODING" in request.environ
+        self._left = None if chunked else request.content_length or 0
+        self._most = most
+
+    def some(self) -> bytes:
+        """Return what has come next, or nothing at the end."""
+        if self._left == 0:
+            return b""
+        if (renew := getattr(self._stream, "renew", None)) is not None:
             renew()
+        read = getattr(self._stream, "some", None)
         try:
-            piece = stream.read(READ_BYTES if left is None else min(READ_BYTES, left))
+            if read is None or self._left is None:
+                piece = self._stream.read(READ_BYTES if self._left is None else min(READ_BYTES, self._left))
+            else:
+                piece = read(self._left)
         except OSError:  # The connection broke; gunicorn's own words for it are of this kind too.
             raise Unreadable("broken_off", "The part broke off.") from None
-        if not piece:
-            break
-        most -= len(piece)
-        if most < 0:
+        if not piece and self._left:
+            raise Unreadable("broken_off", "The part broke off.")
+        self._took(len(piece))
+        return bytes(piece)
+
+    def rush(self, writing: Writing) -> None:
+        """Write what comes for as long as it comes fast; what comes slowly is left to ``some``."""
+        rush = getattr(self._stream, "rush", None)
+        if rush is not None and self._left:
+            self._took(rush(storage.threads.run, writing, min(self._left, self._most)))
+
+    def _took(self, count: int) -> None:
+        self._most -= count
+        if self._most < 0:
             raise TooLarge("too_large", "This part is longer than what is left of the upload.")
-        if left is not None:
-            left -= len(piece)
-        yield piece
-    if left:
-        raise Unreadable("broken_off", "The part broke off.")
-    g.unread = False
+        if self._left is not None:
+            self._left -= count
 
 
 # --- The whole

@@ -621,6 +621,28 @@ def test_a_disk_that_is_full_keeps_what_was_there(tmp_path: Path, monkeypatch: p
     assert spool.path(upload_id).read_bytes() == b"there and more"
 
 
+def test_what_is_hashed_beside_its_writing_has_the_hash_of_what_is_there_also_when_a_disk_was_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool, upload_id = Spool(tmp_path), new_id()
+    spool.make(upload_id)
+    pieces = [memoryview(bytes([number]) * 300_000) for number in range(8)]
+    with spool.opened(upload_id) as part:
+        with part.adding() as add:
+            for piece in pieces[:5]:
+                add(piece)
+        with monkeypatch.context() as patched, pytest.raises(Full), part.adding() as add:
+            add(pieces[5])
+            patched.setattr("backend.adapters.storage.os.pwrite", no_room)
+            add(pieces[6])
+        with part.adding() as add:
+            add(pieces[7])
+        part.sync()
+        there = b"".join([*pieces[:6], pieces[7]])
+        assert (part.offset, part.sha256.digest()) == (len(there), hashlib.sha256(there).digest())
+    assert spool.path(upload_id).read_bytes() == there
+
+
 def test_a_checked_part_for_which_there_is_no_room_is_not_there_in_part(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
