@@ -22,7 +22,7 @@ from backend.core.config import Config, ConfigError
 from backend.core.db import engine_for, get_engine, set_engine
 from backend.core.metrics import MEDIA_TYPE, REQUEST_SECONDS, REQUESTS, figures, may_read, method_label
 from backend.core.preflight import check_app
-from backend.core.tokens import derive_key
+from backend.core.tokens import ContentLinks, derive_key
 from mobile_api import endpoint, hot, limits, problems
 from mobile_api.auth.blueprints import BLUEPRINTS as AUTH
 from mobile_api.desk.blueprints import BLUEPRINTS as DESK
@@ -136,6 +136,7 @@ def create_app(config: Config, *, propagate_failures: bool = False, hot_routes: 
     app.extensions["xungeng.limits"] = Limits(config.redis_url)
     app.extensions["xungeng.sms"] = sms_for(config)
     app.extensions["xungeng.store"] = storage.Folder(config.evidence_dir)
+    app.extensions["xungeng.content_links"] = ContentLinks(config.secret_key)
     app.extensions["xungeng.spool"] = storage.Spool(config.evidence_dir)
 
     problems.install(app)

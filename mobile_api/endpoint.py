@@ -45,6 +45,7 @@ PROBLEM_TEXT = {
     412: "Changed since it was read.",
     413: "Too large.",
     415: "A content type that is not read.",
+    416: "Beyond the end.",
     422: "Fields that are not acceptable.",
     429: "Too often.",
     503: "Busy, or a part is down.",

@@ -438,6 +438,22 @@ def original(uow: UnitOfWork, actor: Actor, evidence_id: UUID, *, own: bool = Fa
     return Content(found, found.sha256, found.media_type)
 
 
+def playable(uow: UnitOfWork, actor: Actor, evidence_id: UUID, *, begins: bool = False) -> Content:
+    """Return a sealed recording to be played in place; ``begins`` a viewing, which is one entry in the custody log.
+
+    Raises:
+        WrongState: it is not sealed. Conflict: ``evidence_damaged``, or ``not_playable``; it is a photo.
+    """
+    found = _sealed(uow, actor, evidence_id, own=False, lock=begins)
+    if found.kind == EvidenceKind.IMAGE:
+        raise Conflict("not_playable", "A photo is not played; it has a preview.")
+    assert found.sha256 is not None
+    assert found.media_type is not None
+    if begins:
+        custody.write(uow, actor, found, CustodyAct.VIEWED, sha256=found.sha256)
+    return Content(found, found.sha256, found.media_type)
+
+
 def preview(uow: UnitOfWork, actor: Actor, evidence_id: UUID, *, own: bool = False) -> Content:
     """Return the smaller picture, without anything that is no pixel; the look is written down too.
 
@@ -455,8 +471,8 @@ def _door(own: bool) -> Callable[..., Evidence]:
     return access.own_evidence if own else access.evidence
 
 
-def _sealed(uow: UnitOfWork, actor: Actor, evidence_id: UUID, own: bool) -> Evidence:
-    found = _door(own)(uow, actor, evidence_id, lock=True)
+def _sealed(uow: UnitOfWork, actor: Actor, evidence_id: UUID, own: bool, *, lock: bool = True) -> Evidence:
+    found = _door(own)(uow, actor, evidence_id, lock=lock)
     if found.state != E.SEALED:
         raise WrongState(str(found.state), [])
     if found.damage is not None:

@@ -66,8 +66,10 @@ class Store(Protocol):
             Full: there is no room for it.
         """
 
-    def read(self, town_id: UUID, digest: bytes) -> Iterator[bytes]:
-        """Return the bytes, a part at a time.
+    def read(
+        self, town_id: UUID, digest: bytes, *, start: int = 0, stop: int | None = None
+    ) -> Iterator[bytes]:
+        """Return the bytes from ``start`` to before ``stop``, or to the end, a part at a time.
 
         Raises:
             Gone: there is no such file.
@@ -116,8 +118,10 @@ class Folder:
         for folder in (target.parent, *target.parent.parents[:3], self.root.parent):
             _sync(folder)
 
-    def read(self, town_id: UUID, digest: bytes) -> Iterator[bytes]:
-        return reading(self.path(town_id, digest))
+    def read(
+        self, town_id: UUID, digest: bytes, *, start: int = 0, stop: int | None = None
+    ) -> Iterator[bytes]:
+        return reading(self.path(town_id, digest), start=start, stop=stop)
 
     def copy_to(self, town_id: UUID, digest: bytes, file: IO[bytes]) -> None:
         for part in self.read(town_id, digest):
@@ -143,10 +147,12 @@ class Memory:
     def keep(self, town_id: UUID, digest: bytes, file: Path) -> None:
         self.files[town_id, digest] = file.read_bytes()
 
-    def read(self, town_id: UUID, digest: bytes) -> Iterator[bytes]:
+    def read(
+        self, town_id: UUID, digest: bytes, *, start: int = 0, stop: int | None = None
+    ) -> Iterator[bytes]:
         if (town_id, digest) not in self.files:
             raise Gone("content_missing", "The content is not where it was kept.")
-        return iter([self.files[town_id, digest]])
+        return iter([self.files[town_id, digest][start:stop]])
 
     def copy_to(self, town_id: UUID, digest: bytes, file: IO[bytes]) -> None:
         for part in self.read(town_id, digest):
@@ -353,14 +359,16 @@ class Spool:
         return found
 
 
-def reading(path: Path) -> Iterator[bytes]:
-    """Return what is in a file, a part at a time.
+def reading(path: Path, *, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+    """Return what is in a file from ``start`` to before ``stop``, or to the end, a part at a time.
 
     Raises:
         Gone: there is no such file.
     """
     try:
-        return _Reading(open(path, "rb"))
+        file = open(path, "rb")  # noqa: SIM115 (closed at its end)
+        file.seek(start)
+        return _Reading(file, None if stop is None else stop - start)
     except FileNotFoundError:
         raise Gone("content_missing", "The content is not where it was kept.") from None
 
@@ -368,14 +376,17 @@ def reading(path: Path) -> Iterator[bytes]:
 class _Reading(Iterator[bytes]):
     """A file that is given out a part at a time, and closed at its end or by whoever has enough of it."""
 
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
+    def __init__(self, file: IO[bytes], most: int | None = None) -> None:
+        self._file, self._rest = file, most
 
     def __next__(self) -> bytes:
-        part: bytes = threads.run(self._file.read, READ_BYTES)
+        wanted = READ_BYTES if self._rest is None else min(READ_BYTES, self._rest)
+        part: bytes = threads.run(self._file.read, wanted) if wanted else b""
         if not part:
             self._file.close()
             raise StopIteration
+        if self._rest is not None:
+            self._rest -= len(part)
         return part
 
     def close(self) -> None:

@@ -89,6 +89,21 @@ class Gone(Refusal):
     status, code, title = 410, "gone", "This is here no more."
 
 
+class OutOfRange(Refusal):
+    """416: the part that is asked for lies beyond the end."""
+
+    status, code, title = 416, "range_not_satisfiable", "This part does not exist."
+
+    def __init__(self, length: int) -> None:
+        """Say how long the whole is, in bytes."""
+        super().__init__()
+        self.length = length
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return {"Content-Range": f"bytes */{self.length}"}
+
+
 class Unsupported(Refusal):
     """415: a content type or encoding that the route does not read."""
 

@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import secrets
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from uuid import UUID
 
 from joserfc import jwt
@@ -20,6 +20,8 @@ from joserfc.jwk import OctKey
 ISSUER = "xungeng"
 ACCESS_AUDIENCE = "xungeng/api"
 ACCESS_TYPE = "at+jwt"
+CONTENT_AUDIENCE = "xungeng/content"
+CONTENT_TYPE = "content+jwt"
 ALGORITHMS = ["HS256"]
 MAXIMUM_LENGTH = 2048
 
@@ -90,6 +92,56 @@ class AccessTokens:
             return AccessClaims(UUID(claims["sub"]), UUID(claims["town"]), UUID(claims["sid"]), expires)
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise BadTokenError("claims missing") from error
+
+
+class ContentLinks:
+    """Makes and reads what a link to one piece of evidence carries: for one session, and for minutes.
+
+    A player cannot send a bearer token. Whoever gets hold of the link has no more than this one recording, and only
+    while the session lives: that is looked up with each request.
+    """
+
+    TTL_S = 600
+
+    def __init__(self, secret_key: bytes) -> None:
+        self._key = OctKey.import_key(derive_key(secret_key, "content-link"))
+
+    def make(self, session: AccessClaims, evidence_id: UUID, now: datetime) -> tuple[str, datetime]:
+        """Return the token, and when it runs out."""
+        expires = int(now.timestamp()) + self.TTL_S
+        claims = {
+            "iss": ISSUER,
+            "aud": CONTENT_AUDIENCE,
+            "sub": str(session.user_id),
+            "town": str(session.town_id),
+            "sid": str(session.session_id),
+            "evidence": str(evidence_id),
+            "exp": expires,
+        }
+        token = jwt.encode({"alg": "HS256", "typ": CONTENT_TYPE}, claims, self._key, algorithms=ALGORITHMS)
+        return token, datetime.fromtimestamp(expires, UTC)
+
+    def read(self, token: str, evidence_id: UUID, now: datetime) -> AccessClaims:
+        """Return for whose session it is.
+
+        Raises:
+            BadTokenError: it is not one of ours, is for something else, or has run out.
+        """
+        if len(token) > MAXIMUM_LENGTH:
+            raise BadTokenError("too long")
+        try:
+            decoded = jwt.decode(token, self._key, algorithms=ALGORITHMS)
+            header, claims = decoded.header, decoded.claims
+            if header.get("typ") != CONTENT_TYPE or claims.get("aud") != CONTENT_AUDIENCE:
+                raise BadTokenError("made for something else")
+            if claims["evidence"] != str(evidence_id):
+                raise BadTokenError("for another piece of evidence")
+            expires = int(claims["exp"])
+            if now.timestamp() >= expires:
+                raise BadTokenError("run out")
+            return AccessClaims(UUID(claims["sub"]), UUID(claims["town"]), UUID(claims["sid"]), expires)
+        except (JoseError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise BadTokenError("unreadable") from error
 
 
 class RefreshTokens:

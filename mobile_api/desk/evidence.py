@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from flask import Response
+from flask import Response, current_app, request
 from marshmallow import Schema, fields, validate
 
 from backend.core.identity import Actor
 from backend.core.paging import Page
+from backend.core.tokens import ContentLinks
 from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import (
     Audience,
@@ -22,6 +23,7 @@ from mobile_api import files
 from mobile_api.desk.task_schemas import DeskPersonSchema
 from mobile_api.endpoint import Door
 from mobile_api.fields import Moment, Word
+from mobile_api.identity import bearer, identity
 from mobile_api.paging import PageQuerySchema, decode_cursor, page_of
 from workflows import custody, evidence, patrol_looks, reports, task_looks
 
@@ -179,6 +181,29 @@ def get_evidence(uow: UnitOfWork, actor: Actor, evidence_id: UUID) -> dict[str, 
 def get_evidence_content(uow: UnitOfWork, actor: Actor, evidence_id: UUID) -> Response:
     """Return the sealed original, as a file to keep and not to be shown in place. The look is written down."""
     return files.original(evidence.original(uow, actor, evidence_id))
+
+
+class DeskPlayingSchema(Schema):
+    """Where a recording is played from, for minutes and in this session alone."""
+
+    url = fields.String(
+        required=True, metadata={"description": "It answers ranges; ask anew when it has run out."}
+    )
+    media_type = fields.String(required=True)
+    expires_at = Moment(required=True)
+
+
+@blp.query("/evidence/<uuid:evidence_id>/playing", may=SEE, answers=DeskPlayingSchema, refuses=(409,))
+def begin_playing(uow: UnitOfWork, actor: Actor, evidence_id: UUID) -> dict[str, Any]:
+    """Return a link at which a sealed recording is played. The viewing is written down, once for each link."""
+    found = evidence.playable(uow, actor, evidence_id, begins=True)
+    links: ContentLinks = current_app.extensions["xungeng.content_links"]
+    token, expires_at = links.make(identity().claims(bearer(request)), evidence_id, uow.now)
+    return {
+        "url": f"/api/v1/public/evidence/{evidence_id}/playing?t={token}",
+        "media_type": found.media_type,
+        "expires_at": expires_at,
+    }
 
 
 @blp.query("/evidence/<uuid:evidence_id>/preview", may=SEE, media="image/jpeg", refuses=(409, 410))

@@ -1,5 +1,5 @@
 """The public audience's blueprints."""
 
-from mobile_api.public import installation
+from mobile_api.public import evidence, installation
 
-BLUEPRINTS = (installation.blp,)
+BLUEPRINTS = (installation.blp, evidence.blp)

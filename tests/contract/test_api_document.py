@@ -21,7 +21,7 @@ from backend.models import Base
 from mobile_api import endpoint, hot, problems
 from tests.contract import generated_docs
 
-DESIGNED = {400, 401, 403, 404, 405, 409, 410, 412, 413, 415, 422, 423, 429, 503, 507}
+DESIGNED = {400, 401, 403, 404, 405, 409, 410, 412, 413, 415, 416, 422, 423, 429, 503, 507}
 """The refusals of the design; 500 is a defect and no refusal."""
 WITHOUT_KEY = {
     "post /api/v1/desk/checkpoints/labels": "a look that prints: again is another sheet, and is written down again",

@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, expect
 
 from tests.web.conftest import Phone, Town
+from tests.web.test_desk import seated
 from tests.web.test_photos import _filed
 
 
 def test_what_is_recorded_while_the_network_is_lost_goes_on_where_it_was_and_is_sealed(
-    phone: Phone, town: Town
+    phone: Phone, chromium: Browser, town: Town
 ) -> None:
     officer: dict[str, Any] = town.hire()
     page = phone.sign_in(officer)
@@ -67,3 +68,30 @@ def test_what_is_recorded_while_the_network_is_lost_goes_on_where_it_was_and_is_
     for one in shown:
         content = api.get(f"/api/v1/desk/evidence/{one['id']}/content").content
         assert hashlib.sha256(content).hexdigest() == one["sha256"]
+    _is_played(chromium, town, filed["id"])
+
+
+def _is_played(chromium: Browser, town: Town, report_id: str) -> None:
+    """The film is played and sought in, and the sound heard; each is one entry of its custody log."""
+    with seated(chromium, town) as desk:
+        seat = desk.sign_in(town.accounts["supervisor"], "/live")
+        seat.get_by_test_id("reports-tab").click()
+        seat.locator(f"[data-report='{report_id}']").click()
+        grid = seat.get_by_test_id("photos")
+        for at, kind in enumerate(("video", "audio")):
+            grid.locator("li").nth(at).locator("button.frame").click()
+            large = seat.get_by_test_id("large-photo")
+            large.get_by_test_id("play").click()
+            player = large.locator(kind)
+            seat.wait_for_function(f"() => document.querySelector('{kind}')?.currentTime > 0.2", timeout=20_000)
+            assert player.evaluate("p => p.error") is None
+            if kind == "video":
+                player.evaluate("p => { p.pause(); p.currentTime = 1.5 }")
+                seat.wait_for_function("() => !document.querySelector('video').seeking")
+                assert player.evaluate("p => p.videoWidth") > 0
+            seat.screenshot(path=f"/tmp/m/play-{kind}.png")
+            log = large.get_by_test_id("custody")
+            log.locator("summary").click()
+            expect(log.locator("[data-action=viewed]").filter(has_text="原件")).not_to_have_count(0)
+            seat.keyboard.press("Escape")
+            expect(large).to_have_count(0)

@@ -69,21 +69,23 @@ describe('the photos of a report', () => {
     expect(one('a')!.dataset.state).toBe('rejected')
     expect(api.response).not.toHaveBeenCalled()
   })
-  it('says of a recording what it is and how long, and gives out one that nothing is seen of', async () => {
+  it('says of a recording what it is and how long, and opens one that nothing is seen of, unless it is damaged', async () => {
     api.get.mockResolvedValue({
       items: [
         photo('a', 'after', { kind: 'video', media_type: 'video/webm', duration_s: 75.4 }),
         photo('b', 'after', { kind: 'audio', media_type: 'audio/webm', duration_s: 9, has_preview: false }),
+        photo('c', 'after', { kind: 'audio', media_type: 'audio/webm', duration_s: 9, has_preview: false, damage: 'altered' }),
       ],
     })
     api.response.mockResolvedValue({ blob: async () => new Blob(['x']) })
-    shown('en', 2)
+    shown('en', 3)
     await vi.waitFor(() => expect(one('a')?.querySelector('img')).not.toBeNull())
     expect(one('a')!.textContent).toContain('Video 1:15')
     expect(one('b')!.textContent).toContain('Audio 0:09')
-    expect(one('a')!.querySelector('[data-testid=save-unseen]')).toBeNull()
-    expect(one('b')!.querySelector('[data-testid=save-unseen]')).not.toBeNull()
+    expect(one('c')!.querySelector('button')).toBeNull()
     expect(api.response).toHaveBeenCalledTimes(1)
+    one('b')!.querySelector('button')!.click()
+    await vi.waitFor(() => expect(document.querySelector('[data-testid=large-photo] [data-testid=play]')).not.toBeNull())
   })
   it('counts a photo among those of its kind', async () => {
     api.get.mockResolvedValue({ items: [photo('a', 'before'), photo('b', 'after'), photo('c', 'after')] })
