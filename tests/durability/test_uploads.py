@@ -251,7 +251,7 @@ def test_clients_bring_photos_and_recordings_through_networks_that_break_and_ser
             networks += met
             lost, wrong = lost + gone, wrong + differ
     assert (lost, wrong) == (0, 0)
-    assert all(network.broken for network in networks)
+    assert sum(network.broken for network in networks) > len(networks)
     cut, reset, stalled = (sum(getattr(one, how) for one in networks) for how in ("cut", "reset", "stalled"))
     print(
         f"\nF01, F28: {len(networks)} files by {len(CLIENTS)} clients, connections: {cut} cut, {reset} reset,"
