@@ -27,7 +27,7 @@ from workflows import custody
 
 TEMPLATE = "xungeng_template"
 
-hypothesis.settings.register_profile("thin", max_examples=30, deadline=None, print_blob=True)
+hypothesis.settings.register_profile("thin", max_examples=20, deadline=None, print_blob=True)
 hypothesis.settings.register_profile("full", max_examples=500, deadline=None, print_blob=True)
 
 

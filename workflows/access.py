@@ -18,9 +18,9 @@ from sqlalchemy import (
     exists,
     func,
     literal,
+    not_,
     or_,
     select,
-    true,
 )
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -47,6 +47,7 @@ from backend.models import (
     Device,
     Evidence,
     EvidenceExport,
+    EvidenceExportItem,
     HandOver,
     HandOverTask,
     ImportedTrack,
@@ -233,6 +234,19 @@ def officers_within(scope: Sequence[UUID]) -> Select[UUID]:
     return select(Membership.user_id).where(
         Membership.role == Role.OFFICER, Membership.ended_at.is_(None), within(Membership.area_id, scope)
     )
+
+
+def serves(uow: UnitOfWork, officer_id: UUID, area_id: UUID) -> bool:
+    """Say whether an officer belongs to an area or one above it, or is on shift there."""
+    above = select(func.unnest(Area.ancestors)).where(Area.id == area_id)
+    belongs = exists().where(
+        Membership.user_id == officer_id, Membership.role == Role.OFFICER, Membership.ended_at.is_(None),
+        Membership.area_id.in_(above),
+    )  # fmt: skip
+    on_shift = exists().where(
+        Shift.officer_id == officer_id, Shift.ended_at.is_(None), Shift.area_id.in_(above)
+    )
+    return bool(uow.session.scalar(select(or_(belongs, on_shift))))
 
 
 def during(since: datetime, until: datetime) -> ColumnElement[bool]:
@@ -726,9 +740,19 @@ def evidence_to_share(uow: UnitOfWork, actor: Actor, evidence_id: UUID) -> Evide
 
 
 def evidence_exports(uow: UnitOfWork, actor: Actor) -> ColumnElement[bool]:
-    """Return the condition that the actor may know of a bundle: his own, and for an auditor any of the town's."""
+    """Return the condition that the actor may know of a bundle: his own, or for an auditor one of his areas alone."""
     require(actor, "see", "evidence_export")
-    return true() if AUDITOR in actor.roles else EvidenceExport.requested_by == actor.user_id
+    own = EvidenceExport.requested_by == actor.user_id
+    if not (audited := list(actor.areas(AUDITOR))):
+        return own
+    elsewhere = (
+        exists()
+        .where(
+            EvidenceExportItem.export_id == EvidenceExport.id, Evidence.id == EvidenceExportItem.evidence_id
+        )
+        .where(not_(within(Evidence.area_id, audited)))
+    )
+    return or_(own, not_(elsewhere))
 
 
 def evidence_export(uow: UnitOfWork, actor: Actor, export_id: UUID, *, own: bool = False) -> EvidenceExport:

@@ -259,8 +259,9 @@ def _points(context: Context, patrol: Patrol, judges: Mapping[UUID, list[UUID]])
 
 
 def _paused(uow: UnitOfWork, found: Sequence[Patrol]) -> dict[UUID, float]:
-    """Return for how long each patrol was paused, in seconds, by the clock of who pressed."""
-    pressed = func.coalesce(Journal.device_at, Journal.at).label("pressed_at")
+    """Return for how long each patrol was paused, in seconds: by the clock of who pressed, within the patrol and not
+    after it was heard of."""
+    pressed = func.least(func.coalesce(Journal.device_at, Journal.at), Journal.at).label("pressed_at")
     rows = uow.session.execute(
         select(Journal.subject_id, Journal.action, pressed)
         .where(
@@ -271,9 +272,11 @@ def _paused(uow: UnitOfWork, found: Sequence[Patrol]) -> dict[UUID, float]:
         .order_by(Journal.at, Journal.id)
     )
     ends = {one.id: one.ended_at for one in found}
+    begins = {one.id: one.began_at or one.created_at for one in found}
     paused: dict[UUID, float] = {}
     since: dict[UUID, datetime] = {}
-    for patrol_id, action, at in rows:
+    for patrol_id, action, pressed_at in rows:
+        at = max(pressed_at, begins[patrol_id])
         if action == "pause":
             since[patrol_id] = at
         elif (began := since.pop(patrol_id, None)) is not None:

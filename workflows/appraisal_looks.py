@@ -223,8 +223,10 @@ def contests(
     if key := moment_and_id(after):
         query = query.where(tuple_(AppraisalContest.contested_at, AppraisalContest.id) > tuple_(*key))
     query = query.order_by(AppraisalContest.contested_at, AppraisalContest.id).limit(limit + 1)
-    found = list(uow.session.scalars(query))
-    return page(found, limit, lambda row: (row.contested_at.isoformat(), row.id))
+    found = page(list(uow.session.scalars(query)), limit, lambda row: (row.contested_at.isoformat(), row.id))
+    for appraisal in {one.appraisal_id: one.appraisal for one in found.items}.values():
+        _disclose(uow, actor, appraisal)
+    return found
 
 
 def groups(

@@ -10,7 +10,8 @@ about. Then the clock locks it, once no objection waits; what is locked the data
 Rows are locked in one order: the appraisal, then the objection.
 """
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
@@ -103,6 +104,12 @@ def word(month: date) -> str:
     return f"{month:%Y-%m}"
 
 
+def _area(found: Sequence[AppraisalInput]) -> UUID:
+    """Return whose desk judges the month: of the area to which most of it belongs, and of two the one of the latest."""
+    counted = Counter(one.area_id for one in sorted(found, key=lambda one: one.happened_at, reverse=True))
+    return counted.most_common(1)[0][0]
+
+
 def draft(uow: UnitOfWork, month: AppraisalMonth, officer_id: UUID) -> Appraisal | None:
     """Make the draft of an officer's month and tell him; None when it exists, or there is nothing to be judged."""
     found = appraisal_inputs.of_officer(uow, month, officer_id)
@@ -110,7 +117,7 @@ def draft(uow: UnitOfWork, month: AppraisalMonth, officer_id: UUID) -> Appraisal
         return None
     made = insert(Appraisal).values(
         id=new_id(), town_id=uow.town, month_id=month.id, officer_id=officer_id,
-        area_id=max(found, key=lambda one: one.happened_at).area_id, state=APPRAISAL.initial,
+        area_id=_area(found), state=APPRAISAL.initial,
         figures=_told(FORMULAS[month.formula].figures(map(_input, found))), opened_at=uow.now,
         contest_until=calendar(uow).end_after(uow.now, APPEAL_DAYS), version=1,
     )  # fmt: skip

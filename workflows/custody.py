@@ -199,23 +199,61 @@ def verify(uow: UnitOfWork, *, since: datetime) -> Iterator[Broken]:
     """
     grew = select(Custody.evidence_id).where(Custody.town_id == uow.town, Custody.at > since)
     todays = func.get_byte(func.uuid_send(Evidence.id), 15) % ROUND_DAYS == uow.now.toordinal() % ROUND_DAYS
-    items = select(Evidence.id, Evidence.state).where(
-        Evidence.town_id == uow.town, or_(Evidence.id.in_(grew), todays)
-    )
+    items = select(Evidence).where(Evidence.town_id == uow.town, or_(Evidence.id.in_(grew), todays))
     after: UUID | None = None
     macs_since = first_mac_at(uow)
     while True:
         following = items if after is None else items.where(Evidence.id > after)
-        found = uow.session.execute(following.order_by(Evidence.id).limit(AT_ONCE)).all()
-        for evidence_id, state in found:
-            entries = of(uow, evidence_id)
-            place = first_wrong(entries) or _missed(entries, state) or first_forged(entries, macs_since)
+        found = uow.session.scalars(following.order_by(Evidence.id).limit(AT_ONCE)).all()
+        for item in found:
+            entries = of(uow, item.id)
+            place = (
+                first_wrong(entries) or _missed(entries, item.state) or first_forged(entries, macs_since)
+                or first_misfit(entries, item)
+            )  # fmt: skip
             if place:
-                yield Broken(evidence_id, place)
+                yield Broken(item.id, place)
+        last_id = found[-1].id if found else None
         uow.session.expunge_all()
         if len(found) < AT_ONCE:
             return
-        after = found[-1].id
+        after = last_id
+
+
+def first_misfit(entries: Iterable[Custody], item: Evidence) -> int | None:
+    """Return at which place of a chain stands what the item's row contradicts, or None where they agree.
+
+    The row is what is shown and given out; the chain is what nobody changes unseen.
+    """
+    return next((entry.seq for entry in entries if not _fits(entry, item)), None)
+
+
+def _fits(entry: Custody, item: Evidence) -> bool:
+    told = entry.digests
+    match entry.action:
+        case CustodyAct.CREATED:
+            return (
+                entry.actor_id == item.officer_id
+                and told.get("declared_sha256") == item.declared_sha256.hex()
+                and datetime.fromisoformat(str(told.get("captured_at"))) == item.captured_at
+            )
+        case CustodyAct.SEALED:
+            return item.sha256 is not None and told.get("sha256") == item.sha256.hex()
+        case CustodyAct.PREVIEWED:
+            return item.preview_sha256 is not None and told.get("preview_sha256") == item.preview_sha256.hex()
+        case _:
+            return True
+
+
+def bound(uow: UnitOfWork, item: Evidence) -> bool:
+    """Say whether what the item's row says of it is what its chain says: before anything of it is given out."""
+    acts = (CustodyAct.CREATED, CustodyAct.SEALED, CustodyAct.PREVIEWED)
+    query = (
+        select(Custody).where(Custody.evidence_id == item.id, Custody.action.in_(acts)).order_by(Custody.seq)
+    )
+    entries = list(uow.session.scalars(query))
+    told = {entry.action for entry in entries}
+    return {CustodyAct.CREATED, CustodyAct.SEALED} <= told and first_misfit(entries, item) is None
 
 
 def _missed(entries: list[Custody], state: str) -> int | None:

@@ -26,7 +26,7 @@ from sqlalchemy import func, select, tuple_
 from sqlalchemy.orm import aliased
 
 from backend.core.uow import UnitOfWork
-from backend.models import Custody, CustodyHead, CustodyLeaf
+from backend.models import Custody, CustodyHead, CustodyLeaf, Evidence
 from workflows import custody
 
 BEGINNING = bytes(32)
@@ -261,6 +261,10 @@ def verify(
             yield Wrong("the chain does not hold", evidence_id=evidence_id, place=place)
         elif (place := custody.first_forged(entries, macs_since)) is not None:
             yield Wrong("an entry was not added by the application", evidence_id=evidence_id, place=place)
+        elif (item := uow.session.get(Evidence, evidence_id)) and (
+            place := custody.first_misfit(entries, item)
+        ):
+            yield Wrong("the item says something else than its chain", evidence_id=evidence_id, place=place)
         unsigned = [one.at for one in entries if one.seq > signed.get(evidence_id, 0)]
         count = Verified(
             count.heads, count.items + 1, count.entries + len(entries), count.open_entries + len(unsigned),

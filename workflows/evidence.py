@@ -46,6 +46,9 @@ CLOCKS_DIFFER = timedelta(minutes=15)
 """By so much a phone's clock may be off when it says that a photo was taken on shift."""
 DROPPED_AFTER = timedelta(hours=1)
 """From the rejection until the bytes are thrown away."""
+SMALL_BYTES = 64 * 1024 * 1024
+ONE_OFFICERS_SHARE = 10
+"""A tenth of the town's room at most is held for one officer's uploads under way, or two files of the longest."""
 MOST_OPEN = 200
 """Uploads of one officer that are under way."""
 
@@ -104,6 +107,7 @@ def begin(uow: UnitOfWork, actor: Actor, declared: Declared, room: Room) -> Evid
         uow, wanted, room
     )  # First, so that whoever begins several at once is counted one after the other.
     _check_open(uow, actor.user_id)
+    _check_promised(uow, actor.user_id, wanted, room)
     made = uow.session.scalar(
         insert(Evidence)
         .values(
@@ -155,6 +159,28 @@ def _check_open(uow: UnitOfWork, officer_id: UUID) -> None:
     )
     if (under_way or 0) >= MOST_OPEN:
         raise TooMany(600, "Too many of your photos are under way at once.", "too_many_uploads")
+
+
+def _check_promised(uow: UnitOfWork, officer_id: UUID, more: int, room: Room) -> None:
+    """Refuse one officer's phone to hold room for more than a share of the town's with bytes that have not come.
+
+    What is small has no part in it: its number is bounded, and a photo never waits for a film.
+    """
+    if more <= SMALL_BYTES:
+        return
+    promised = uow.session.scalar(
+        select(func.coalesce(func.sum(Evidence.room_bytes), 0)).where(
+            Evidence.officer_id == officer_id,
+            Evidence.state == E.UPLOADING,
+            Evidence.room_bytes > SMALL_BYTES,
+        )
+    )
+    if int(promised or 0) + more > max(2 * room.of_one, room.of_town // ONE_OFFICERS_SHARE):
+        raise TooMany(
+            600,
+            "Bring what you have begun first: it takes all the room one phone may hold.",
+            "too_many_uploads",
+        )
 
 
 def _take_room(uow: UnitOfWork, more: int, room: Room) -> None:
@@ -475,7 +501,7 @@ def _sealed(uow: UnitOfWork, actor: Actor, evidence_id: UUID, own: bool, *, lock
     found = _door(own)(uow, actor, evidence_id, lock=lock)
     if found.state != E.SEALED:
         raise WrongState(str(found.state), [])
-    if found.damage is not None:
+    if found.damage is not None or not custody.bound(uow, found):
         # Not even its preview: nothing of it is what was sealed for sure.
         raise Conflict(
             "evidence_damaged", "The file is not what was sealed any more; it is given out to nobody."

@@ -13,10 +13,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import exists, or_, select
+from sqlalchemy import exists, func, or_, select
 from sqlalchemy.orm import joinedload
 
-from backend.core.errors import Conflict, Gone, Invalid, TooLarge, TooMany, WrongState
+from backend.core.errors import Conflict, Full, Gone, Invalid, TooLarge, TooMany, WrongState
 from backend.core.identity import Actor, system_actor
 from backend.core.ids import new_id
 from backend.core.paging import Page, moment_and_id, page
@@ -28,6 +28,8 @@ from workflows import access, custody, custody_heads, journal
 KEPT_FOR = timedelta(days=7)
 MOST_ITEMS = 100
 MOST_BYTES = 64 * 1024**3
+MOST_KEPT_BYTES = 128 * 1024**3
+"""Of a town's evidence lies in bundles at once: they share the disk with the uploads."""
 MOST_OPEN = 5
 """Bundles of one person that are being made at once."""
 
@@ -70,6 +72,7 @@ def request(
     Raises:
         NotVisible: one of them is not his to share. WrongState: one is not sealed. Conflict: ``evidence_damaged``.
         TooLarge: all of it together is more than a bundle takes. TooMany: several of his are being made.
+        Full: the town's bundles take all the room there is for them.
     """
     access.require(actor, "share", "evidence")
     assert actor.user_id is not None
@@ -81,11 +84,12 @@ def request(
     for one in found:
         if one.state != EvidenceState.SEALED:
             raise WrongState(str(one.state), [])
-        if one.damage is not None:
+        if one.damage is not None or not custody.bound(uow, one):
             raise Conflict("evidence_damaged", "One of the files is not what was sealed any more.")
     length = sum(one.length or 0 for one in found)
     if length > MOST_BYTES:
         raise TooLarge("too_large", f"A bundle takes {MOST_BYTES} bytes of evidence.")
+    _check_kept(uow, length)
     export = EvidenceExport(
         id=new_id(), town_id=uow.town, requested_by=actor.user_id, requested_at=uow.now, reason=reason,
         case_number=case_number, pieces=len(found), length=length, packed=0,
@@ -113,6 +117,18 @@ def _check_open(uow: UnitOfWork, user_id: UUID) -> None:
     )
     if len(uow.session.scalars(waiting.limit(MOST_OPEN)).all()) >= MOST_OPEN:
         raise TooMany(60, "Several of your bundles are being made; wait for them.", "too_many_exports")
+
+
+def _check_kept(uow: UnitOfWork, more: int) -> None:
+    kept = select(func.coalesce(func.sum(EvidenceExport.length), 0)).where(
+        EvidenceExport.town_id == uow.town,
+        EvidenceExport.dropped_at.is_(None),
+        EvidenceExport.failed_at.is_(None),
+    )
+    if int(uow.session.scalar(kept) or 0) + more > MOST_KEPT_BYTES:
+        raise Full(
+            detail="The bundles that lie ready take all the room there is for them; each goes after a week."
+        )
 
 
 def look(uow: UnitOfWork, actor: Actor, *, after: Sequence[str] | None, limit: int) -> Page[EvidenceExport]:
@@ -202,6 +218,7 @@ def contents(uow: UnitOfWork, export_id: UUID) -> Contents:
 def _piece(uow: UnitOfWork, found: Evidence, proof: custody_heads.Proof) -> Piece:
     assert found.sha256 is not None and found.length is not None and found.media_type is not None  # noqa: PT018
     entries = [one for one in custody.of(uow, found.id) if one.seq <= proof.seq]
+    created = next(one for one in entries if one.action == CustodyAct.CREATED)
     said = {
         "id": str(found.id),
         "kind": found.kind,
@@ -209,7 +226,8 @@ def _piece(uow: UnitOfWork, found: Evidence, proof: custody_heads.Proof) -> Piec
         "sha256": found.sha256.hex(),
         "length": found.length,
         "officer": {"id": str(found.officer_id), "name": found.officer.display_name},
-        "captured_at": _moment(found.captured_at),
+        # As the log has it from the phone: the verifier compares the two.
+        "captured_at": created.digests["captured_at"],
         "received_at": _moment(found.received_at),
         "sealed_at": _moment(found.sealed_at),
         "duration_s": found.duration_s,

@@ -60,6 +60,7 @@ class Round:
     officer: str | None
     reason: str | None
     explanation: str | None
+    officer_id: UUID | None
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ class Deviated:
     furthest_m: float
     officer: str | None
     explanation: str | None
+    officer_id: UUID | None
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,8 @@ def look(
     town = uow.session.get_one(Town, uow.town)
     since, until = appraisals.bounds(uow, month)
     appraised = uow.session.scalar(select(AppraisalMonth).where(AppraisalMonth.month == month))
-    return MonthlyReport(
+    named: set[UUID] = set()
+    report = MonthlyReport(
         town=town.name,
         area=area.name,
         time_zone=town.time_zone,
@@ -170,8 +173,17 @@ def look(
         **_deviations(uow, area.id, since, until),
         tasks=_tasks(uow, area.id, since, until),
         formula=appraised.formula if appraised is not None else None,
-        **_appraised(uow, actor, area.id, appraised, reason=reason),
+        **_appraised(uow, area.id, appraised, named),
     )
+    for one in (*report.not_done.rows, *report.deviated.rows):
+        if one.officer_id is not None:
+            named.add(one.officer_id)
+    for officer_id in sorted(named):
+        journal.disclose(
+            uow, actor, "user", officer_id, Disclosure.EXPORT, reason=reason,
+            data={"monthly_report": appraisals.word(month)},
+        )  # fmt: skip
+    return report
 
 
 def _listed(rows: Sequence[Any]) -> Listed:
@@ -199,7 +211,7 @@ def _rounds(uow: UnitOfWork, area_id: UUID, since: datetime, until: datetime) ->
     left = (
         select(
             Patrol.number, Route.name, Patrol.state, Patrol.scheduled_at, User.display_name, Patrol.reason,
-            Patrol.explanation,
+            Patrol.explanation, Patrol.officer_id,
         )
         .join(Route, Route.id == Patrol.route_id)
         .outerjoin(User, User.id == Patrol.officer_id)
@@ -287,7 +299,7 @@ def _deviations(uow: UnitOfWork, area_id: UUID, since: datetime, until: datetime
     listed = (
         select(
             Patrol.number, Route.name, PatrolDeviation.began_at, PatrolDeviation.ended_at,
-            PatrolDeviation.furthest_m, User.display_name, PatrolDeviation.explanation,
+            PatrolDeviation.furthest_m, User.display_name, PatrolDeviation.explanation, Patrol.officer_id,
         )
         .join(Patrol, joined)
         .join(Route, Route.id == Patrol.route_id)
@@ -329,8 +341,9 @@ def _tasks(uow: UnitOfWork, area_id: UUID, since: datetime, until: datetime) -> 
 
 
 def _appraised(
-    uow: UnitOfWork, actor: Actor, area_id: UUID, month: AppraisalMonth | None, *, reason: str
+    uow: UnitOfWork, area_id: UUID, month: AppraisalMonth | None, named: set[UUID]
 ) -> dict[str, Any]:
+    """Return the figures of areas, crews and officers; whoever is named is added to ``named``."""
     if month is None:
         return {"groups": Listed([], False), "officers": Listed([], False)}
     groups = uow.session.scalars(
@@ -348,11 +361,7 @@ def _appraised(
         .order_by(User.display_name, Appraisal.id)
         .limit(MOST_ROWS + 1)
     ).all()
-    for row in officers[:MOST_ROWS]:
-        journal.disclose(
-            uow, actor, "user", row.id, Disclosure.EXPORT, reason=reason,
-            data={"monthly_report": appraisals.word(month.month)},
-        )  # fmt: skip
+    named.update(row.id for row in officers[:MOST_ROWS])
     return {
         "groups": _listed([Appraised(one.area.name, one.call_sign, None, one.figures) for one in groups]),
         "officers": _listed([Appraised(row.display_name, None, row.state, row.figures) for row in officers]),

@@ -155,6 +155,12 @@ def create(uow: UnitOfWork, actor: Actor, wanted: Mapping[str, Any], *, command_
     return _tell(uow, planned.id, "create", [planned.officer_id], by=actor.user_id)
 
 
+def refuse_own_begun(uow: UnitOfWork, actor: Actor, planned: PlannedShift) -> None:
+    """Refuse to let anybody do away with a shift of his own that has begun: whether he came is for others to say."""
+    if planned.officer_id == actor.user_id and planned.begins_at <= uow.now:
+        raise Forbidden("own_request", "Your own shift has begun: somebody else changes it.")
+
+
 def change(
     uow: UnitOfWork,
     actor: Actor,
@@ -177,6 +183,7 @@ def change(
     if planned.state != S.PLANNED:
         raise WrongState(str(planned.state), PLANNED_SHIFT.actions(actor, planned))
     refuse_over(uow, planned)
+    refuse_own_begun(uow, actor, planned)
     values = _values(uow, actor, wanted)
     before = planned.officer_id
     later(uow)
@@ -197,6 +204,7 @@ def cancel(uow: UnitOfWork, actor: Actor, planned_id: UUID, *, reason: str, comm
     planned = access.planned_shift(uow, actor, planned_id, verb="manage", lock=True)
     if planned.state == S.PLANNED:
         refuse_over(uow, planned)
+    refuse_own_begun(uow, actor, planned)
     if PLANNED_SHIFT.fire(uow, actor, planned, "cancel", command_id=command_id, reason=reason):
         planned.reason = reason
         uow.session.flush()

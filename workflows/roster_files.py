@@ -178,10 +178,9 @@ _TIME = re.compile(r"(\d{1,2})\s*[:：点时]\s*(?:(\d{1,2})\s*分?)?(?::00)?")
 
 def day_of(cell: Cell) -> date | None:
     """Return the day that a cell says: a date, or text such as 2026-12-01, 2026/12/1, 2026年12月1日."""
-    if isinstance(cell, datetime):
-        return cell.date()
     if isinstance(cell, date):
-        return cell
+        said = cell.date() if isinstance(cell, datetime) else cell
+        return said if 2000 <= said.year < 2100 else None
     found = _DAY.fullmatch(_text(cell).removesuffix(" 00:00:00"))
     try:
         day = date(*map(int, found.groups())) if found else None

@@ -104,6 +104,7 @@ def keep(uow: UnitOfWork, actor: Actor, data: bytes, digest: str, *, command_id:
             kept = roster.add(uow, actor, one.values, command_id=command_id, by_file=True)
         else:
             kept = one.planned
+            roster.refuse_own_begun(uow, actor, kept)
             roster.alter(uow, actor, kept, one.values, command_id=command_id, by_file=True)
         told[one.values["officer_id"]].append(kept)
     planned_shifts.flush(uow)

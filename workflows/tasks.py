@@ -671,7 +671,9 @@ def hand_on(
 
 
 def _suits(uow: UnitOfWork, task: Task, officer: User) -> bool:
-    """Say whether a task's kind is for an officer to do."""
+    """Say whether a task is for an officer to do: of a kind that he does, where he serves."""
+    if not access.serves(uow, officer.id, task.area_id):
+        return False
     kinds, skill = task.kind.officer_kinds, task.kind.skill
     if skill is not None and skill not in officer.skills:
         return False

@@ -333,6 +333,11 @@ def _item(bundle: Bundle, manifest: dict[str, Any], item: Any, heads: dict[int, 
     log = _json(bundle.read(custody), custody)
     entries = _get(log, "entries", list, custody)
     _chain(evidence_id, entries)
+    created, officer = entries[0], _get(item, "officer", dict, where)
+    if (created.get("action"), created.get("actor_id")) != ("created", officer.get("id")):
+        raise Wrong(f"the custody log of {where} names another officer")
+    if created["digests"].get("captured_at") != item.get("captured_at"):
+        raise Wrong(f"the custody log of {where} names another moment")
     sealed = [one["digests"].get("sha256") for one in entries if one.get("action") == "sealed"]
     if sealed != [sha256]:
         raise Wrong(f"the custody log of {where} does not say that this file was sealed")

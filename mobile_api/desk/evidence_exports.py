@@ -11,7 +11,7 @@ from backend.core.identity import Actor
 from backend.core.paging import Page
 from backend.core.uow import UnitOfWork
 from backend.core.vocabulary import Audience, ExportFault
-from mobile_api import files
+from mobile_api import files, limits
 from mobile_api.desk.task_schemas import DeskPersonSchema
 from mobile_api.endpoint import Door
 from mobile_api.fields import Moment, Word, line
@@ -86,7 +86,7 @@ def _document(found: Any) -> dict[str, Any]:
     body=DeskEvidenceExportRequestSchema,
     answers=DeskEvidenceExportSchema,
     status=201,
-    refuses=(404, 409, 413),
+    refuses=(404, 409, 413, 507),
 )
 def request_evidence_export(
     uow: UnitOfWork, actor: Actor, command_id: UUID, body: dict[str, Any]
@@ -112,7 +112,9 @@ def get_evidence_export(uow: UnitOfWork, actor: Actor, export_id: UUID) -> dict[
     return _document(evidence_exports.one(uow, actor, export_id))
 
 
-@blp.query("/<uuid:export_id>/bundle", may=SHARE, media="application/zip", refuses=(409, 410))
+@blp.query(
+    "/<uuid:export_id>/bundle", may=SHARE, media="application/zip", limit=limits.HEAVY, refuses=(409, 410)
+)
 def get_evidence_bundle(uow: UnitOfWork, actor: Actor, export_id: UUID) -> Response:
     """Return your bundle. That it was taken stands in the custody log of each piece in it."""
     found = evidence_exports.download(uow, actor, export_id)

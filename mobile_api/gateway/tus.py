@@ -51,6 +51,8 @@ ALGORITHMS = {"sha1": hashlib.sha1, "sha256": hashlib.sha256}
 MOST_METADATA = 4096
 READ_BYTES = 8 * 1024
 """So much is read at once of a body that comes in chunks: what is lost with one that breaks is less than this."""
+MOST_CHECKED_BYTES = 64 * 1024 * 1024
+"""Of a part that waits beside the upload until its checksum is right: it takes its room twice."""
 WRITE_BYTES = 256 * 1024
 METHODS = ["GET", "HEAD", "POST", "PATCH", "OPTIONS", "DELETE", "PUT"]
 SEE, SEND, BEGIN = limits.Limit("600/minute"), limits.Limit("1200/minute"), limits.ACT
@@ -419,15 +421,21 @@ def _take(
     with _spool().opened(upload_id) as part:
         if at != part.offset:
             raise WrongOffset(part.offset)
+        if length is None:
+            # Whoever had it open a moment ago may have said how long it is, and given back the room beyond.
+            with _unit(claims) as uow:
+                length = evidence.upload(uow, _officer(uow, claims), upload_id).length
         if said is not None and said < part.offset:
             raise Unreadable("unreadable", "Upload-Length is less than what has arrived.")
         most = next((one for one in (length, said) if one is not None), _most(found.kind))
         if at + (request.content_length or 0) > most:
             raise TooLarge("too_large", "This part is longer than what is left of the upload.")
+        if checksum is not None and (request.content_length or 0) > MOST_CHECKED_BYTES:
+            raise TooLarge("too_large", f"A part with a checksum may have {MOST_CHECKED_BYTES} bytes.")
         if said is not None:
             length = _say_length(claims, found, part, said)
         if checksum is not None:
-            _add_checked(part, *checksum, most=most)
+            _add_checked(part, *checksum, most=min(most, part.offset + MOST_CHECKED_BYTES))
         else:
             _add(part, most - part.offset)
         if last and length is None:  # It came in chunks: only now is it known how long it was.

@@ -29,7 +29,7 @@ from backend.core.uow import unit_of_work
 from tests.api.conftest import Caller, World
 from tests.api.test_uploads import Beat, brought, sealed
 from tests.photos import photo
-from workflows import custody_heads
+from workflows import custody, custody_heads, evidence_exports
 
 EXPORTS = "/api/v1/desk/evidence-exports"
 WHY = {"reason": "派出所调取，案件侦办", "case_number": "沪公(2026)1201"}
@@ -147,7 +147,7 @@ def test_a_supervisor_gives_evidence_out_and_every_step_stands_in_its_log(
 
 
 def test_what_is_not_sealed_not_ones_own_to_share_or_damaged_is_not_given_out(
-    world: World, duty: Beat, supervisor: Caller, signed_in: Any
+    world: World, duty: Beat, supervisor: Caller, signed_in: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     item, raw = sealed(world, duty.phone), brought(duty.phone, photo(seed=uuid4().int))
 
@@ -161,6 +161,9 @@ def test_what_is_not_sealed_not_ones_own_to_share_or_damaged_is_not_given_out(
     assert refused(supervisor)[0] == 422
     assert refused(supervisor, item, reason="")[0] == 422
     assert refused(signed_in("desk_a"), item)[0] == 403
+    monkeypatch.setattr(evidence_exports, "MOST_KEPT_BYTES", 1)
+    assert refused(supervisor, item) == (507, "storage_full")
+    monkeypatch.undo()
     assert acts(world, item)[-1] != "shared", "a refusal leaves nothing behind"
     with world.owner.begin() as connection:
         damage = text("update evidence set damaged_at = now(), damage = 'altered' where id = :id")
@@ -183,6 +186,64 @@ def test_a_file_that_is_not_what_was_sealed_makes_no_bundle(
     assert (failed["ready_at"], failed["fault"]) == (None, "evidence_damaged")
     assert supervisor.get(f"{EXPORTS}/{failed['id']}/bundle").status_code == 409
     assert [path.name for path in world.config.exports_dir.glob(f"*/{failed['id']}*")] == []
+
+
+BEHIND_THE_TRIGGERS = {
+    "another officer": "update evidence set officer_id = :other where id = :id",
+    "another day": "update evidence set captured_at = captured_at - interval '40 days' where id = :id",
+    "another file": "update evidence e set sha256 = o.sha256, declared_sha256 = o.declared_sha256, length = o.length,"
+    " preview_sha256 = o.preview_sha256 from evidence o where e.id = :id and o.id = :twin",
+    "another picture": "update evidence e set preview_sha256 = o.preview_sha256 from evidence o"
+    " where e.id = :id and o.id = :twin",
+}
+
+
+@pytest.mark.parametrize("what", BEHIND_THE_TRIGGERS)
+def test_a_row_that_contradicts_its_chain_is_named_and_nothing_of_it_is_given_out(
+    world: World, duty: Beat, supervisor: Caller, what: str
+) -> None:
+    """F33: whoever owns the database changes what is shown and not the log of it."""
+    item, twin = sealed(world, duty.phone), sealed(world, duty.phone)
+    sign(world)
+    with world.owner.begin() as connection:
+        connection.execute(text("set local session_replication_role = replica"))
+        ids = {"id": item, "twin": twin, "other": world.here["officer_b"].id}
+        connection.execute(text(BEHIND_THE_TRIGGERS[what]), ids)
+    for path in ("content", "preview"):
+        answer = duty.phone.get(f"/api/v1/officer/evidence/{item}/{path}")
+        # Whose it is not any more, sees nothing of it at all.
+        wanted = (404, "not_found") if what == "another officer" else (409, "evidence_damaged")
+        assert (answer.status_code, answer.json["code"]) == wanted
+    refused = supervisor.post(EXPORTS, {"evidence_ids": [str(item)], **WHY})
+    assert (refused.status_code, refused.json["code"]) == (409, "evidence_damaged")
+    with unit_of_work(world.here.id) as uow:
+        heads = [custody_heads.line(head) for head in custody_heads.after(uow, 0)]
+        key = seals.Signer(world.config.custody_key).public
+        found = list(custody_heads.verify(uow, heads, seals.is_signed, keys=[key]))
+        nightly = {one.evidence_id for one in custody.verify(uow, since=uow.now - timedelta(days=1))}
+    assert {one.what for one in found if one.evidence_id == item} == {
+        "the item says something else than its chain"
+    }
+    assert item in nightly
+    assert twin not in nightly | {one.evidence_id for one in found}
+
+
+def test_an_auditor_of_one_area_knows_of_no_bundle_from_another(
+    world: World, duty: Beat, supervisor: Caller, signed_in: Any
+) -> None:
+    item = sealed(world, duty.phone)
+    ready = export(world, supervisor, item)
+    auditor = signed_in("auditor")
+    assert auditor.get(f"{EXPORTS}/{ready['id']}").status_code == 200
+    with world.owner.begin() as connection:
+        move = text("update memberships set area_id = :area where user_id = :id")
+        connection.execute(move, {"area": world.here.areas["b"], "id": world.here["auditor"].id})
+    try:
+        assert auditor.get(f"{EXPORTS}/{ready['id']}").status_code == 404
+        assert ready["id"] not in [one["id"] for one in auditor.get(EXPORTS).json["items"]]
+    finally:
+        with world.owner.begin() as connection:
+            connection.execute(move, {"area": world.here.areas["town"], "id": world.here["auditor"].id})
 
 
 # --- Verified by an outsider

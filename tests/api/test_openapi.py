@@ -71,7 +71,7 @@ def test_the_served_api_equals_its_document(
 ) -> None:
     """Schemathesis generates calls from the document, sensible and senseless, as the role that each is for."""
     callers = {name: signed_in(name) for name in ("officer_a2", "supervisor", "admin2", "auditor")}
-    examples, calls, operations, wrong = thin(100, 3), 0, 0, []
+    examples, calls, operations, wrong = thin(100, 2), 0, 0, []
 
     def headers_for(operation: Any) -> dict[str, str]:
         permission = operation.definition.raw.get("x-permission")

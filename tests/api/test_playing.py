@@ -90,6 +90,7 @@ def test_a_viewing_is_one_entry_of_the_custody_log_however_often_the_player_asks
 def test_a_link_is_for_one_piece_one_session_and_some_minutes(
     world: World, duty: Beat, film: tuple[UUID, bytes], signed_in: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """F50: for another piece, after its time, after the session: refused; the link opens nothing else."""
     item, _ = film
     supervisor = signed_in("supervisor")
     url = link(supervisor, item)

@@ -12,6 +12,7 @@ from uuid import UUID
 import pytest
 
 from backend.adapters.storage import Spool
+from mobile_api.gateway import tus
 from tests import recordings as made
 from tests.api.conftest import World
 from tests.api.test_uploads import (
@@ -27,7 +28,8 @@ from tests.api.test_uploads import (
     part,
     report,
 )
-from tests.photos import OFFSET_TYPE, TUS, metadata, photo
+from tests.photos import OFFSET_TYPE, TUS, UPLOADS, checksum, metadata, photo
+from workflows import evidence
 
 __all__ = ["duty"]
 GIB = 1 << 30
@@ -87,6 +89,55 @@ def test_a_recording_may_be_longer_than_a_photo_and_each_has_its_bound(
         begun = begin(duty.phone, photo(), length=most, filetype=filetype)
         assert begun.status_code == 201, begun.text
     assert duty.phone.send("OPTIONS", "/api/v1/evidence/uploads").headers["Tus-Max-Size"] == str(16 * GIB)
+
+
+def test_one_phone_does_not_hold_all_of_the_towns_room(
+    world: World, duty: Beat, signed_in: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Announcements without a byte leave room for photos and for colleagues."""
+    config = replace(world.app.extensions["xungeng.config"], recording_max_mb=128)
+    monkeypatch.setitem(world.app.extensions, "xungeng.config", config)
+    monkeypatch.setattr(evidence, "ONE_OFFICERS_SHARE", 1 << 40)
+    most = 128 << 20
+
+    def film(of: Beat) -> Any:
+        return begin(of.phone, photo(), length=most, filetype="video/mp4")
+
+    assert [film(duty).status_code for _ in range(2)] == [201, 201]
+    third = film(duty)
+    assert (third.status_code, third.json["code"]) == (429, "too_many_uploads")
+    assert int(third.headers["Retry-After"]) > 0
+    assert begin(duty.phone, photo()).status_code == 201
+    assert film(Beat(world, signed_in)).status_code == 201
+
+
+def test_a_part_with_a_checksum_is_bounded_and_the_length_that_was_said_meanwhile_holds(
+    world: World, duty: Beat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """F28, F30: what waits for its checksum takes its room twice; a length counts from the moment it was said."""
+    monkeypatch.setattr(tus, "MOST_CHECKED_BYTES", 1000)
+    data = made.video()
+    begun = begin(duty.phone, data, filetype="video/mp4")
+    where = begun.headers["Location"]
+    long = part(duty.phone, where, data[:2000], 0, Upload_Checksum=checksum(data[:2000]))
+    assert (long.status_code, long.json["code"]) == (413, "too_large")
+    short = part(duty.phone, where, data[:1000], 0, Upload_Checksum=checksum(data[:1000]))
+    assert short.status_code == 204
+    # Between a part's look at the row and its bytes another says how long all of it is.
+    _, header = metadata(data, filetype="video/mp4")
+    sent = {**TUS, "Upload-Metadata": header, "Upload-Defer-Length": "1"}
+    where = duty.phone.send("POST", UPLOADS, headers=sent).headers["Location"]
+    take = tus._take
+
+    def after_another(*given: Any, **more: Any) -> int:
+        monkeypatch.setattr(tus, "_take", take)
+        assert part(duty.phone, where, b"", 0, Upload_Length="100").status_code == 204
+        return take(*given, **more)
+
+    monkeypatch.setattr(tus, "_take", after_another)
+    late = part(duty.phone, where, data[:500], 0)
+    assert (late.status_code, late.json["code"]) == (413, "too_large")
+    assert offset(duty.phone, where) == 0
 
 
 def test_offsets_are_right_to_the_last_byte_of_16_gib(world: World, duty: Beat, roomy: None) -> None:

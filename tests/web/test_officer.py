@@ -429,7 +429,7 @@ def test_the_language_is_chosen_and_kept(phone: Phone, officer: dict[str, Any]) 
     expect(page.locator("[data-test=sign-out]")).to_have_text("Sign out")
 
 
-@pytest.mark.parametrize("locale", ["zh-CN", "en-GB"])
+@pytest.mark.parametrize("locale", [pytest.param("zh-CN", marks=pytest.mark.full), "en-GB"])
 def test_whatever_is_touched_is_large_enough_and_has_a_name(
     chromium: Browser, town: Town, locale: str
 ) -> None:

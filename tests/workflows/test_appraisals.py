@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import Engine, select, text
+from sqlalchemy import Engine, func, select, text
 from sqlalchemy.exc import DBAPIError
 
 from backend.core.errors import Conflict, Forbidden, Invalid, NotVisible, WrongState
@@ -23,6 +24,7 @@ from backend.models import (
     AppraisalContest,
     AppraisalGroup,
     AppraisalMonth,
+    Disclosure,
     Journal,
     Notice,
     Silence,
@@ -34,6 +36,7 @@ from tests.appraising import (
     HOUR,
     MINUTE,
     begun_month,
+    contested_month,
     drafted,
     figures,
     fresh,
@@ -49,13 +52,17 @@ from tests.appraising import (
 )
 from tests.dispatching import make_task, on_shift, press
 from tests.factories import Town
-from tests.rounds import bring, make_phone
+from tests.rounds import bring, make_patrol, make_phone
 from workflows import (
     appraisal_clocks,
     appraisal_contests,
     appraisal_formulas,
+    appraisal_inputs,
+    appraisal_looks,
     appraisals,
     hand_overs,
+    monthly_reports,
+    patrols,
     silences,
     tasks,
 )
@@ -523,3 +530,58 @@ def test_whoever_an_outage_stands_for_was_silent_because_of_it(here: UnitOfWork,
     assert silences.note(here) == 1
     assert here.session.scalars(select(Silence.cause)).one() == "outage"
     assert system_actor(town.id).user_id is None
+
+
+# --- In one's own interest
+
+
+def test_a_pause_counts_within_its_round_whichever_moment_the_phone_gives(
+    here: UnitOfWork, town: Town
+) -> None:
+    """F47: who says that he paused six years ago has paused since he began, at most."""
+    me = town["officer_a"]
+    shift = on_shift(here, town, me)
+    shift.started_at = here.now - 5 * HOUR
+    here.session.flush()
+    patrol = make_patrol(here, town, points=2, at=here.now - 3 * HOUR, people=[me])
+    begun = patrols.start(here, me.actor(), patrol.id, command_id=new_id(), device_at=here.now - 3 * HOUR)
+    patrols.pause(here, me.actor(), begun.id, command_id=new_id(), device_at=datetime(2020, 1, 1, tzinfo=UTC))
+    patrols.resume(here, me.actor(), begun.id, command_id=new_id(), device_at=here.now)
+    here.session.flush()
+    assert appraisal_inputs._paused(here, [begun])[begun.id] == pytest.approx(3 * 3600)
+
+
+def test_a_month_is_judged_where_most_of_it_was(here: UnitOfWork, town: Town) -> None:
+    """Some minutes of duty elsewhere at its end choose no other judge."""
+    _, at = month_over(here)
+    me = town["officer_a"]
+    for n in range(5):
+        make_shift(here, town, me, at + n * DAY)
+    make_shift(here, town, me, at + 6 * DAY, hours=0.1, area="b")
+    assert drafted(here, me).area_id == town.areas["a"]
+
+
+def test_whoever_reads_the_report_or_objections_is_seen_by_those_whom_they_name(
+    here: UnitOfWork, town: Town
+) -> None:
+    """F51: officers with a round that was not done too, and with each objection its officer."""
+    me, other = town["officer_a"], town["officer_a2"]
+    supervisor = town["supervisor_a"].actor()
+
+    def looks(about: UUID) -> int:
+        query = select(func.count()).select_from(Disclosure).where(Disclosure.subject_id == about)
+        return int(here.session.scalar(query) or 0)
+
+    month = here.now.date().replace(day=1)
+    since, _ = appraisals.bounds(here, month)
+    shift = make_shift(here, town, me, since)
+    make_round(here, town, me, shift, since + MINUTE, state="ended_early", reason="身体不适")
+    contested_month(here, town, other)
+    before = looks(other.id)
+    found = monthly_reports.look(here, supervisor, month=month, area_id=town.areas["a"], reason="抽查")
+    here.session.flush()
+    assert [row.officer_id for row in found.not_done.rows] == [me.id]
+    assert looks(me.id) == 1
+    assert appraisal_looks.contests(here, supervisor, after=None, limit=50).items
+    here.session.flush()
+    assert looks(other.id) > before

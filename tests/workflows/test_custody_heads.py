@@ -293,6 +293,10 @@ def test_an_entry_of_now_that_the_application_has_not_added_is_named(
         assert nightly == forged
 
 
+def without_v(digests: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in digests.items() if name != "v"}
+
+
 def test_entries_of_before_there_were_macs_are_good(town: Town, owning: Engine, signer: Signer) -> None:
     with unit_of_work(town.id) as uow:
         on_shift(uow, town, town["officer_a"])
@@ -302,7 +306,7 @@ def test_entries_of_before_there_were_macs_are_good(town: Town, owning: Engine, 
         no_mac = update(Custody).where(Custody.evidence_id == old).values(mac=None)
         uow.session.execute(no_mac)
         assert [(one.evidence_id, one.place) for one in wrongs(uow, signer, [])] == [(old, 1)], "taken away"
-        rewritten(uow, old, [one | {"digests": {"length": 5}} for one in chain(uow, old)])
+        rewritten(uow, old, [one | {"digests": without_v(one["digests"])} for one in chain(uow, old)])
         uow.session.execute(no_mac)
         assert wrongs(uow, signer, []) == []
     with unit_of_work(town.id) as uow:

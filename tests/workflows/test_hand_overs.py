@@ -7,13 +7,16 @@ from sqlalchemy import Engine, select, text
 from sqlalchemy.exc import DBAPIError
 
 from backend.core.errors import Conflict, Invalid, NotVisible, Refusal
+from backend.core.identity import Actor, Membership
 from backend.core.ids import new_id
 from backend.core.uow import UnitOfWork
+from backend.core.vocabulary import Role
 from backend.models import Deadline, HandOver, Journal, Notice
 from tests import factories
-from tests.dispatching import make_task, on_shift, press, states
+from tests.dispatching import LIMITS, make_task, on_shift, press, states
 from tests.factories import Town
-from workflows import hand_overs, shifts, task_looks
+from workflows import access, hand_overs, shifts, task_looks, tasks
+from workflows.offering import Whom
 
 
 @pytest.fixture(scope="module")
@@ -151,3 +154,35 @@ def code_of(act: object, *args: object, **more: object) -> str:
     with pytest.raises(Refusal) as refused:
         act(*args, **more)  # type: ignore[operator]
     return refused.value.code
+
+
+def test_a_task_of_an_area_where_the_other_does_not_serve_stays_with_who_has_it(
+    here: UnitOfWork, town: Town, owner_engine: Engine
+) -> None:
+    """F41: who serves in two areas hands nothing of one to an officer of the other."""
+    giver, taker = (
+        factories.add_officer(owner_engine, town, f"two{new_id().hex[-8:]}", "b"),
+        town["officer_a2"],
+    )
+    with owner_engine.begin() as connection:
+        connection.execute(
+            text(
+                "insert into memberships (id, town_id, user_id, role, area_id, officer_kind, granted_at)"
+                " values (:id, :town, :user, 'officer', :area, 'patrol', now())"
+            ),
+            {"id": new_id(), "town": town.id, "user": giver.id, "area": town.areas["a"]},
+        )
+    areas = (town.areas["b"], town.areas["a"])
+    actor = Actor(giver.id, town.id, None, tuple(Membership(Role.OFFICER, one, None, None) for one in areas))
+    shifts.start(here, actor, command_id=new_id(), limits=LIMITS, area_id=town.areas["b"])
+    task = tasks.create(
+        here, town["desk_b"].actor(), command_id=new_id(), description="x", place=town.place("b"), kind_code="check",
+        whom=Whom(officer_ids=[giver.id]),
+    )  # fmt: skip
+    tasks.accept(here, actor, task.id, command_id=new_id())
+    on_shift(here, town, taker)
+    made = hand_overs.give(here, actor, command_id=new_id(), taker_id=taker.id)
+    taken = hand_overs.take(here, taker.actor(), made.id, command_id=new_id())
+    assert [one.passed_at for one in taken.tasks] == [None]
+    with pytest.raises(NotVisible):
+        access.task(here, taker.actor(), task.id)

@@ -438,3 +438,33 @@ def _with_sheet(xml: bytes) -> bytes:
         for one in old.namelist():
             new.writestr(one, xml if one == "xl/worksheets/sheet1.xml" else old.read(one))
     return out.getvalue()
+
+
+def test_nobody_does_away_with_a_shift_of_his_own_that_has_begun(here: UnitOfWork, town: Town) -> None:
+    """A supervisor who goes on rounds too: whether he came is for others to say."""
+    boss = town["supervisor_a"]
+    begun = make_planned(here, town, boss, here.now - timedelta(hours=1))
+    with pytest.raises(Forbidden, match="begun"):
+        roster.cancel(here, boss.actor(), begun.id, reason="not needed", command_id=new_id())
+    cancelled = roster.cancel(
+        here, town["supervisor"].actor(), begun.id, reason="not needed", command_id=new_id()
+    )
+    assert cancelled.state == "cancelled"
+    to_come = make_planned(here, town, boss, here.now + timedelta(days=1))
+    assert (
+        roster.cancel(here, boss.actor(), to_come.id, reason="moved", command_id=new_id()).state
+        == "cancelled"
+    )
+
+
+@pytest.mark.parametrize("day", [datetime(9999, 12, 31), datetime(1900, 1, 1)])
+def test_a_day_of_no_calendar_of_ours_is_a_row_that_is_wrong_and_no_failure(
+    here: UnitOfWork, town: Town, day: datetime
+) -> None:
+    book = openpyxl.Workbook()
+    book.active.append(["账号", "日期", "开始", "结束"])  # type: ignore[union-attr]
+    book.active.append([town["officer_a"].login, day, "20:00", "08:00"])  # type: ignore[union-attr]
+    file = io.BytesIO()
+    book.save(file)
+    done = roster_import.preview(here, town["supervisor_a"].actor(), file.getvalue())
+    assert [one.outcome for one in done.rows] == [Outcome.REFUSED]
