@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from random import Random
 
 import pytest
@@ -78,6 +78,8 @@ def listed(uow: UnitOfWork, town: Town, who: str = "desk_a", days: int = 7, limi
 
 
 def test_a_street_is_walked_as_far_as_somebody_went_along_it(here: UnitOfWork, town: Town) -> None:
+    # Two hours before and after are of one day of the town.
+    here.now = datetime.combine(here.now.date(), time(7), streets.zone_of(here)).astimezone(UTC)
     make_road(here, town, "长街", -100, 500)
     make_road(here, town, "后巷", -500, -200)
     make_road(here, town, "河", 0, 300, kind="water")
